@@ -1,8 +1,9 @@
-"""metrics.jsonl of one stage: strict JSON lines that survive a kill and can be cut back to a checkpoint."""
+"""JSON lines: rows of data, and the metrics.jsonl of a stage, which survives a kill and can be cut back to a checkpoint."""
 
 import json
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,14 @@ class RowLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """All whole rows of a file; a torn last line (killed writer) is ignored. A missing file has no rows."""
-    if not path.exists():
-        return []
+    """All whole rows of a file; a torn last line (killed writer) is ignored."""
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line]
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a file of rows under a temporary name and rename it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    temporary.replace(path)

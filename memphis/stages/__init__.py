@@ -1,0 +1,28 @@
+"""The kinds of stage there are. Importing this loads nothing heavy: a kind's module is imported by the child that runs it.
+
+Bump a kind's version when its results change: it enters every key of that kind and of all that read it
+(tests/test_versions.py says when that is due).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Kind:
+    version: int
+    needs: Literal["trainer", "engine", None]  # what a process must hold to run it; None = fits anywhere
+    writes_weights: bool = False
+    reads_weights: tuple[str, ...] = ()  # roles whose model weights it reads
+
+
+KINDS = {
+    "data": Kind(version=1, needs=None),
+    "base": Kind(version=1, needs="trainer", writes_weights=True),
+    "sft": Kind(version=1, needs="trainer", writes_weights=True, reads_weights=("model",)),
+    "generate": Kind(version=1, needs="engine", reads_weights=("model",)),
+    "pairs": Kind(version=1, needs="trainer"),
+    "rank": Kind(version=1, needs="trainer", writes_weights=True, reads_weights=("model",)),
+    "merge": Kind(version=1, needs=None, writes_weights=True, reads_weights=("previous", "updated", "sft")),
+    "evaluate": Kind(version=1, needs="engine", reads_weights=("model",)),
+}

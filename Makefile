@@ -1,0 +1,48 @@
+# make demo    the whole recipe at laptop scale (main job)      make test    fast and slow tests, lint, types
+# make lint    format, lint, types only
+# Each sets up .venv by itself. ACCEL=gpu|cpu overrides what is detected; PYTHON=… chooses the interpreter.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+ACCEL ?= $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready-$(ACCEL)
+READY_DEV := $(VENV)/ready-dev
+ARGS ?=
+
+.PHONY: demo test lint fast slow
+demo: $(READY)
+	$(BIN)/python train.py $(ARGS)
+
+test: lint fast slow
+
+fast: $(READY) $(READY_DEV)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+slow: $(READY) $(READY_DEV)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY) $(READY_DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or say where: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+# torch comes from PyTorch's own CPU index, everything else from the package index, locked: an index that is named for one
+# package only cannot answer for another.
+$(VENV)/ready-cpu: requirements-cpu.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --retries 0 --no-deps --index-url https://download.pytorch.org/whl/cpu "torch==2.13.0+cpu"
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-cpu.txt
+	@touch $@
+
+$(VENV)/ready-gpu: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+$(READY_DEV): requirements-dev.txt $(READY)
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@

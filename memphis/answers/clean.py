@@ -1,0 +1,177 @@
+r"""Bring an answer, as a model or a data set wrote it, into one canonical line of text.
+
+Knows Unicode look-alikes, markdown, "the answer is" and as much TeX as answers contain. Knows nothing about
+numbers, letters or options, and never decides whether two answers are equal.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+MAX_CHARS = 512  # longer texts are explanations, not answers
+
+_HEADER_LINE = re.compile(r"^### ", re.M)
+_LINE_END = re.compile(r"[\r\n]+")
+_SUPERSCRIPT = re.compile("[⁺⁻⁰¹²³⁴-⁹]+")
+_VULGAR_FRACTION = re.compile("[¼-¾⅐-⅞]")
+_LEADING_DASH = re.compile(r"^\s*[‒–—]")
+_LOOK_ALIKES = str.maketrans(
+    {"\u2212": "-", "\u2044": "/", "\u2215": "/", "º": "°", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
+)
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+_EMPHASIS = re.compile(r"(?<![\w)}\\])(\*{1,3}|_{1,3}|`+)(?=\S)(.+?)(?<=\S)\1(?![\w({])")
+_ANSWER_IS = re.compile(
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)*answer\s*(?:is\b\s*:?|:|=|[-–—](?=\s))\s*"
+    r"|答案\s*[是为]?\s*:?\s*",
+    re.I,
+)
+
+# --- TeX ---------------------------------------------------------------------------------------------------------
+_TEXTBACKSLASH = re.compile(r"\\textbackslash\s*(?:\{\})?")
+_DISPLAY_MATH = re.compile(r"\$\$(.*?)\$\$")
+_LITERAL_DOLLAR = "\ue000"  # private use: stands for \$ while math dollars are dropped
+_NUMERIC_POWER = re.compile(r"\^\s*([-+]?[0-9]+)")
+_TOKEN = re.compile(r"\\sqrt\s*\[[^\[\]{}]*\]|\\[A-Za-z]+\s*|\\.|\s+|.", re.S)
+_ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1}
+_SAME_COMMAND = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom"}
+_WRAPPERS = frozenset(
+    rf"\{name}"
+    for name in "text textbf textit textrm textsf texttt textnormal mathrm mathbf mathit mathsf mathtt mathbb operatorname "
+    "mbox emph boxed fbox rm bf it displaystyle textstyle quad qquad textasciitilde".split()
+)
+_SIZES = frozenset(rf"\{name}" for name in "left right big Big bigg Bigg bigl bigr Bigl Bigr middle limits".split())
+_SYMBOLS = {
+    r"\times": "×", r"\cdot": "·", r"\div": "÷", r"\pm": "±", r"\circ": "°", r"\degree": "°", r"\pi": "π",
+    r"\infty": "∞", r"\le": "≤", r"\leq": "≤", r"\leqslant": "≤", r"\ge": "≥", r"\geq": "≥", r"\geqslant": "≥",
+    r"\ne": "≠", r"\neq": "≠", r"\lt": "<", r"\gt": ">", r"\textless": "<", r"\textgreater": ">", r"\ell": " l ",
+    r"\cup": "∪", r"\cap": "∩", r"\textquotesingle": "'", r"\textdollar": "$", r"\dots": "...", r"\ldots": "...",
+    r"\cdots": "...", r"\percent": "%", r"\textunderscore": "_",
+}  # fmt: skip
+_EMPTY_POWER = re.compile(r"\^\{\s*\}")
+_DEGREE_POWER = re.compile(r"\^\s*(?:\{\s*°\s*\}|°)")
+_ORDINAL_POWER = re.compile(r"(?<=[0-9])\s*\^\{\s*(st|nd|rd|th)\s*\}", re.I)
+_REMOVABLE_SPACE = re.compile(r" (?![^\W_])|(?<![^\W_]) |(?<=\d) (?=[^\W\d])|(?<=[^\W\d]) (?=\d)")
+
+
+def first_line(text: str) -> str:
+    """The first non-blank line before any `### ` header line, stripped; "" if there is none."""
+    header = _HEADER_LINE.search(text)
+    for line in _LINE_END.split(text[: header.start()] if header else text):
+        if line.strip():
+            return line.strip()
+    return ""
+
+
+@lru_cache(maxsize=1 << 16)
+def clean(text: str) -> str:
+    """Layer 1 of DATA section 4: the answer as one line without wrapping; letter case and inner spaces stay.
+
+    Returns "" for a blank text and for one of more than MAX_CHARS characters: that is not an answer.
+    """
+    line = first_line(text) if len(text.strip()) <= MAX_CHARS else ""
+    if not line.isascii():
+        line = _unicode(line)
+        if len(line) > 2 * MAX_CHARS:  # a few characters expand eighteen-fold under NFKC
+            return ""
+    line = _CALCULATOR.sub("", line).lstrip("# ")
+    line = _EMPHASIS.sub(r"\2", line.strip("*_` "))
+    line = _drop_dollars(_TEXTBACKSLASH.sub(_backslash, line)).replace("~", " ")
+    if any(mark in line for mark in "\\{}^_"):
+        line = _tex(line)
+    line = " ".join(line.split())
+    for _ in range(2):  # "Final Answer: The final answer is 72"
+        start = _ANSWER_IS.match(line)
+        line = line[start.end() :] if start else line
+    return _LEADING_DASH.sub("-", line.strip("*` ").rstrip(".,;:。、 "))
+
+
+def text_key(cleaned: str) -> str:
+    """Two cleaned answers with the same key are the same text: case and spaces that separate nothing are gone."""
+    return _REMOVABLE_SPACE.sub("", cleaned.casefold())
+
+
+def _unicode(line: str) -> str:
+    # NFKC alone would turn 5² into 52 and 1½ into 11/2.
+    line = _SUPERSCRIPT.sub(lambda run: "^{" + unicodedata.normalize("NFKC", run[0]) + "}", line)
+    line = _VULGAR_FRACTION.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign[0]), line)
+    return _LEADING_DASH.sub("-", unicodedata.normalize("NFKC", line.translate(_LOOK_ALIKES)).translate(_LOOK_ALIKES))
+
+
+def _backslash(match: re.Match[str]) -> str:
+    # The data has \textbackslash\% and \textbackslash; for a broken \% and \; (a thin space).
+    return "" if match.string[match.end() : match.end() + 1] == "\\" else "\\"
+
+
+def _drop_dollars(line: str) -> str:
+    if "$" not in line:
+        return line
+    line = _DISPLAY_MATH.sub(r" \1 ", line.replace(r"\$", _LITERAL_DOLLAR))
+    if line.count("$") % 2 == 0:  # an odd one is money
+        line = line.replace("$", " ")
+    return line.replace(_LITERAL_DOLLAR, "$")
+
+
+def _tex(line: str) -> str:
+    """Commands to symbols, wrappers gone, braces exactly around arguments: \\frac12 and {{2}^{51}} get one spelling."""
+    out: list[str] = []
+    closers: list[tuple[str, int]] = []  # what to write at the matching brace, and the arguments expected after it
+    expected = 0  # arguments still to come; -1: after an unknown command, every directly following group is one
+    wrapper = False
+    for token in _TOKEN.findall(_NUMERIC_POWER.sub(r"^{\1}", line)):
+        was_wrapper, wrapper = wrapper, False
+        if token == "{":
+            if expected:
+                out.append("{")
+                closers.append(("}", expected - 1 if expected > 0 else -1))
+            else:
+                closers.append((" " if was_wrapper else "", 0))
+            expected = 0
+        elif token == "}":
+            closer, expected = closers.pop() if closers else ("", 0)
+            out.append(closer)
+        elif token in "^_":
+            out.append(token)
+            expected = 1
+        elif token.isspace():
+            wrapper = was_wrapper
+            if expected <= 0:
+                out.append(" ")
+                expected = 0
+        elif len(token) > 1:
+            piece, expected, wrapper = _command(token, expected)
+            out.append(piece)
+        elif expected > 0 and token.isalnum():
+            out.append("{" + token + "}")
+            expected -= 1
+        else:
+            out.append(token)
+            expected = 0
+    line = _EMPTY_POWER.sub("", "".join(out))
+    return _ORDINAL_POWER.sub(r"\1", _DEGREE_POWER.sub("°", line))
+
+
+def _command(token: str, expected: int) -> tuple[str, int, bool]:
+    """What to write for a command, how many arguments it expects, and whether it merely wraps its argument."""
+    name = token.rstrip()
+    if name.startswith(r"\sqrt") and name.endswith("]"):
+        return name.replace(" ", ""), 1, False
+    if len(name) == 1:  # a backslash and a space
+        return " ", 0, False
+    if not name[1].isalpha():
+        if name in (r"\{", r"\}"):
+            return name, 0, False
+        if name == r"\!":
+            return "", expected, False
+        return (name[1] if name[1] in "%&#$_-/'" else " "), 0, False
+    name = _SAME_COMMAND.get(name, name)
+    if name in _SIZES:
+        return "", expected, False
+    if name in _WRAPPERS:
+        return " ", 0, True
+    if name in _SYMBOLS:
+        return _SYMBOLS[name], 0, False
+    if name == r"\textsuperscript":
+        return "^", 1, False
+    if name in _ARGUMENTS:
+        return name, _ARGUMENTS[name], False
+    return token, -1, False

@@ -1,0 +1,186 @@
+"""Is this answer right? The layers of answer equality, in their order: text, choice, label, time, number.
+
+Pure strings and exact rationals; no symbolic algebra. Never raises on any text and never takes long, because a model
+may write anything. Source: reference DATA, section 4.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from memphis.answers.choices import gold_letter, matching, options_of, split_letter
+from memphis.answers.clean import MAX_CHARS, clean, first_line, text_key
+from memphis.answers.quantities import assignment, quantity, quantity_in_text, same_quantity
+from memphis.errors import MemphisError
+
+__all__ = ["KINDS", "MODES", "equal", "judge", "kind_of", "options_of"]
+
+MODES = ("normalized", "exact", "numeric")
+KINDS = ("number", "math", "choice", "bool", "label", "text")
+Layer = Callable[[str, str], bool | None]
+
+_LABELS = {
+    "yes": "yes", "true": "yes", "no": "no", "false": "no", "maybe": "maybe", "neutral": "neutral",
+    "entails": "entails", "entailment": "entails", "contradicts": "contradicts", "contradiction": "contradicts",
+}  # fmt: skip
+_LABEL_FIRST = re.compile(r"([a-z]+)(?:[,.:;!].*)?", re.I | re.S)
+_CLOCK = r"[0-9]{1,2}(?::[0-9]{2}){0,2}\s*[ap]\.?\s?m\.?"
+_CLOCK_OR_RATIO = re.compile(rf"{_CLOCK}|[0-9]+(?:\.[0-9]+)?(?:\s*:\s*[0-9]+(?:\.[0-9]+)?)+", re.I)
+_HOUR = re.compile(r"[0-9]{1,2}\s*[ap]\.?\s?m\.?", re.I)
+
+
+def equal(prediction: str, gold: str, options: Sequence[str] | None = None) -> bool:
+    """True if `prediction` says the same as `gold`.
+
+    Only the first non-blank line counts; a text of more than 512 characters or a blank one is never right. Numbers
+    are compared as exact rationals, without tolerance. Symmetric, except that a gold letter, a gold label word and a
+    gold bare number accept more ways to say them (`B) text`, `yes, because …`, `48 + 24 = 72`).
+
+    options: texts of the answer options, see options_of(); they let a letter and its text stand for each other.
+    """
+    return judge(prediction, gold, options=options)
+
+
+def judge(
+    prediction: str,
+    gold: str,
+    *,
+    options: Sequence[str] | None = None,
+    mode: str = "normalized",
+    kind: str | None = None,
+) -> bool:
+    """equal() with its two knobs.
+
+    mode: normalized = all layers; exact = same characters in the first line; numeric = only the number layer.
+    kind: the layer to use when `mode` is normalized: one of KINDS, see kind_of(); None lets the gold answer decide.
+        `bool` and `label` are the same layer; `math` is `number` and sets.
+    Raises MemphisError for an unknown mode or kind, and for nothing else.
+    """
+    if mode not in MODES:
+        raise MemphisError(f"pairs.answer.mode={mode} is unknown; use one of {', '.join(MODES)}")
+    if kind is not None and kind not in KINDS:
+        raise MemphisError(f"pairs.answer.types: type {kind} is unknown; use one of {', '.join(KINDS)}")
+    if not prediction or not gold or len(prediction.strip()) > MAX_CHARS or len(gold.strip()) > MAX_CHARS:
+        return False
+    if mode == "exact":
+        return first_line(prediction) == first_line(gold) != ""
+    return _judge(prediction, gold, tuple(options or ()), mode, kind)
+
+
+def kind_of(source: str, types: Sequence[tuple[str, str]]) -> str | None:
+    """The kind that `types`, an ordered list of (regex searched in the source's name, kind), forces; None: none does.
+
+    Raises MemphisError for a bad regex or an unknown kind.
+    """
+    for pattern, kind in types:
+        if kind not in KINDS:
+            raise MemphisError(f"pairs.answer.types: type {kind} is unknown; use one of {', '.join(KINDS)}")
+        try:
+            if re.search(pattern, source):
+                return kind
+        except re.error as error:
+            raise MemphisError(f"pairs.answer.types: {pattern!r} is not a regular expression ({error})") from None
+    return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _judge(prediction: str, gold: str, options: tuple[str, ...], mode: str, kind: str | None) -> bool:
+    said, wanted = clean(prediction), clean(gold)
+    if not said or not wanted:
+        return False
+    if mode == "numeric":
+        return bool(_same_number(said, wanted))
+    if text_key(said) == text_key(wanted):
+        return True
+    chosen = _same_choice(said, wanted, options) if kind in (None, "choice") else None
+    return _decide(_LAYERS[kind], said, wanted) if chosen is None else chosen
+
+
+def _same_value(said: str, wanted: str) -> bool:
+    return _decide(_LAYERS[None], said, wanted)
+
+
+def _decide(layers: tuple[Layer, ...], said: str, wanted: str) -> bool:
+    """The verdict of the first layer that has one: None means that the two answers do not belong to the layer."""
+    return next((verdict for layer in layers if (verdict := layer(said, wanted)) is not None), False)
+
+
+def _same_choice(said: str, wanted: str, options: tuple[str, ...]) -> bool | None:
+    """Layer 3. None: neither the letter nor the option that the gold answer is can be told, so other layers decide."""
+    letter = gold_letter(wanted, len(options))
+    if letter is not None:
+        wanted_options = {letter}
+    elif options:
+        wanted_options = {i for i, option in enumerate(options) if text_key(clean(option)) == text_key(wanted)}
+    else:
+        return None
+    if not wanted_options:
+        return None
+    named = split_letter(said, len(options))
+    if named is not None:
+        index, text = named
+        if options and text and index not in matching(text, options, _same_value):
+            return False
+        return index in wanted_options
+    if not options:
+        return False
+    return bool(matching(said, options, _same_value) & wanted_options)
+
+
+def _same_label(said: str, wanted: str) -> bool | None:
+    label = _LABELS.get(wanted.lower())
+    if label is None:
+        return None
+    match = _LABEL_FIRST.fullmatch(said)
+    return match is not None and _LABELS.get(match[1].lower()) == label
+
+
+def _same_time(said: str, wanted: str) -> bool | None:
+    if not _CLOCK_OR_RATIO.fullmatch(wanted) and not _CLOCK_OR_RATIO.fullmatch(said):
+        return None
+    if _HOUR.fullmatch(said) and quantity(wanted) is not None:
+        return None  # "7 pm" for the bare number 7
+    return _spelled_time(said) == _spelled_time(wanted)
+
+
+def _spelled_time(text: str) -> str:
+    spelled = text.lower().replace(" ", "")
+    return spelled.replace(".", "") if spelled.rstrip(".").endswith("m") else spelled
+
+
+def _same_number(said: str, wanted: str) -> bool | None:
+    name, gold_value = assignment(wanted)
+    gold = quantity(gold_value)
+    if gold is None:
+        return None
+    said_name, said_value = assignment(said)
+    if name and said_name and name != said_name:
+        return False
+    found = quantity(said_value if name else said)
+    if found is None and gold.bare:
+        found = quantity_in_text(said)
+    return found is not None and same_quantity(found, gold)
+
+
+def _same_set(said: str, wanted: str) -> bool | None:
+    members = _members(wanted)
+    return None if members is None else _members(said) == members
+
+
+def _members(cleaned: str) -> list[str] | None:
+    r"""Sorted members of a flat set `\{1, 2\}`."""
+    inside = cleaned[2:-2]
+    if not (cleaned.startswith("\\{") and cleaned.endswith("\\}")) or any(bracket in inside for bracket in "([{"):
+        return None
+    return sorted(text_key(member.strip()) for member in inside.split(","))
+
+
+_LAYERS: dict[str | None, tuple[Layer, ...]] = {
+    None: (_same_label, _same_time, _same_number, _same_set),
+    "choice": (),
+    "text": (),
+    "bool": (_same_label,),
+    "label": (_same_label,),
+    "number": (_same_time, _same_number),
+    "math": (_same_time, _same_number, _same_set),
+}

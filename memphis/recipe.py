@@ -1,0 +1,155 @@
+"""The method as a list of stages. This is the only file that knows the order, and what each kind reads of the config."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from memphis.config import Config, Source, to_dict
+from memphis.errors import MemphisError
+from memphis.stages import KINDS
+from memphis.store import Stage, derived_seed, file_identity
+
+
+def recipe(cfg: Config, cache: Path) -> list[Stage]:
+    """SFT, then `iterations` times generate, pairs, rank, merge; evaluations in between. Every stage once, in order.
+
+    cache: file that remembers the sha256 of local inputs by path, size and mtime.
+    """
+    make = _Maker(cfg, cache)
+    data = make.data()
+    base = make.base()
+    model = sft = make.sft(data, base)
+    chain = [data, base, *([sft] if sft is not base else [])]
+    if cfg.eval.at == "every":
+        chain += [make.evaluate(stage, data) for stage in dict.fromkeys([base, sft])]
+    for k in range(1, make.iterations + 1):
+        samples = make.generate(k, model, data)
+        pairs = make.pairs(k, samples, data)
+        updated = make.rank(k, model if cfg.rank.start == "previous" else sft, pairs, data)
+        merged = make.merge(k, model, updated, sft) if cfg.slerp.method != "none" else updated
+        chain += [samples, pairs, updated, *([merged] if merged is not updated else [])]
+        model = merged
+        if cfg.eval.at == "every":
+            chain.append(make.evaluate(model, data))
+    if cfg.eval.at == "final":
+        chain.append(make.evaluate(model, data))
+    return _until([stage for stage in chain if stage is not None], cfg.until)
+
+
+class _Maker:
+    """Cuts out of the config what each kind reads: everything here enters a key, everything else does not."""
+
+    def __init__(self, cfg: Config, cache: Path) -> None:
+        self.cfg = cfg
+        self.cache = cache
+        self.plain = to_dict(cfg)
+        self.iterations = cfg.iterations if cfg.rank.loss != "none" else 0
+
+    def data(self) -> Stage:
+        config = _only(self.plain["data"], "sources", "max_drop_frac", "min_rationale_chars")
+        sources = {name: source for name, source in self.cfg.data.sources.items() if isinstance(source, Source)}
+        external = {name: self._identity(f"data.sources.{name}.path", s.path, s.revision) for name, s in sources.items()}
+        return _stage("data", "data", config, seed=derived_seed(self.cfg.data.seed, "data"), external=external)
+
+    def base(self, path: str | None = None) -> Stage:
+        model = self.cfg.model
+        if path is None and model.base is not None:
+            dimensions = _only(self.plain["model"], "base")
+            return _stage("base", "base", dimensions, seed=derived_seed(model.base.seed, "base"))
+        key, path, revision = ("sft.from", path, None) if path else ("model.path", model.path, model.revision)
+        assert path is not None
+        config = {"path": path, "revision": revision, "base": None}
+        return _stage("base", "base", config, external={"model": self._identity(key, path, revision)})
+
+    def sft(self, data: Stage, base: Stage) -> Stage:
+        if self.cfg.sft.from_ == "base":
+            return base
+        if self.cfg.sft.from_ is not None:
+            return replace(self.base(self.cfg.sft.from_), name="sft")
+        config = {"sft": _without(self.plain["sft"], "from"), **self._trainer(self.cfg.sft.reduction)}
+        return _stage("sft", "sft", config, {"data": data, "model": base}, derived_seed(self.cfg.seed, "sft"))
+
+    def generate(self, k: int, model: Stage, data: Stage) -> Stage:
+        config = {"generate": self.plain["generate"], "model": _only(self.plain["model"], "dtype")}
+        seed = derived_seed(self.cfg.seed, "generate", k)
+        return _stage(f"generate-{k}", "generate", config, {"data": data, "model": model}, seed, k)
+
+    def pairs(self, k: int, samples: Stage, data: Stage) -> Stage:
+        config = {"pairs": self.plain["pairs"], "examples": self.cfg.rank.examples}
+        seed = derived_seed(self.cfg.seed, "pairs", k) if self.cfg.pairs.order == "shuffle" else None
+        return _stage(f"pairs-{k}", "pairs", config, {"data": data, "samples": samples}, seed, k)
+
+    def rank(self, k: int, model: Stage, pairs: Stage, data: Stage) -> Stage:
+        config = {"rank": _without(self.plain["rank"], "start", "examples"), **self._trainer(self.cfg.rank.reduction)}
+        inputs = {"model": model, "pairs": pairs, **({"data": data} if self.cfg.rank.ce_target == "gold" else {})}
+        return _stage(f"rank-{k}", "rank", config, inputs, derived_seed(self.cfg.seed, "rank", k), k)
+
+    def merge(self, k: int, previous: Stage, updated: Stage, sft: Stage) -> Stage:
+        inputs = {"previous": previous, "updated": updated, "sft": sft}
+        return _stage(f"merge-{k}", "merge", {"slerp": self.plain["slerp"]}, inputs, iteration=k)
+
+    def evaluate(self, model: Stage, data: Stage) -> Stage | None:
+        ev = self.cfg.eval
+        if not ev.suites:
+            return None
+        config = {"eval": _only(self.plain["eval"], "suites", "limit", "seeds"), **_only(self.plain, "generate.engine")}
+        config["model"] = _only(self.plain["model"], "dtype")
+        inputs = {"model": model, **({"data": data} if "tiny" in ev.suites else {})}
+        external = {"benchmarks": self._identity("eval.data_dir", ev.data_dir, None)} if ev.data_dir else {}
+        label = model.name if model.kind in ("base", "sft") else str(model.iteration)
+        return _stage(f"evaluate-{label}", "evaluate", config, inputs, None, model.iteration, external)
+
+    def _trainer(self, reduction: str) -> dict[str, Any]:
+        """What both trained kinds read beside their own section."""
+        config = {
+            "model": _only(self.plain["model"], "freeze_embeddings", "dtype", "master_dtype", "attention", "checkpointing"),
+            "data": _only(self.plain["data"], "overlong", "eos"),
+        }
+        if reduction == "microbatch_mean":  # the only reduction whose result depends on how the batch is cut
+            config["micro_batch_tokens"] = self.cfg.runtime.micro_batch_tokens
+        return config
+
+    def _identity(self, key: str, path: str, revision: str | None) -> str:
+        """`repo@revision` on the hub, the sha256 of the files for a local path."""
+        local = Path(path).expanduser()
+        if local.exists():
+            return file_identity(local, self.cache)
+        if path.startswith((".", "/", "~")) or path.count("/") != 1:
+            raise MemphisError(f"{key}={path!r}: no such file or directory, and not a hub id (owner/name)")
+        return f"{path}@{revision or 'main'}"
+
+
+def _stage(
+    name: str,
+    kind: str,
+    config: dict[str, Any],
+    inputs: dict[str, Stage] | None = None,
+    seed: int | None = None,
+    iteration: int = 0,
+    external: dict[str, str] | None = None,
+) -> Stage:
+    return Stage(name, kind, KINDS[kind].version, config, inputs or {}, seed, external or {}, iteration)
+
+
+def _only(plain: dict[str, Any], *keys: str) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key in keys:
+        head, _, rest = key.partition(".")
+        kept[head] = _only(plain[head], rest) if rest else plain[head]
+    return kept
+
+
+def _without(plain: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in plain.items() if key not in keys}
+
+
+def _until(chain: list[Stage], until: str | None) -> list[Stage]:
+    """Cut after the named stage, or after the last one of the named kind. Without `until`, data that no stage reads
+    (an evaluation of a finished model) is left out."""
+    if until is None:
+        read = {stage.key for reader in chain for stage in reader.inputs.values()}
+        return [stage for stage in chain if stage.kind != "data" or stage.key in read]
+    ends = [index for index, stage in enumerate(chain) if until in (stage.name, stage.kind)]
+    if not ends:
+        raise MemphisError(f"until={until}: no such stage; stages are {', '.join(stage.name for stage in chain)}")
+    return chain[: ends[-1] + 1]

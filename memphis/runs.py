@@ -1,0 +1,220 @@
+"""The run directory: readable names for what the store holds by key, who made it with what, and its numbers.
+
+Everything here can be made again from the store; nothing here is read by a stage.
+"""
+
+import contextlib
+import fcntl
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from memphis.config import FREE, Config, slug, to_dict
+from memphis.errors import MemphisError
+from memphis.rows import read_rows, write_rows
+from memphis.store import Stage, Store, flatten, read_json, write_json
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SECRET = re.compile(r"token|secret|password|passwd|api_?key|credential", re.IGNORECASE)
+TRAINED = ("sft", "rank")  # kinds whose optimizer steps count on the run's own axis
+
+
+def root_of(cfg: Config) -> Path:
+    """`runtime.root`; a relative one lies below the repository, so that the same command finds the same runs anywhere."""
+    return REPOSITORY / Path(cfg.runtime.root).expanduser()
+
+
+class Run:
+    """`<root>/<name>/s<seed>/<slug>/`, held by this process until `close`."""
+
+    def __init__(self, cfg: Config, overrides: list[str], stages: list[Stage], store: Store) -> None:
+        self.cfg, self.stages, self.store = cfg, stages, store
+        self.slug = slug(overrides)
+        self.path = store.root.parent / cfg.name / f"s{cfg.seed}" / self.slug
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            cure = "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to"
+            raise MemphisError(f"runtime.root={str(store.root.parent)!r}: {error.strerror}; {cure}") from error
+        self._hold()
+        self._refuse_other_config()
+        self.attempt = 1 + max((int(d.name.split("_")[1]) for d in (self.path / "logs").glob("attempt_*")), default=0)
+        self.logs = self.path / "logs" / f"attempt_{self.attempt}"
+        self.info = self._provenance()
+
+    def close(self) -> None:
+        self._lock.close()
+
+    def start(self) -> None:
+        """Write down who starts what: called when there is something to build."""
+        self.logs.mkdir(parents=True)
+        self.info["attempts"] += 1
+        OmegaConf.save(OmegaConf.create(to_dict(self.cfg)), self.path / "config.yaml")
+        write_json(self.path / "run.json", self.info)
+        write_json(self.path / "stages.json", self.table())
+        for number, stage in enumerate(self.stages, 1):
+            link = self.path / f"{number:02d}-{stage.name}"
+            target = os.path.relpath(self.store.path(stage), self.path)
+            if not (link.is_symlink() and os.readlink(link) == target):
+                link.unlink(missing_ok=True)
+                link.symlink_to(target)
+
+    def table(self, reused: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+        """stages.json: the ordered keys, and what is known of each. reused: keys taken from the store."""
+        rows = []
+        for stage in self.stages:
+            path = self.store.path(stage)
+            built = (path / "DONE").exists()
+            record = self.store.record(path) if built else {}
+            rows.append(
+                {
+                    "name": stage.name,
+                    "kind": stage.kind,
+                    "iteration": stage.iteration,
+                    "key": stage.key,
+                    "dir": f"store/{stage.directory}",
+                    "built": built,
+                    "reused": stage.key in reused,
+                    "seconds": record.get("seconds"),
+                    "summary": record.get("summary", {}),
+                }
+            )
+        return rows
+
+    def history(self) -> Iterator[tuple[Stage, list[dict[str, Any]]]]:
+        """Every finished or running stage with its rows, on the run's axes: iteration, global_step, tokens."""
+        step = tokens = 0
+        for stage in self.stages:
+            path = self.store.path(stage)
+            here = path if path.exists() else self.store.part(path)
+            file = here / "metrics.jsonl" if here else None
+            rows = read_rows(file) if file and file.exists() else []
+            yield stage, [on_axes(stage, row, step, tokens) for row in rows]
+            if stage.kind in TRAINED and path.exists():
+                summary = self.store.record(path)["summary"]
+                step += summary["steps"]
+                tokens += summary["tokens"]
+
+    def counters(self, until: Stage) -> tuple[int, int]:
+        """Optimizer steps and tokens of the trained stages before `until`."""
+        step = tokens = 0
+        for stage in self.stages:
+            if stage.key == until.key:
+                break
+            path = self.store.path(stage)
+            if stage.kind in TRAINED and (path / "DONE").exists():
+                summary = self.store.record(path)["summary"]
+                step += summary["steps"]
+                tokens += summary["tokens"]
+        return step, tokens
+
+    def write_metrics(self) -> None:
+        """metrics.jsonl of the run: its stages' rows, one after the other."""
+        write_rows(self.path / "metrics.jsonl", ({"stage": s.name, **row} for s, rows in self.history() for row in rows))
+
+    def finish(self, status: str, reused: frozenset[str], wall_s: float) -> dict[str, Any]:
+        """Write stages.json, metrics.jsonl and summary.json; returns the summary."""
+        table = self.table(reused)
+        scores = []
+        for row in table:
+            if row["kind"] == "evaluate" and row["built"]:
+                label = row["name"].removeprefix("evaluate-")
+                title = {"base": "base", "sft": "SFT"}.get(label, f"iteration {label}")
+                columns = row["summary"]["columns"]
+                scores.append({"stage": row["name"], "iteration": row["iteration"], "label": title, "columns": columns})
+        summary = {
+            "name": self.cfg.name,
+            "seed": self.cfg.seed,
+            "slug": self.slug,
+            "run_id": self.info["run_id"],
+            "status": status,
+            "scores": scores,
+            "stages": table,
+            "wall_s": round(wall_s, 1),
+        }
+        write_json(self.path / "stages.json", table)
+        self.write_metrics()
+        write_json(self.path / "summary.json", summary)
+        return summary
+
+    def _hold(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MemphisError(f"{self.path}: this run is going on in another process; wait for it or stop it") from None
+        except OSError:  # a file system without locks: the claims of the stages still hold
+            return
+
+    def _refuse_other_config(self) -> None:
+        file = self.path / "config.yaml"
+        if not file.exists():
+            return
+        before = flatten(OmegaConf.to_container(OmegaConf.load(file)))
+        now = flatten(to_dict(self.cfg))
+        keys = [key for key in sorted(before.keys() | now.keys()) if key.split(".")[0] not in FREE and before.get(key) != now.get(key)]
+        if keys:
+            shown = ", ".join(f"{key} ({before.get(key)!r} then, {now.get(key)!r} now)" for key in keys[:4])
+            more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+            raise MemphisError(
+                f"{self.path} belongs to a run with another config: {shown}{more}; "
+                f"type name=<another name>, or remove that directory (finished stages stay in the store)"
+            )
+
+    def _provenance(self) -> dict[str, Any]:
+        before: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            before = read_json(self.path / "run.json")
+        fallback = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{self.cfg.name}-s{self.cfg.seed}-{self.slug}")[:50]
+        return {
+            "run_id": before.get("run_id", f"{fallback}-{uuid.uuid4().hex[:8]}"),
+            "name": self.cfg.name,
+            "seed": self.cfg.seed,
+            "slug": self.slug,
+            "created": before.get("created", round(time.time(), 1)),
+            "attempts": before.get("attempts", 0),
+            "argv": [mask(item) for item in sys.argv],
+            "git": _git(),
+            "python": platform.python_version(),
+            "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+            "slurm": {key: value for key, value in os.environ.items() if re.fullmatch(r"SLURM_(ARRAY_)?(JOB|TASK)_ID|SLURM_RESTART_COUNT", key)},
+        }
+
+
+def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[str, Any]:
+    """A stage's row with the run's counters, `step` and `tokens` being what the stages before it did."""
+    counted = stage.kind in TRAINED
+    return {
+        **row,
+        "iteration": stage.iteration,
+        "global_step": step + (row.get("step", 0) if counted else 0),
+        "tokens": tokens + (row.get("tokens", 0) if counted else 0),
+    }
+
+
+def mask(argument: str) -> str:
+    """`key=value` without the value where the key speaks of a secret."""
+    key, equals, _ = argument.partition("=")
+    return f"{key}=***" if equals and SECRET.search(key) else argument
+
+
+def _git() -> dict[str, Any]:
+    def ask(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = ask("rev-parse", "HEAD")
+    except FileNotFoundError:  # no git on this machine
+        return {"commit": None, "dirty": None, "diffstat": ""}
+    changes = ask("diff", "--stat", "HEAD")
+    return {"commit": commit or None, "dirty": bool(changes), "diffstat": changes}

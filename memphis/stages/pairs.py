@@ -1,0 +1,121 @@
+"""Judge every sample against its question's answer and pair correct with incorrect ones."""
+
+import math
+from collections import Counter
+from typing import Any
+
+from memphis.answers import equal, pairs
+from memphis.data import prompts
+from memphis.errors import MemphisError
+from memphis.rows import read_rows, write_rows
+from memphis.stages.context import Context
+from memphis.store import write_json
+
+FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not refused
+
+
+def run(context: Context) -> dict[str, Any]:
+    knobs = context.config["pairs"]
+    questions = {row["id"]: row for row in read_rows(context.inputs["data"] / "questions.jsonl")}
+    judged, paired = [], []
+    for row in read_rows(context.inputs["samples"] / "samples.jsonl"):
+        question = questions[row["id"]]
+        samples = [_judge(sample, question, knobs) for sample in row["samples"]]
+        judged.append({"id": row["id"], "samples": samples})
+        correct = [sample["text"] for sample in samples if sample["correct"]]
+        incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
+        if context.config["examples"] == "correct":
+            found = [(text, []) for text in dict.fromkeys(correct)]
+        else:
+            found = pairs.build(
+                row["id"],
+                correct,
+                incorrect,
+                knobs["mode"],
+                dedup=knobs["dedup"],
+                order=knobs["order"],
+                max_per_question=knobs["max_per_question"],
+                seed=context.seed,
+            )
+        for chosen, rejected in found:
+            paired.append({"id": row["id"], "prompt": question["prompt"], "chosen": chosen, "rejected": rejected})
+    write_rows(context.out / "judged.jsonl", judged)
+    write_rows(context.out / "pairs.jsonl", paired)
+    counts = _count(judged, paired, knobs["dedup"])
+    write_json(context.out / "counts.json", counts)
+    context.log(counts)
+    if not paired:
+        raise MemphisError(_no_pairs(counts))
+    if len(paired) < FEW_PAIRS:
+        print(f"warning: only {len(paired)} pairs in iteration {context.iteration}; expect little effect", flush=True)
+    return {"pairs": len(paired), "pass@1": counts["gen/pass@1"]}
+
+
+def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, Any]) -> dict[str, Any]:
+    text = sample["text"].strip()
+    parsed = prompts.parse(sample["text"], sample["finished"])
+    correct: bool | None = None
+    if not parsed.reason:
+        assert parsed.answer is not None
+        types = knobs["answer"]["types"]
+        correct = equal.judge(
+            parsed.answer,
+            question["answer"],
+            options=equal.options_of(question["prompt"]),
+            mode=knobs["answer"]["mode"],
+            kind=equal.kind_of(question["source"], types),
+        )
+    elif parsed.reason == "unfinished" and knobs["unfinished"] == "incorrect":
+        correct = False
+    return {"text": text, "valid": not parsed.reason, "reason": parsed.reason, "answer": parsed.answer, "correct": correct}
+
+
+def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str) -> dict[str, Any]:
+    samples = [sample for row in judged for sample in row["samples"]]
+    right = [sum(bool(sample["correct"]) for sample in row["samples"]) for row in judged]
+    sizes = [len(row["samples"]) for row in judged]
+    first = [c / n for c, n in zip(right, sizes, strict=True)]
+    k = min(sizes)
+    mean = sum(first) / len(first)
+    spread = math.sqrt(sum((value - mean) ** 2 for value in first) / max(1, len(first) - 1))
+    unique = {True: 0, False: 0}
+    for row in judged:
+        for verdict in unique:
+            unique[verdict] += len({sample["text"] for sample in row["samples"] if sample["correct"] is verdict})
+    used = sum(1 + len(pair["rejected"]) for pair in paired)
+    reasons = Counter(sample["reason"] for sample in samples if sample["reason"])
+    judgeable = sum(sample["correct"] is not None for sample in samples)
+    return {
+        "gen/pass@1": mean,
+        "gen/pass@1_se": spread / math.sqrt(len(first)),
+        f"gen/pass@{k}": sum(pass_at(n, c, k) for n, c in zip(sizes, right, strict=True)) / len(sizes),
+        "gen/valid_frac": sum(sample["valid"] for sample in samples) / len(samples),
+        "gen/all_right_frac": sum(c == n for c, n in zip(right, sizes, strict=True)) / len(sizes),
+        "gen/all_wrong_frac": sum(c == 0 for c in right) / len(sizes),
+        "pairs/count": len(paired),
+        "pairs/questions_with_pair_frac": len({pair["id"] for pair in paired}) / len(judged),
+        "pairs/unique_correct": unique[True],
+        "pairs/unique_incorrect": unique[False],
+        "pairs/discarded_invalid": len(samples) - judgeable,
+        "pairs/discarded_duplicate": judgeable - sum(unique.values()) if dedup == "text" else 0,
+        "pairs/discarded_surplus": max(0, (sum(unique.values()) if dedup == "text" else judgeable) - used),
+        **{f"pairs/invalid_{reason}": count for reason, count in sorted(reasons.items())},
+    }
+
+
+def pass_at(n: int, c: int, k: int) -> float:
+    """Probability that at least one of k samples drawn from n, of which c are right, is right."""
+    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def _no_pairs(counts: dict[str, Any]) -> str:
+    if counts["gen/valid_frac"] < 0.05:
+        why = "almost no sample has a rationale and an answer: train longer (sft.epochs, sft.optim.lr)"
+    elif counts["gen/pass@1"] < 0.01:
+        why = "almost no answer is right: the questions are too hard for this model"
+    elif counts["gen/all_right_frac"] > 0.9:
+        why = "almost every answer is right: nothing left to teach with these questions"
+    else:
+        why = "no question has both a right and a wrong answer: raise generate.temperature or generate.num_samples"
+    shown = ", ".join(f"{key.split('/')[1]} {value:.3g}" for key, value in counts.items())
+    return f"no pair at all in this iteration; {why} ({shown})"

@@ -1,0 +1,88 @@
+"""What the trained kinds share: model in, the one training loop, checkpoint out."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from memphis.data.tokens import Example
+from memphis.errors import MemphisError
+from memphis.stages.context import Context
+from memphis.training import model as models
+from memphis.training.loop import train
+from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
+
+CHECKPOINT_EVERY_S = float(os.environ.get("MEMPHIS_CHECKPOINT_S", "300"))
+
+
+def train_stage(
+    context: Context, examples: Sequence[Example], counts: dict[str, int], knobs: dict[str, Any], loss: str
+) -> dict[str, Any]:
+    """Train the input model on `examples` as the section `knobs` of the config says, and write it to `model/`."""
+    config = context.config["model"]
+    source = context.inputs["model"] / "model"
+    if config["master_dtype"] == "bfloat16_stochastic":
+        raise MemphisError("model.master_dtype=bfloat16_stochastic: not available in this version; use float32 or bfloat16")
+    model, _ = models.load(
+        source,
+        dtype=getattr(torch, config["master_dtype"]),
+        device=device(context),
+        freeze_embeddings=config["freeze_embeddings"],
+        checkpointing=config["checkpointing"],
+    )
+    neftune, optim = knobs["neftune"], knobs["optim"]
+    plan = TrainPlan(
+        family="sft" if context.kind == "sft" else "rank",
+        loss="sft" if loss == "ce" else loss,  # type: ignore[arg-type]
+        epochs=knobs["epochs"],
+        global_batch_size=knobs["global_batch_size"],
+        optim=OptimPlan(optim["name"], optim["lr"], optim["decay"], optim["variant"]),
+        seed=context.seed,
+        warmup_ratio=knobs["warmup_ratio"],
+        schedule=knobs["schedule"],
+        reduction=knobs["reduction"],
+        neftune=NeftunePlan(neftune["alpha"], neftune["variant"], neftune["length"] or knobs["max_length"]),
+        mixce=knobs["mixce"],
+        micro_batch_tokens=context.config.get("micro_batch_tokens", context.runtime.micro_batch_tokens),
+        dtype=config["dtype"],
+        **({key: knobs[key] for key in ("weight", "use_average", "ce_target")} if loss == "rank" else {}),
+    )
+    return {**run_loop(context, model, examples, plan, source), "examples": counts}
+
+
+def run_loop(
+    context: Context,
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    plan: TrainPlan,
+    tokenizer: Any,
+) -> dict[str, Any]:
+    """Train, save the checkpoint with its tokenizer, drop the step checkpoints. tokenizer: an object or a directory."""
+    summary = train(
+        model,
+        examples,
+        plan,
+        out_dir=context.out,
+        log=context.log,
+        should_stop=context.stopping,
+        kill_point=context.kill_point,
+        checkpoint_every=CHECKPOINT_EVERY_S,
+    )
+    dtype = next(model.parameters()).dtype
+    models.save(model, tokenizer, context.out / "model", dtype)
+    context.kill_point("saved")
+    shutil.rmtree(context.out / "checkpoint", ignore_errors=True)
+    return summary
+
+
+def device(context: Context) -> str:
+    """The device this process trains on. Raises MemphisError when a GPU is asked for and there is none."""
+    wanted: Literal["cpu", "cuda"] | str = context.runtime.device
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise MemphisError("runtime.device=cuda: torch finds no GPU here; use runtime=laptop, or install the GPU set")
+    return wanted

@@ -1,0 +1,502 @@
+"""The stage store: one directory per key, built under a temporary name and renamed when it is complete.
+
+A stage is kind + config + the stages it reads; its key is the hash of exactly that, so whatever has the same key has the
+same content. Claims only save work: correctness comes from purity and from the atomic rename. Nothing here knows what
+a kind does. `python -m memphis.store ls|why|verify` looks at a store.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from memphis.errors import MemphisError
+
+HEARTBEAT_S = float(os.environ.get("MEMPHIS_HEARTBEAT_S", "20"))  # a claim is touched this often ...
+DEAD_AFTER_S = 9 * HEARTBEAT_S  # ... and is dead when this long untouched, by the watcher's own clock
+WEIGHTS = "model"  # the sub-directory that a thin stage has lost
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pure function with its arguments. `name` and `iteration` are for people: neither enters the key.
+
+    config: exactly what the kind reads. inputs: role -> stage. seed: derived seed where the kind draws, else None.
+    external: identity of what lies outside the store (`repo@commit`, sha256 of local files).
+    """
+
+    name: str
+    kind: str
+    version: int
+    config: dict[str, Any]
+    inputs: dict[str, "Stage"] = field(default_factory=dict)
+    seed: int | None = None
+    external: dict[str, str] = field(default_factory=dict)
+    iteration: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        return digest(self.identity)[:16]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the key is the hash of."""
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "config": self.config,
+            "inputs": {role: stage.key for role, stage in self.inputs.items()},
+            "seed": self.seed,
+            "external": self.external,
+        }
+
+    @property
+    def directory(self) -> str:
+        return f"{self.kind}-{self.key}"
+
+    def spec(self) -> dict[str, Any]:
+        """What a child is given: identity, key, name, and where its inputs are."""
+        inputs = {role: stage.directory for role, stage in self.inputs.items()}
+        return {**self.identity, "key": self.key, "name": self.name, "iteration": self.iteration, "reads": inputs}
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON of `value`."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def derived_seed(seed: int, *parts: object) -> int:
+    """A seed in [0, 2**31) for one use of the run's seed: (seed, 'generate', iteration, shard) and the like."""
+    return int(digest([seed, *map(str, parts)])[:8], 16) % 2**31
+
+
+@cache
+def source_hash() -> str:
+    """sha256 over this package's and eval's source files: recorded in stage.json, never part of a key."""
+    root = Path(__file__).parent
+    files = sorted([*root.rglob("*.py"), *(root.parent / "eval").rglob("*.py")])
+    return digest([[file.relative_to(root.parent).as_posix(), sha256(file)] for file in files])
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write under a temporary name, flush to the disk, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+class Store:
+    """The directory `<runtime.root>/store`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.specs = root / "specs"
+
+    def create(self) -> None:
+        """Make the directories. Raises MemphisError when the file system does not let us."""
+        try:
+            self.specs.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe-{uuid.uuid4().hex[:8]}"
+            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            probe.unlink()
+        except OSError as error:
+            cure = "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to"
+            raise MemphisError(f"runtime.root={str(self.root.parent)!r}: {error.strerror}; {cure}") from error
+
+    def path(self, stage: Stage) -> Path:
+        return self.root / stage.directory
+
+    def publish(self, stage: Stage) -> Path:
+        """Write the spec that a child will read; returns the stage's final path."""
+        write_json(self.specs / f"{stage.directory}.json", stage.spec())
+        return self.path(stage)
+
+    def fault(self, path: Path, *, weights: bool = False) -> str | None:
+        """Why the stage at `path` cannot be used as it is: None when it can.
+
+        weights: also ask for the model weights that a thin stage has dropped.
+        Sizes and mtimes are compared; where only an mtime moved (a copied store) the content decides.
+        """
+        if not (path / "DONE").exists():
+            return "not built"
+        try:
+            record = read_json(path / "stage.json")
+            if (path / "DONE").read_text().strip() != sha256(path / "stage.json"):
+                return "stage.json was edited"
+        except (OSError, ValueError):
+            return "stage.json cannot be read"
+        thin = (path / "THIN").exists()
+        if thin and weights:
+            return "weights were dropped"
+        for name, expected in record["outputs"].items():
+            if thin and name.startswith(f"{WEIGHTS}/"):
+                continue
+            file = path / name
+            try:
+                stat = file.stat()
+            except OSError:
+                return f"{name} is missing"
+            if stat.st_size != expected["bytes"]:
+                return f"{name} has {stat.st_size} bytes, was written with {expected['bytes']}"
+            if stat.st_mtime_ns != expected["mtime_ns"] and sha256(file) != expected["sha256"]:
+                return f"{name} was changed after it was written"
+        return None
+
+    def set_aside(self, path: Path) -> None:
+        """Move a damaged stage out of the way, keeping it for a look."""
+        path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}"))
+
+    def record(self, path: Path) -> dict[str, Any]:
+        """stage.json of a finished stage."""
+        value = read_json(path / "stage.json")
+        assert isinstance(value, dict)
+        return value
+
+    def part(self, path: Path) -> Path | None:
+        """The directory in which `path` is being built, or was when its builder died."""
+        return next(iter(sorted(path.parent.glob(f"{path.name}.part-*"))), None)
+
+    def make_thin(self, path: Path) -> None:
+        """Drop the weights of a finished stage; the record stays, and a later consumer rebuilds them."""
+        (path / "THIN").touch()
+        shutil.rmtree(path / WEIGHTS, ignore_errors=True)
+
+    def readers(self) -> set[str]:
+        """Directories that a stage under construction reads."""
+        reads: set[str] = set()
+        for claim in self.root.glob("*.claim"):
+            with contextlib.suppress(OSError, ValueError):
+                reads.update(read_json(self.specs / f"{claim.stem}.json")["reads"].values())
+        return reads
+
+
+class Claim:
+    """The right to build one stage: `<directory>.claim`, created with O_EXCL by the process that builds.
+
+    The owner's token is in the file and in the name of the part directory. Taking over a dead owner's work renames its
+    part directory to the new token: one rival wins, checkpoints stay, and a revived writer finds its path gone.
+    """
+
+    def __init__(self, path: Path, on_wait: Callable[[str], None] = lambda text: None) -> None:
+        self.final = path
+        self.file = path.with_name(f"{path.name}.claim")
+        self.token = uuid.uuid4().hex[:12]
+        self.part = path.with_name(f"{path.name}.part-{self.token}")
+        self.on_wait = on_wait
+        self._released = threading.Event()
+
+    def acquire(self, done: Callable[[], bool]) -> bool:
+        """Wait until this process owns the stage (True), or until somebody else finished it (False)."""
+        watched: tuple[str, int] | None = None
+        since = time.monotonic()
+        announced = False
+        while not done():
+            try:
+                handle = os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                owner = self._owner()
+                if owner is None:
+                    continue  # released between two looks
+                seen = (owner["token"], owner["touched"])
+                if seen != watched:
+                    watched, since = seen, time.monotonic()
+                if self._gone(owner) or time.monotonic() - since > DEAD_AFTER_S:
+                    self._evict(owner["token"])
+                    continue
+                if not announced:
+                    self.on_wait(f"{self.final.name} is being built by {owner['host']}:{owner['pid']}; waiting for it")
+                    announced = True
+                time.sleep(min(1.0, HEARTBEAT_S / 4))
+                continue
+            with os.fdopen(handle, "w") as file:
+                json.dump(_me(self.token), file)
+            if done():  # finished between the look and the claim
+                self.release()
+                return False
+            self._inherit()
+            threading.Thread(target=self._beat, daemon=True).start()
+            return True
+        return False
+
+    def held(self) -> bool:
+        """Is this process still the owner?"""
+        owner = self._owner()
+        return owner is not None and owner["token"] == self.token
+
+    def release(self) -> None:
+        self._released.set()
+        if self.held():
+            self.file.unlink(missing_ok=True)
+
+    def _owner(self) -> dict[str, Any] | None:
+        """The claim as it stands; None when there is none. A file that is still empty has an owner without a name."""
+        try:
+            text = self.file.read_text()
+            touched = self.file.stat().st_mtime_ns
+        except OSError:
+            return None
+        try:
+            return {**json.loads(text), "touched": touched}
+        except ValueError:
+            return {"token": "", "host": "?", "pid": 0, "started": 0, "touched": touched}
+
+    @staticmethod
+    def _gone(owner: dict[str, Any]) -> bool:
+        if owner["host"] != socket.gethostname() or not owner["pid"]:
+            return False
+        return _started(owner["pid"]) != owner["started"]
+
+    def _evict(self, token: str) -> None:
+        """Remove a dead owner's claim. Renaming lets one rival win; a claim that is not the dead one is put back."""
+        grave = self.file.with_name(f"{self.final.name}.grave-{self.token}")
+        with contextlib.suppress(FileNotFoundError):
+            self.file.rename(grave)
+            with contextlib.suppress(ValueError, FileExistsError):
+                if json.loads(grave.read_text())["token"] != token:
+                    os.link(grave, self.file)
+            grave.unlink()
+
+    def _inherit(self) -> None:
+        for old in sorted(self.final.parent.glob(f"{self.final.name}.part-*")):
+            with contextlib.suppress(OSError):
+                if self.part.exists():
+                    shutil.rmtree(old)
+                else:
+                    old.rename(self.part)
+        self.part.mkdir(exist_ok=True)
+
+    def _beat(self) -> None:
+        while not self._released.wait(HEARTBEAT_S):
+            with contextlib.suppress(OSError):
+                if not self.held():
+                    return
+                os.utime(self.file)
+
+
+def _me(token: str) -> dict[str, Any]:
+    job = os.environ.get("SLURM_JOB_ID")
+    pid = os.getpid()
+    return {"token": token, "host": socket.gethostname(), "pid": pid, "started": _started(pid), "slurm_job": job}
+
+
+def _started(pid: int) -> str | None:
+    """What tells this process from a later one with the same number; None when there is no such process."""
+    try:
+        with Path(f"/proc/{pid}/stat").open() as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return None if fields[0] in "ZX" else fields[19]  # a zombie builds nothing
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+    try:  # no /proc on this system: only the number can be asked for
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"
+
+
+def finish(claim: Claim, spec: dict[str, Any], summary: dict[str, Any], seconds: float, versions: dict[str, str]) -> None:
+    """Turn the part directory into the finished stage: record of the outputs, DONE, rename."""
+    outputs = {}
+    for file in sorted(path for path in claim.part.rglob("*") if path.is_file()):
+        name = file.relative_to(claim.part).as_posix()
+        if name in ("stage.json", "DONE"):
+            continue
+        if not file.is_symlink():
+            _fsync(file)
+        stat = file.stat()
+        outputs[name] = {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256(file)}
+    record = {
+        **spec,
+        "outputs": outputs,
+        "summary": summary,
+        "seconds": round(seconds, 3),
+        "finished": round(time.time(), 3),
+        "host": socket.gethostname(),
+        "versions": versions,
+        "source": source_hash(),
+    }
+    write_json(claim.part / "stage.json", record)
+    (claim.part / "DONE").write_text(sha256(claim.part / "stage.json") + "\n")
+    _fsync(claim.part / "DONE")
+    _fsync(claim.part)
+    if claim.final.exists():  # thin or damaged: what is there is less than what was built
+        old = claim.final.with_name(f"{claim.final.name}.old-{claim.token}")
+        claim.final.rename(old)
+        claim.part.rename(claim.final)
+        shutil.rmtree(old)
+    else:
+        claim.part.rename(claim.final)
+    _fsync(claim.final.parent)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_identity(path: Path, cache_file: Path) -> str:
+    """sha256 over the files of a local path (names and contents), remembered by path, size and mtime."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    try:
+        known = read_json(cache_file)
+    except (OSError, ValueError):
+        known = {}
+    parts = []
+    changed = False
+    for file in files:
+        stat = file.stat()
+        tag = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+        if tag not in known:
+            known[tag] = sha256(file)
+            changed = True
+        parts.append([file.relative_to(path).as_posix() if path.is_dir() else "", known[tag]])
+    if changed and cache_file.parent.exists():
+        write_json(cache_file, known)
+    return digest(parts)
+
+
+# ---------------------------------------------------------------------------------------------- python -m memphis.store
+
+
+def _done(store: Store) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(store.root.glob("*-*")):
+        if (path / "DONE").exists() and ".damaged-" not in path.name:
+            with contextlib.suppress(OSError, ValueError):
+                yield path, store.record(path)
+
+
+def _ls(store: Store) -> int:
+    rows = []
+    for path, record in _done(store):
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        state = "thin" if (path / "THIN").exists() else "done"
+        rows.append((path.name, state, record["name"], f"{size / 2**20:.1f} MB", f"{record['seconds']:.0f} s"))
+    for path in sorted(store.root.glob("*.part-*")):
+        name = path.name.split(".part-")[0]
+        rows.append((name, "building" if (store.root / f"{name}.claim").exists() else "unfinished", "", "", ""))
+    for row in rows:
+        print("{:30} {:10} {:14} {:>10} {:>8}".format(*row))
+    print(f"{len(rows)} stages in {store.root}")
+    return 0
+
+
+def _verify(store: Store) -> int:
+    bad = 0
+    count = 0
+    for path, record in _done(store):
+        count += 1
+        thin = (path / "THIN").exists()
+        for name, expected in record["outputs"].items():
+            file = path / name
+            if thin and name.startswith(f"{WEIGHTS}/"):
+                continue
+            if not file.exists() or sha256(file) != expected["sha256"]:
+                print(f"{path.name}: {name} is {'damaged' if file.exists() else 'missing'}; the next run that needs it rebuilds it")
+                if file.exists():
+                    os.utime(file)  # so that the cheap check at reuse looks at the content too
+                bad += 1
+    print(f"{count} stages checked, {bad} damaged files")
+    return 1 if bad else 0
+
+
+def _why(store: Store, name: str) -> int:
+    """Explain a stage: what it is made of, and what differs from the nearest one of its kind."""
+    matches = [path for path in sorted(store.specs.glob("*.json")) if path.stem.startswith(name)]
+    if len(matches) != 1:
+        listed = ", ".join(path.stem for path in matches[:5]) or "none"
+        raise MemphisError(f"{name!r} names {len(matches)} stages ({listed}); give more of the name, `ls` lists them")
+    spec = read_json(matches[0])
+    path = store.root / matches[0].stem
+    fault = store.fault(path)
+    print(f"{path.name} ({spec['name']}): {fault or 'built'}")
+    for role, directory in spec["reads"].items():
+        print(f"  reads {role}: {directory} ({store.fault(store.root / directory) or 'built'})")
+    others = [read_json(other) for other in store.specs.glob(f"{spec['kind']}-*.json") if other != matches[0]]
+    nearest = min(others, key=lambda other: len(differences(spec, other)), default=None)
+    if nearest is None:
+        print("  no other stage of this kind")
+        return 0
+    print(f"  differs from {nearest['kind']}-{nearest['key']} ({nearest['name']}) in:")
+    for key, here, there in differences(spec, nearest):
+        print(f"    {key}: {here!r}, there {there!r}")
+    return 0
+
+
+def differences(spec: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(dotted key, value in `spec`, value in `other`) of all that enters the keys and is not the same."""
+    names = ("version", "config", "inputs", "seed", "external")
+    mine, theirs = (flatten({name: value[name] for name in names}) for value in (spec, other))
+    return [
+        (key, mine.get(key), theirs.get(key))
+        for key in sorted(mine.keys() | theirs.keys())
+        if mine.get(key) != theirs.get(key)
+    ]
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat.update(flatten(item, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m memphis.store", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--root", default=os.environ.get("MEMPHIS_RUNS", "runs"), help="runtime.root (default: %(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("ls", help="every stage with its state, size and cost")
+    commands.add_parser("verify", help="compare sha256 of every file with its record")
+    commands.add_parser("why", help="what a stage is made of, and why it is not another one").add_argument("stage")
+    arguments = parser.parse_args(argv)
+    root = Path(arguments.root)
+    store = Store((root if root.is_absolute() else Path(__file__).parent.parent / root) / "store")
+    if not store.root.is_dir():
+        raise MemphisError(f"--root={arguments.root}: there is no store in it; run `python train.py` first or name another root")
+    match arguments.command:
+        case "ls":
+            return _ls(store)
+        case "verify":
+            return _verify(store)
+        case _:
+            return _why(store, arguments.stage)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except MemphisError as fault:
+        sys.exit(f"error: {fault}")

@@ -1,0 +1,167 @@
+"""Examples -> flat micro-batches: all tokens of several examples in one row without padding, prompts that several
+completions share once. Knows indices only, no model. Vectorised with numpy; see attention.py for what rows are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from memphis.data.tokens import Example
+from memphis.data.tokens import Sequence as TokenSequence
+from memphis.training.attention import Rows
+from memphis.training.plan import GOLD
+
+# A row joins a block of attention if it has at least this share of the block's length. Attention costs length^2
+# and a block about 0.1 ms (CPU): measured best between 0.85 and 0.95 on rows of 60 to 200 tokens.
+_BLOCK_RATIO = 0.9
+
+_Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FlatBatch:
+    """T flat tokens, S sequences of B examples, N targets (tokens that are trained)."""
+
+    members: tuple[int, ...]  # [B] positions of the examples in the list that was cut
+    spans: tuple[tuple[int, int], ...]  # [B] flat start and number of tokens of every example
+    longest: tuple[int, ...]  # [B] true length of the example's longest sequence
+    rows: Rows
+    input_ids: Tensor  # [T]
+    position_ids: Tensor  # [T] restart at 0 in every sequence; completions go on from the prompt's length
+    predictors: Tensor  # [N] flat position whose hidden state predicts the target
+    targets: Tensor  # [N] token ids
+    target_sequence: Tensor  # [N] sequence of the target, non-decreasing
+    counts: Tensor  # [S] targets of every sequence
+    sequence_member: Tensor  # [S] 0..B-1
+    column: Tensor  # [S] role of the sequence: 0, 1.. or GOLD
+
+    def to(self, device: torch.device) -> "FlatBatch":
+        """The same batch with its tensors on `device`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor | Rows)}
+        return replace(self, **moved)
+
+
+def sequences_of(example: Example) -> list[tuple[int, TokenSequence]]:
+    """(column, sequence) pairs of an example, the gold sequence last."""
+    pairs = list(enumerate(example.sequences))
+    return pairs if example.gold is None else [*pairs, (GOLD, example.gold)]
+
+
+def num_tokens(example: Example) -> int:
+    """Flat tokens of an example: its prompt once, then every completion."""
+    sequences = sequences_of(example)
+    return sum(len(s.input_ids) for _, s in sequences) - (len(sequences) - 1) * example.prompt_length
+
+
+def cut(examples: Sequence[Example], budget_tokens: int) -> list[list[int]]:
+    """Positions of the examples of every micro-batch: longest first, at most `budget_tokens` flat tokens each (an
+    example longer than that is alone)."""
+    sizes = [num_tokens(example) for example in examples]
+    groups: list[list[int]] = []
+    room = 0
+    for member in sorted(range(len(examples)), key=lambda i: -sizes[i]):
+        if not groups or sizes[member] > room:
+            groups.append([])
+            room = budget_tokens
+        groups[-1].append(member)
+        room -= sizes[member]
+    return groups
+
+
+def micro_batches(examples: Sequence[Example], budget_tokens: int) -> list[FlatBatch]:
+    """Cut a window of examples into flat micro-batches. The cut changes rounding only: every number that the loss is
+    divided by is taken over the whole window (except with reduction microbatch_mean)."""
+    return [flatten(examples, members) for members in cut(examples, budget_tokens)]
+
+
+def flatten(examples: Sequence[Example], members: Sequence[int]) -> FlatBatch:
+    """One flat micro-batch of the named examples."""
+    tokens: list[list[int]] = []
+    labels: list[list[int]] = []
+    table: list[tuple[int, int, int, int, int, int]] = []  # per sequence: flat start of prompt and rest, prompt, ...
+    spans: list[tuple[int, int]] = []
+    longest: list[int] = []
+    end = 0
+    for number, member in enumerate(members):
+        example = examples[member]
+        start, prompt = end, example.prompt_length
+        sequences = sequences_of(example)
+        for k, (column, sequence) in enumerate(sequences):
+            length = len(sequence.input_ids)
+            tokens.append(sequence.input_ids[prompt:] if k else sequence.input_ids)
+            labels.append(sequence.labels)
+            rest = end if k else start + prompt
+            end = rest + length - prompt
+            table.append((start, rest, prompt, length, number, column))
+        spans.append((start, end - start))
+        longest.append(max(len(s.input_ids) for _, s in sequences))
+    start, rest, prompt, length, number, column = np.array(table, dtype=np.int64).T
+    first = np.diff(number, prepend=-1) != 0  # the sequence that owns the example's prompt
+
+    input_ids = _concatenate(tokens)
+    flat, position, sequence = _reads(start, rest, prompt, length)
+    position_ids = np.empty(end, dtype=np.int64)
+    position_ids[flat] = position
+
+    label = _concatenate(labels)
+    trained = np.flatnonzero((label != -100) & (position > 0))  # the first token of a sequence has no predictor
+    return FlatBatch(
+        members=tuple(members),
+        spans=tuple(spans),
+        longest=tuple(longest),
+        rows=_rows(start, rest, prompt, length, first, end),
+        input_ids=torch.from_numpy(input_ids),
+        position_ids=torch.from_numpy(position_ids),
+        predictors=torch.from_numpy(flat[trained - 1]),
+        targets=torch.from_numpy(label[trained]),
+        target_sequence=torch.from_numpy(sequence[trained]),
+        counts=torch.from_numpy(np.bincount(sequence[trained], minlength=len(length))),
+        sequence_member=torch.from_numpy(number.copy()),
+        column=torch.from_numpy(column.copy()),
+    )
+
+
+def _concatenate(lists: list[list[int]]) -> _Ints:
+    return np.concatenate([np.array(part, dtype=np.int64) for part in lists])
+
+
+def _reads(start: _Ints, rest: _Ints, prompt: _Ints, length: _Ints) -> tuple[_Ints, _Ints, _Ints]:
+    """What sequences read, one after the other: flat position, position in the sequence, number of the sequence."""
+    sequence = np.repeat(np.arange(len(length)), length)
+    position = np.arange(len(sequence)) - np.repeat(np.cumsum(length) - length, length)
+    flat = np.where(position < prompt[sequence], start[sequence], (rest - prompt)[sequence]) + position
+    return flat, position, sequence
+
+
+def _rows(start: _Ints, rest: _Ints, prompt: _Ints, length: _Ints, first: NDArray[np.bool_], num_flat: int) -> Rows:
+    order = np.argsort(-length, kind="stable")
+    shapes: list[tuple[int, int]] = []
+    offsets = np.empty(len(length), dtype=np.int64)  # slot at which a sequence's row begins
+    end = 0
+    for i, n in zip(order.tolist(), length[order].tolist(), strict=True):
+        if not shapes or n < _BLOCK_RATIO * shapes[-1][1]:
+            shapes.append((0, n))
+        num_rows, padded = shapes[-1]
+        shapes[-1] = (num_rows + 1, padded)
+        offsets[i] = end
+        end += padded
+
+    flat, position, sequence = _reads(start, rest, prompt, length)
+    slot = offsets[sequence] + position
+    slots = np.zeros(end, dtype=np.int64)
+    slots[slot] = flat
+    owned = first[sequence] | (position >= prompt[sequence])
+    home = np.empty(num_flat, dtype=np.int64)
+    home[flat[owned]] = slot[owned]
+    # The k-th further reader of each prompt: within one k no flat position occurs twice.
+    further = np.arange(len(length)) - np.maximum.accumulate(np.where(first, np.arange(len(length)), 0))
+    shared = []
+    for k in range(1, int(further.max(initial=0)) + 1):
+        mine = ~owned & (further[sequence] == k)
+        shared.append((torch.from_numpy(slot[mine]), torch.from_numpy(flat[mine])))
+    return Rows(tuple(shapes), torch.from_numpy(slots), torch.from_numpy(home), tuple(shared))

@@ -1,0 +1,306 @@
+"""The one training loop: base pre-training, supervised and rank stages differ in their plan only.
+
+A step is: the next window of examples in an order that is a function of (seed, epoch); the window cut into flat
+micro-batches; one backward pass each, of losses that are already divided by the window's totals; one optimizer step.
+The loop holds no random state: noise and order follow from (seed, step), so a checkpoint is weights and counters.
+"""
+
+import hashlib
+import math
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from transformers import PreTrainedModel
+
+from memphis.data.tokens import Example
+from memphis.errors import MemphisError, Stopped
+from memphis.methods.adalite import Adalite
+from memphis.methods.schedules import SCHEDULES
+from memphis.rows import RowLog
+from memphis.training import checkpoint
+from memphis.training.attention import attending
+from memphis.training.batches import FlatBatch, micro_batches
+from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column, target_logps
+from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
+
+__all__ = ["NeftunePlan", "OptimPlan", "TrainPlan", "num_steps", "score", "train"]
+
+# A run stops after this many consecutive steps whose loss or gradient is not finite.
+MAX_NONFINITE = 5
+# Elements per tensor that optim/update_ratio and optim/moved_frac are estimated from.
+_SAMPLE = 4096
+
+
+def num_steps(num_examples: int, plan: TrainPlan) -> int:
+    """Optimizer steps of a run; the last, incomplete window of an epoch makes a step too."""
+    total = plan.epochs * math.ceil(num_examples / plan.global_batch_size)
+    return total if plan.max_steps is None else min(total, plan.max_steps)
+
+
+def train(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    plan: TrainPlan,
+    *,
+    out_dir: Path,
+    log: RowLog,
+    should_stop: Callable[[], bool] = lambda: False,
+    kill_point: Callable[[str], None] = lambda _: None,
+    checkpoint_every: float = 600.0,
+    reference: PreTrainedModel | None = None,
+) -> dict[str, Any]:
+    """Train `model` in place; continues by itself from out_dir/checkpoint, bit for bit on CPU.
+
+    model: from `model.load` or `new_tiny`; parameters that require gradients are trained.
+    log: gets one row per optimizer step, and is first cut back to the checkpoint (to nothing if there is none).
+    kill_point: called with "step" after every step and "checkpoint" between writing and renaming a checkpoint.
+    checkpoint_every: seconds. The directory is left there at the end; the caller removes it.
+    reference: of losses "spin" and "dpo"; None = the model as it is before the first step.
+    Returns steps, tokens, label_tokens, skipped_nonfinite, loss (of the last step) and seconds.
+    Raises Stopped, after writing a checkpoint, when should_stop(); MemphisError if there are no examples or
+    MAX_NONFINITE consecutive steps had a loss or gradient that is not finite.
+    """
+    if not examples:
+        raise MemphisError(f"{plan.family}: there are no examples to train on; see the counts of the stages before it")
+    total = num_steps(len(examples), plan)
+    params = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = make_optimizer(list(params.values()), plan.optim)
+    directory = out_dir / "checkpoint"
+    counters: dict[str, Any] = {"tokens": 0, "label_tokens": 0, "skipped": 0, "in_a_row": 0, "loss": 0.0, "seconds": 0.0}
+    extra: dict[str, Tensor] = {}
+    start = 0
+    if (resumed := checkpoint.read(directory, params, optimizer)) is not None:
+        state, extra = resumed
+        start, counters = state["step"], state["counters"]
+        log.cut(state["offset"])
+    else:
+        log.cut(0)
+        if plan.loss in ("spin", "dpo"):
+            extra["reference"] = score(reference or model, examples, plan)
+
+    def save(step: int) -> None:
+        state = {"counters": counters, "offset": log.offset()}
+        checkpoint.write(directory, step, params, optimizer, extra, state, kill_point)
+
+    stepper = _Stepper(model, list(params.values()), optimizer, plan, total, extra.get("reference"))
+    per_epoch = math.ceil(len(examples) / plan.global_batch_size)
+    order_of, order = -1, []
+    saved = time.monotonic()
+    model.train()
+    for step in range(start, total):
+        began = time.perf_counter()
+        epoch, window = divmod(step, per_epoch)
+        if epoch != order_of:
+            order_of, order = epoch, epoch_order(len(examples), plan.seed, epoch)
+        keys = order[window * plan.global_batch_size : (window + 1) * plan.global_batch_size]
+        row, totals = stepper.step(step, keys, [examples[key] for key in keys])
+        finite = bool(row.pop("finite"))
+        seconds = time.perf_counter() - began
+
+        counters["in_a_row"] = 0 if finite else counters["in_a_row"] + 1
+        counters["skipped"] += not finite
+        counters["tokens"] += totals.tokens
+        counters["label_tokens"] += totals.label_tokens
+        counters["loss"] = row[f"{plan.family}/loss"]
+        counters["seconds"] += seconds
+        log(
+            {
+                "step": step + 1,
+                "steps": total,
+                "tokens": counters["tokens"],
+                f"{plan.family}/epoch": (step + 1) / per_epoch,
+                **row,
+                "optim/skipped_nonfinite": counters["skipped"],
+                "perf/step_s": seconds,
+                "perf/tokens_per_sec": totals.tokens / seconds,
+                "perf/samples_per_sec": len(keys) / seconds,
+                **_memory(model.device),
+            }
+        )
+        if counters["in_a_row"] == MAX_NONFINITE:
+            ids = ", ".join(examples[key].id for key in keys)
+            raise MemphisError(
+                f"{plan.family}.optim.lr={plan.optim.lr}: loss or gradient was not finite in {MAX_NONFINITE} steps in a "
+                f"row, up to step {step + 1} with examples {ids}; lower the learning rate or look at these examples"
+            )
+        kill_point("step")
+        if step + 1 < total:
+            if should_stop():
+                save(step + 1)
+                raise Stopped(f"{plan.family}: checkpoint written after step {step + 1} of {total}")
+            if time.monotonic() - saved >= checkpoint_every:
+                save(step + 1)
+                saved = time.monotonic()
+    model.eval()
+    return {
+        "steps": total,
+        "tokens": counters["tokens"],
+        "label_tokens": counters["label_tokens"],
+        "skipped_nonfinite": counters["skipped"],
+        "loss": counters["loss"],
+        "seconds": counters["seconds"],
+    }
+
+
+@torch.no_grad()
+def score(model: PreTrainedModel, examples: Sequence[Example], plan: TrainPlan) -> Tensor:
+    """Summed log-probabilities of the targets of every sequence, [examples, columns] float32 on CPU, without noise.
+
+    Column 0 is the first sequence; 0 where an example has fewer sequences than others.
+    """
+    training = model.training
+    model.eval()
+    columns = max(len(example.sequences) for example in examples)
+    result = torch.zeros(len(examples), columns)
+    for batch in micro_batches(examples, plan.micro_batch_tokens):
+        on_device = batch.to(model.device)
+        with attending(on_device.rows):
+            logps = target_logps(model, on_device, dtype=_dtype(plan))
+        result[list(batch.members)] = sums_by_column(logps, on_device, columns)[0].cpu()
+    model.train(training)
+    return result
+
+
+def epoch_order(num_examples: int, seed: int, epoch: int) -> list[int]:
+    """The order of the examples in an epoch, a function of (seed, epoch)."""
+    digest = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    order: list[int] = torch.randperm(num_examples, generator=generator).tolist()
+    return order
+
+
+def make_optimizer(params: list[Parameter], plan: OptimPlan) -> torch.optim.Optimizer:
+    """The optimizer a plan names. Its learning rate is set anew at every step."""
+    if plan.name == "adamw":
+        return torch.optim.AdamW(params, lr=plan.lr, weight_decay=plan.decay, fused=True)
+    return Adalite(params, lr=plan.lr, decay=plan.decay, variant=plan.variant)
+
+
+class _Stepper:
+    """One optimizer step: gradients of a window, the check that they are finite, the update, the numbers to log."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        params: list[Parameter],
+        optimizer: torch.optim.Optimizer,
+        plan: TrainPlan,
+        total: int,
+        reference: Tensor | None,
+    ) -> None:
+        self.model, self.params, self.optimizer = model, params, optimizer
+        self.plan, self.total, self.reference = plan, total, reference
+        self.probe = _Probe(params)
+
+    def step(self, step: int, keys: list[int], window: Sequence[Example]) -> tuple[dict[str, Any], Totals]:
+        """keys: what names each example of the window in the data set. Returns a row and the window's totals."""
+        plan = self.plan
+        lr = plan.optim.lr * SCHEDULES[plan.schedule](step, self.total, plan.warmup_ratio)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        torch.manual_seed(step)  # dropout, in models that have any, must not depend on what ran before
+
+        began = time.perf_counter()
+        batches = micro_batches(window, plan.micro_batch_tokens)
+        totals = Totals.of(batches, plan)
+        data_seconds = time.perf_counter() - began
+        metrics = gradients(self.model, batches, plan, totals, keys=keys, step=step, reference=self.reference)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.params if p.grad is not None])
+        # With sharded parameters (parallel.py): metrics and norm are reduced over ranks here, before the decision.
+        values = torch.stack([*metrics.values(), norm]).tolist()
+        finite = all(math.isfinite(value) for value in values)
+        ratio = moved = 0.0
+        if finite:
+            before = self.probe.read()
+            self.optimizer.step()  # master weights in float32; stochastic rounding to bfloat16 would follow here
+            ratio, moved = self.probe.compare(before)
+        self.optimizer.zero_grad()
+
+        row = {f"{plan.family}/{name}": value for name, value in zip(metrics, values, strict=False)}
+        row[f"{plan.family}/label_tokens"] = totals.label_tokens
+        if plan.pairwise:
+            row[f"{plan.family}/chosen_len"] = totals.chosen_tokens / totals.examples
+            row[f"{plan.family}/rejected_len"] = totals.rejected_tokens / max(1, totals.rejected)
+        row |= {"optim/lr": lr, "optim/grad_norm": values[-1]}
+        row |= {"optim/update_ratio": ratio, "optim/moved_frac": moved, "perf/data_s": data_seconds}
+        return {**row, "finite": finite}, totals
+
+
+def gradients(
+    model: PreTrainedModel,
+    batches: Sequence[FlatBatch],
+    plan: TrainPlan,
+    totals: Totals,
+    *,
+    keys: Sequence[int],
+    step: int = 0,
+    reference: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Add the gradients of a window's loss to the parameters; returns its metrics as 0-d tensors on the device.
+
+    keys: number of each example of the window, which its noise and its row of `reference` go by.
+    """
+    sums: dict[str, Tensor] = {}
+    window_longest = max(max(batch.longest) for batch in batches)
+    for batch in batches:
+        names = [keys[member] for member in batch.members]
+        batch = batch.to(model.device)
+        noise = None
+        if plan.neftune is not None and plan.neftune.alpha:
+            noise = embedding_noise(
+                batch,
+                names,
+                plan.neftune,
+                width=model.get_input_embeddings().weight.shape[1],
+                seed=plan.seed,
+                step=step,
+                window_longest=window_longest,
+            )
+        compared_with = None if reference is None else reference[names].to(model.device)
+        with attending(batch.rows):
+            logps = target_logps(model, batch, dtype=_dtype(plan), noise=noise)
+            loss, metrics = objective(logps, batch, plan, totals, compared_with)
+            loss.backward()
+        for name, value in metrics.items():
+            sums[name] = sums[name] + value if name in sums else value
+    return sums
+
+
+class _Probe:
+    """Estimates how far a step moves the weights, from at most _SAMPLE evenly spread elements of every tensor."""
+
+    def __init__(self, params: list[Parameter]) -> None:
+        # An odd stride does not fall on one column of a weight whose width is a power of two.
+        self.views = [p.detach().view(-1)[:: max(1, p.numel() // _SAMPLE) | 1] for p in params]
+        share = [torch.full((len(v),), p.numel() / len(v)) for p, v in zip(params, self.views, strict=True)]
+        self.weights = torch.cat(share).to(params[0].device)
+
+    def read(self) -> Tensor:
+        return torch.cat(self.views).float()
+
+    def compare(self, before: Tensor) -> tuple[float, float]:
+        """(norm of the update / norm of the weights, share of weights that changed)."""
+        after = self.read()
+        change = (after - before).square() @ self.weights
+        ratio = (change / (before.square() @ self.weights).clamp(min=1e-30)).sqrt()
+        moved = (after != before).float() @ self.weights / self.weights.sum()
+        return ratio.item(), moved.item()
+
+
+def _dtype(plan: TrainPlan) -> torch.dtype:
+    return torch.bfloat16 if plan.dtype == "bfloat16" else torch.float32
+
+
+def _memory(device: torch.device) -> Mapping[str, float]:
+    memory = {"perf/rss_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    if device.type == "cuda":
+        memory["perf/mem_alloc_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+        memory["perf/mem_reserved_gib"] = torch.cuda.max_memory_reserved(device) / 2**30
+        torch.cuda.reset_peak_memory_stats(device)
+    return memory

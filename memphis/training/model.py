@@ -1,0 +1,178 @@
+"""Checkpoints: load, freeze, save, fingerprint, and the tiny model from scratch. Safetensors only, no remote code."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch.nn import Parameter
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StableLmConfig,
+    StableLmForCausalLM,
+)
+
+from memphis.errors import MemphisError
+from memphis.training import attention
+
+Freeze = Literal["both", "input", "none"]
+
+# Everything a checkpoint directory holds beside weights and config.json.
+_COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+# A model with one of these computes logits that are not head(last hidden state), which training relies on.
+_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+def load(
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    freeze_embeddings: Freeze = "both",
+    revision: str | None = None,
+    checkpointing: bool = False,
+) -> tuple[PreTrainedModel, list[Parameter]]:
+    """A causal language model ready for `loop.train`, and its trainable parameters.
+
+    dtype: of the weights that the optimizer updates (master weights). A local directory never touches the network.
+    checkpointing: recompute activations in the backward pass.
+    Raises MemphisError if it cannot be loaded from safetensors or changes its logits after the head.
+    """
+    local = Path(path).exists()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            revision=None if local else revision,
+            local_files_only=local,
+            dtype=dtype,
+            attn_implementation=attention.NAME,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as error:
+        raise MemphisError(
+            f"model.path={path}: not loadable ({str(error).splitlines()[0]}); give a hub id or a directory with "
+            "config.json and model*.safetensors"
+        ) from error
+    for name in _LOGIT_CHANGES:
+        if getattr(model.config, name, None) not in (None, 1, 1.0):
+            raise MemphisError(f"model.path={path}: {name} in its config.json is not supported; choose another model")
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model.to(device), freeze(model, freeze_embeddings)
+
+
+def freeze(model: PreTrainedModel, embeddings: Freeze) -> list[Parameter]:
+    """Freeze the input embedding ("input"), also the head ("both") or nothing; tied weights count as the input's.
+
+    Returns the parameters that remain trainable, each once.
+    """
+    frozen = {"both": (model.get_input_embeddings(), model.get_output_embeddings()), "none": ()}.get(
+        embeddings, (model.get_input_embeddings(),)
+    )
+    for module in frozen:
+        module.requires_grad_(False)
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def new_tiny(
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    hidden: int,
+    layers: int,
+    heads: int,
+    intermediate: int,
+    max_positions: int,
+    seed: int,
+) -> StableLmForCausalLM:
+    """A StableLM with random weights and the vocabulary of `tokenizer`; equal seeds give equal weights.
+
+    All parameters are trainable, embeddings included.
+    """
+    config = StableLmConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=max_positions,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = StableLmForCausalLM(config)
+    model.set_attn_implementation(attention.NAME)
+    return model
+
+
+def save(
+    model: PreTrainedModel,
+    source: str | Path | PreTrainedTokenizerBase,
+    out_dir: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write a checkpoint that transformers and vLLM load: weights in `dtype`, config, generation config, tokenizer.
+
+    source: the directory whose tokenizer files are copied, or a tokenizer.
+    Not atomic; the directory around it is renamed when it is complete.
+    """
+    out_dir.mkdir(exist_ok=True)
+    state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    model.config.dtype = dtype
+    model.save_pretrained(out_dir, state_dict=state)
+    if isinstance(source, PreTrainedTokenizerBase):
+        source.save_pretrained(out_dir)
+        ids = {"bos_token_id": source.bos_token_id, "eos_token_id": source.eos_token_id}
+        GenerationConfig(**ids).save_pretrained(out_dir)
+        return
+    for name in _COMPANIONS:
+        if (Path(source) / name).exists():
+            shutil.copyfile(Path(source) / name, out_dir / name)
+
+
+def fingerprint(directory: str | Path) -> str:
+    """sha256 over the tensors of all safetensors files: sorted names, dtypes, shapes and bytes.
+
+    Independent of how they are split into files. Raises MemphisError if there are none.
+    """
+    tensors: dict[str, tuple[str, list[int], Path, int, int]] = {}
+    for path in sorted(Path(directory).glob("*.safetensors")):
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        for name, entry in header.items():
+            if name != "__metadata__":
+                start, end = entry["data_offsets"]
+                tensors[name] = (entry["dtype"], entry["shape"], path, 8 + size + start, end - start)
+    if not tensors:
+        raise MemphisError(f"{directory}: no *.safetensors file there; give the directory of a checkpoint")
+    digest = hashlib.sha256()
+    for name, (dtype, shape, path, offset, remaining) in sorted(tensors.items()):
+        digest.update(json.dumps([name, dtype, shape]).encode())
+        with path.open("rb") as file:
+            file.seek(offset)
+            while remaining:
+                chunk = file.read(min(remaining, 1 << 22))
+                if not chunk:
+                    raise MemphisError(f"{path}: the file ends inside tensor {name}; copy or build it again")
+                digest.update(chunk)
+                remaining -= len(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,164 @@
+"""From one flat micro-batch to a loss and metric sums. Every sum is divided by totals of the whole window (one
+optimizer step), which are known from the labels before any forward pass: so cutting a window differently, or spreading
+it over devices, changes rounding only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from memphis.methods import losses, neftune
+from memphis.training.batches import FlatBatch
+from memphis.training.plan import NeftunePlan, TrainPlan
+
+@dataclass(frozen=True)
+class Totals:
+    """What the sums of a window are divided by. ce: of the cross-entropy, by the rule of `reduction`."""
+
+    ce: int
+    examples: float
+    label_tokens: int  # of the cross-entropy
+    tokens: int
+    chosen_tokens: int
+    rejected_tokens: int
+    rejected: int
+
+    @classmethod
+    def of(cls, batches: Sequence[FlatBatch], plan: TrainPlan) -> "Totals":
+        counts = torch.cat([b.counts for b in batches])
+        column = torch.cat([b.column for b in batches])
+        targets = counts[column == plan.ce_column]
+        label_tokens = int(targets.sum())
+        by_rule = {"token": label_tokens, "sequence": int((targets > 0).sum()), "microbatch_mean": len(batches)}
+        return cls(
+            ce=max(1, by_rule[plan.reduction]),
+            examples=sum(len(b.members) for b in batches),
+            label_tokens=label_tokens,
+            tokens=sum(len(b.input_ids) for b in batches),
+            chosen_tokens=int(counts[column == 0].sum()),
+            rejected_tokens=int(counts[column > 0].sum()),
+            rejected=int((column > 0).sum()),
+        )
+
+
+def target_logps(
+    model: PreTrainedModel, batch: FlatBatch, *, dtype: torch.dtype, noise: Tensor | None = None
+) -> Tensor:
+    """Log-probability of every target token, [N], float32. Call inside `attending(batch.rows)`.
+
+    dtype: float32, or bfloat16 for autocast. noise: [T, D], added to the input embeddings.
+    """
+    head = model.get_output_embeddings()
+    with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
+        embeddings = model.get_input_embeddings()(batch.input_ids)
+        if noise is not None:
+            embeddings = embeddings + noise.to(embeddings.dtype)
+        hidden = model.base_model(
+            inputs_embeds=embeddings[None], position_ids=batch.position_ids[None], use_cache=False
+        ).last_hidden_state[0]
+        return losses.target_logps(hidden.index_select(0, batch.predictors), head.weight, batch.targets, bias=head.bias)
+
+
+def embedding_noise(
+    batch: FlatBatch, keys: Sequence[int], plan: NeftunePlan, *, width: int, seed: int, step: int, window_longest: int
+) -> Tensor:
+    """Noise [T, width] of a micro-batch: one draw per example, from (seed, step, keys[b]).
+
+    All sequences of an example share the prompt's draw and, for variant "paper", the length of its longest sequence.
+    """
+    noise = torch.empty(len(batch.input_ids), width, device=batch.input_ids.device)
+    for key, (start, size), longest in zip(keys, batch.spans, batch.longest, strict=True):
+        length = {"supertrainer2000": plan.length, "hf": window_longest, "paper": longest}[plan.variant]
+        assert length is not None, "variant supertrainer2000 needs a length"
+        noise[start : start + size] = neftune.noise(
+            (size, width),
+            alpha=plan.alpha,
+            length=length,
+            seed=seed,
+            step=step,
+            example_key=key,
+            variant=plan.variant,
+            device=noise.device,
+        )
+    return noise
+
+
+def sums_by_column(logps: Tensor, batch: FlatBatch, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probability sums, target counts and a mask of what exists, each [B, num_columns], without gold."""
+    sums, counts = losses.per_sequence(logps, batch.target_sequence, len(batch.counts))
+    here = batch.column >= 0
+    cell = (batch.sequence_member * num_columns + batch.column)[here]
+    shape = (len(batch.members), num_columns)
+    flat = len(batch.members) * num_columns
+    return (
+        sums.new_zeros(flat).index_copy(0, cell, sums[here]).view(shape),
+        counts.new_zeros(flat).index_copy(0, cell, counts[here]).view(shape),
+        torch.zeros(flat, dtype=torch.bool, device=cell.device).index_fill(0, cell, True).view(shape),
+    )
+
+
+def objective(
+    logps: Tensor, batch: FlatBatch, plan: TrainPlan, totals: Totals, reference: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """This micro-batch's share of the window's loss (shares add up to it), and of its metrics.
+
+    reference: [B, columns] summed log-probabilities of the reference model, for "spin" and "dpo".
+    """
+    metrics: dict[str, Tensor] = {}
+    loss = logps.new_zeros(())
+    if plan.loss in ("sft", "rank"):
+        mine = batch.column[batch.target_sequence] == plan.ce_column
+        ours, sequence = logps[mine], batch.target_sequence[mine]
+        each = losses.mixce_tokens(ours, plan.mixce)
+        loss = losses.reduce(each, sequence, len(batch.counts), plan.reduction)[0] / totals.ce
+        ours = ours.detach()
+        metrics["ce"] = -ours.sum() / max(1, totals.label_tokens)
+        if plan.mixce is not None:
+            metrics["mixce_reverse"] = -(ours.exp() * ours).sum() / max(1, totals.label_tokens)
+    if plan.pairwise:
+        part, more = _compare(logps, batch, plan, reference)
+        # microbatch_mean averages means of micro-batches, of the comparison too
+        share = len(batch.members) * totals.ce if plan.reduction == "microbatch_mean" else totals.examples
+        loss = loss + part / share
+        metrics |= {name: value / totals.examples for name, value in more.items()}
+    metrics["loss"] = loss.detach()
+    return loss, metrics
+
+
+def _compare(
+    logps: Tensor, batch: FlatBatch, plan: TrainPlan, reference: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Weighted sum of the comparison's loss over the examples, and metric sums."""
+    columns = int(batch.column.max()) + 1
+    sums, counts, exists = sums_by_column(logps, batch, columns)
+    scores = sums / counts.clamp(min=1)  # length-normalised
+    rejected = exists[:, 1:]
+    num_rejected = rejected.sum(1).clamp(min=1)
+    if plan.loss == "rank":
+        each = losses.rank(scores, exists, plan.use_average)
+        weighted, name = plan.weight * each.sum(), "rank_loss"
+    else:
+        assert reference is not None
+        reference = reference[:, :columns]
+        pairs = losses.preference(
+            sums[:, :1].expand(-1, columns - 1),
+            sums[:, 1:],
+            reference[:, :1].expand(-1, columns - 1),
+            reference[:, 1:],
+            plan.beta,
+        )
+        each = (pairs * rejected).sum(1) / num_rejected
+        weighted, name = each.sum(), "preference_loss"
+    with torch.no_grad():
+        margins = (scores[:, :1] - scores[:, 1:]) * rejected
+        metrics = {
+            name: each.sum(),
+            "accuracy": ((margins > 0).sum(1) / num_rejected).sum(),
+            "margin": (margins.sum(1) / num_rejected).sum(),
+            "chosen_logp": scores[:, 0].sum(),
+            "rejected_logp": ((scores[:, 1:] * rejected).sum(1) / num_rejected).sum(),
+        }
+    return weighted, metrics

@@ -1,0 +1,75 @@
+"""Fine-tune, self-teach and evaluate one model: the Memphis-CoT recipe.
+
+    python train.py                                 the whole recipe on a laptop
+    python train.py slerp.t=0.5 plan=true           what that would build, and what is there already
+    python train.py +exp=memphis_cot                the recipe of the 3B model card
+
+The same command continues what was interrupted. memphis/recipe.py is the method, `--help` lists the knobs.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  before any import that would fail less clearly
+    sys.exit("error: Python %d.%d is too old; memphis needs 3.11 or newer" % sys.version_info[:2])
+
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # works from any directory
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from experiments import report
+from memphis import config, launch, plan, runs
+from memphis.console import Console
+from memphis.errors import MemphisError, Stopped
+from memphis.recipe import recipe
+from memphis.store import Store
+from memphis.tracking import Tracker
+
+
+def train(composed: DictConfig, overrides: list[str]) -> str:
+    """One run, from config to table: what `main` does for one arm. Returns the text to print."""
+    started = time.monotonic()
+    cfg = config.from_hydra(composed, overrides)
+    store = Store(runs.root_of(cfg) / "store")
+    stages = recipe(cfg, store.root / "identities.json")
+    steps = plan.make_plan(stages, store)
+    if cfg.plan:
+        return plan.describe(cfg, steps, store)
+    store.create()
+    run = runs.Run(cfg, overrides, stages, store)
+    reused = frozenset(step.stage.key for step in steps if not step.needed)
+    status = "failed"
+    try:
+        if any(step.needed for step in steps) or not (run.path / "summary.json").exists():
+            run.start()
+            with Console(len(steps)) as console, Tracker(cfg, run) as tracker:
+                launch.execute(run, steps, [console, tracker])
+                tracker.summary(run.finish("finished", reused, time.monotonic() - started))
+        status = "finished"
+        return report.finish(run.path)
+    except Stopped:
+        status = "stopped"
+        raise
+    finally:
+        if status != "finished":
+            run.finish(status, reused, time.monotonic() - started)
+        run.close()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(composed: DictConfig) -> None:
+    try:
+        print(train(composed, list(HydraConfig.get().overrides.task)))
+    except Stopped as stop:
+        print(stop)
+        sys.exit(launch.STOPPED)
+    except MemphisError as fault:
+        sys.exit(f"error: {fault}")
+
+
+if __name__ == "__main__":
+    main()
