@@ -1,5 +1,5 @@
 # make demo    the whole recipe at laptop scale (main job)      make test    fast and slow tests, lint, types
-# make lint    format, lint, types only
+# make fast    the fast tests only, under two minutes      make lint    format, lint, types only
 # Each sets up .venv by itself. ACCEL=gpu|cpu overrides what is detected; PYTHON=… chooses the interpreter.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -11,17 +11,15 @@ READY := $(VENV)/ready-$(ACCEL)
 READY_DEV := $(VENV)/ready-dev
 ARGS ?=
 
-.PHONY: demo test lint fast slow
+.PHONY: demo test fast lint
 demo: $(READY)
 	$(BIN)/python train.py $(ARGS)
 
-test: lint fast slow
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
 
 fast: $(READY) $(READY_DEV)
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
-
-slow: $(READY) $(READY_DEV)
-	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(READY) $(READY_DEV)
 	$(BIN)/ruff format --check .

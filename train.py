@@ -10,9 +10,8 @@ The same command continues what was interrupted. memphis/recipe.py is the method
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036  before any import that would fail less clearly
-    sys.exit("error: Python %d.%d is too old; memphis needs 3.11 or newer" % sys.version_info[:2])
+    sys.exit(f"error: Python {sys.version_info[0]}.{sys.version_info[1]} is too old; memphis needs 3.11 or newer")
 
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # works from any directory
@@ -31,8 +30,7 @@ from memphis.tracking import Tracker
 
 
 def train(composed: DictConfig, overrides: list[str]) -> str:
-    """One run, from config to table: what `main` does for one arm. Returns the text to print."""
-    started = time.monotonic()
+    """One run, from config to table. Returns the text to print."""
     cfg = config.from_hydra(composed, overrides)
     store = Store(runs.root_of(cfg) / "store")
     stages = recipe(cfg, store.root / "identities.json")
@@ -40,24 +38,25 @@ def train(composed: DictConfig, overrides: list[str]) -> str:
     if cfg.plan:
         return plan.describe(cfg, steps, store)
     store.create()
-    run = runs.Run(cfg, overrides, stages, store)
-    reused = frozenset(step.stage.key for step in steps if not step.needed)
-    status = "failed"
-    try:
-        if any(step.needed for step in steps) or not (run.path / "summary.json").exists():
-            run.start()
-            with Console(len(steps)) as console, Tracker(cfg, run) as tracker:
-                launch.execute(run, steps, [console, tracker])
-                tracker.summary(run.finish("finished", reused, time.monotonic() - started))
-        status = "finished"
+    with runs.Run(cfg, overrides, stages, store) as run:
+        if any(step.needed for step in steps) or not run.finished():
+            build(run, steps)
         return report.finish(run.path)
-    except Stopped:
-        status = "stopped"
-        raise
-    finally:
-        if status != "finished":
-            run.finish(status, reused, time.monotonic() - started)
-        run.close()
+
+
+def build(run: runs.Run, steps: list[plan.Step]) -> None:
+    """Build what is needed. However it ends, what is known by then is on the disk and handed to W&B."""
+    run.start({step.stage.key for step in steps if not step.needed})
+    with Console(len(steps)) as console, Tracker(run.cfg, run) as tracker:
+        status = "failed"
+        try:
+            launch.execute(run, steps, [console, tracker])
+            status = "finished"
+        except Stopped:
+            status = "stopped"
+            raise
+        finally:
+            tracker.summary(run.finish(status))
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

@@ -5,7 +5,7 @@ make no sense, all at once. It deliberately knows nothing of stages, files or de
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -118,7 +118,9 @@ class Optim:
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
 class Sft:
-    from_: Annotated[str | None, Field(alias="from")]  # a checkpoint to use in place of this stage; `base` = skip the stage
+    from_: Annotated[
+        str | None, Field(alias="from")
+    ]  # a checkpoint to use in place of this stage; `base` = skip the stage
     epochs: Positive
     max_length: Length
     global_batch_size: Positive
@@ -258,8 +260,7 @@ def from_hydra(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise MemphisError(f"{getattr(error, 'full_key', None) or 'config'}: {str(error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    return from_dict(plain, overrides)
+    return from_dict(cast(dict[str, Any], plain), overrides)
 
 
 def from_dict(plain: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
@@ -326,9 +327,13 @@ def _contradictions(config: Config) -> list[str]:
     if config.model.path is None and config.model.base is None:
         faults.append("model.path=None: a model is needed; model.path=<hub id or directory>, or model=tiny")
     if config.model.path is not None and config.model.base is not None:
-        faults.append(f"model.path={config.model.path!r}: model.base describes a model to build; use model=hf model.path=…")
+        faults.append(
+            f"model.path={config.model.path!r}: model.base describes a model to build; use model=hf model.path=…"
+        )
     if "tiny" in config.eval.suites and not tiny:
-        faults.append("eval.suites: suite 'tiny' asks the questions of data=tiny; use eval=card, eval=current or eval=none")
+        faults.append(
+            "eval.suites: suite 'tiny' asks the questions of data=tiny; use eval=card, eval=current or eval=none"
+        )
     if config.rank.loss == "rank" and config.rank.examples != "pairs":
         faults.append(f"rank.examples={config.rank.examples!r}: loss 'rank' needs pairs; rank.examples=pairs")
     if config.rank.loss == "rank" and config.generate.num_samples < 2 and config.iterations:

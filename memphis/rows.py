@@ -1,4 +1,4 @@
-"""JSON lines: rows of data, and the metrics.jsonl of a stage, which survives a kill and can be cut back to a checkpoint."""
+"""JSON lines: rows of data, and a stage's metrics.jsonl, which survives a kill and can be cut back to a checkpoint."""
 
 import json
 import math

@@ -20,16 +20,16 @@ from omegaconf import OmegaConf
 
 from memphis.config import FREE, Config, slug, to_dict
 from memphis.errors import MemphisError
+from memphis.privacy import masked
 from memphis.rows import read_rows, write_rows
 from memphis.store import Stage, Store, flatten, read_json, write_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SECRET = re.compile(r"token|secret|password|passwd|api_?key|credential", re.IGNORECASE)
 TRAINED = ("sft", "rank")  # kinds whose optimizer steps count on the run's own axis
 
 
 def root_of(cfg: Config) -> Path:
-    """`runtime.root`; a relative one lies below the repository, so that the same command finds the same runs anywhere."""
+    """`runtime.root`; a relative one lies below the repository: the same command finds the same runs from anywhere."""
     return REPOSITORY / Path(cfg.runtime.root).expanduser()
 
 
@@ -52,11 +52,22 @@ class Run:
         self.logs = self.path / "logs" / f"attempt_{self.attempt}"
         self.info = self._provenance()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._lock.close()
 
-    def start(self) -> None:
-        """Write down who starts what: called when there is something to build."""
+    def finished(self) -> bool:
+        """Did an earlier attempt get to the end?"""
+        try:
+            return bool(read_json(self.path / "summary.json")["status"] == "finished")
+        except (OSError, ValueError):
+            return False
+
+    def start(self, reused: set[str]) -> None:
+        """Write down who starts what: called when there is something to build. reused: keys that the store has."""
+        self.reused, self.started = reused, time.monotonic()
         self.logs.mkdir(parents=True)
         self.info["attempts"] += 1
         OmegaConf.save(OmegaConf.create(to_dict(self.cfg)), self.path / "config.yaml")
@@ -65,12 +76,12 @@ class Run:
         for number, stage in enumerate(self.stages, 1):
             link = self.path / f"{number:02d}-{stage.name}"
             target = os.path.relpath(self.store.path(stage), self.path)
-            if not (link.is_symlink() and os.readlink(link) == target):
+            if not (link.is_symlink() and str(link.readlink()) == target):
                 link.unlink(missing_ok=True)
                 link.symlink_to(target)
 
-    def table(self, reused: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
-        """stages.json: the ordered keys, and what is known of each. reused: keys taken from the store."""
+    def table(self) -> list[dict[str, Any]]:
+        """stages.json: the ordered keys, and what is known of each."""
         rows = []
         for stage in self.stages:
             path = self.store.path(stage)
@@ -84,7 +95,7 @@ class Run:
                     "key": stage.key,
                     "dir": f"store/{stage.directory}",
                     "built": built,
-                    "reused": stage.key in reused,
+                    "reused": stage.key in self.reused,
                     "seconds": record.get("seconds"),
                     "summary": record.get("summary", {}),
                 }
@@ -120,11 +131,13 @@ class Run:
 
     def write_metrics(self) -> None:
         """metrics.jsonl of the run: its stages' rows, one after the other."""
-        write_rows(self.path / "metrics.jsonl", ({"stage": s.name, **row} for s, rows in self.history() for row in rows))
+        write_rows(
+            self.path / "metrics.jsonl", ({"stage": s.name, **row} for s, rows in self.history() for row in rows)
+        )
 
-    def finish(self, status: str, reused: frozenset[str], wall_s: float) -> dict[str, Any]:
+    def finish(self, status: str) -> dict[str, Any]:
         """Write stages.json, metrics.jsonl and summary.json; returns the summary."""
-        table = self.table(reused)
+        table = self.table()
         scores = []
         for row in table:
             if row["kind"] == "evaluate" and row["built"]:
@@ -140,7 +153,7 @@ class Run:
             "status": status,
             "scores": scores,
             "stages": table,
-            "wall_s": round(wall_s, 1),
+            "wall_s": round(time.monotonic() - self.started, 1),
         }
         write_json(self.path / "stages.json", table)
         self.write_metrics()
@@ -151,7 +164,9 @@ class Run:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise MemphisError(f"{self.path}: this run is going on in another process; wait for it or stop it") from None
+            raise MemphisError(
+                f"{self.path}: this run is going on in another process; wait for it or stop it"
+            ) from None
         except OSError:  # a file system without locks: the claims of the stages still hold
             return
 
@@ -161,7 +176,11 @@ class Run:
             return
         before = flatten(OmegaConf.to_container(OmegaConf.load(file)))
         now = flatten(to_dict(self.cfg))
-        keys = [key for key in sorted(before.keys() | now.keys()) if key.split(".")[0] not in FREE and before.get(key) != now.get(key)]
+        keys = [
+            key
+            for key in sorted(before.keys() | now.keys())
+            if key.split(".")[0] not in FREE and before.get(key) != now.get(key)
+        ]
         if keys:
             shown = ", ".join(f"{key} ({before.get(key)!r} then, {now.get(key)!r} now)" for key in keys[:4])
             more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
@@ -182,11 +201,15 @@ class Run:
             "slug": self.slug,
             "created": before.get("created", round(time.time(), 1)),
             "attempts": before.get("attempts", 0),
-            "argv": [mask(item) for item in sys.argv],
+            "argv": masked(sys.argv),
             "git": _git(),
             "python": platform.python_version(),
             "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-            "slurm": {key: value for key, value in os.environ.items() if re.fullmatch(r"SLURM_(ARRAY_)?(JOB|TASK)_ID|SLURM_RESTART_COUNT", key)},
+            "slurm": {
+                key: value
+                for key, value in os.environ.items()
+                if re.fullmatch(r"SLURM_(ARRAY_)?(JOB|TASK)_ID|SLURM_RESTART_COUNT", key)
+            },
         }
 
 
@@ -201,12 +224,6 @@ def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[s
     }
 
 
-def mask(argument: str) -> str:
-    """`key=value` without the value where the key speaks of a secret."""
-    key, equals, _ = argument.partition("=")
-    return f"{key}=***" if equals and SECRET.search(key) else argument
-
-
 def _git() -> dict[str, Any]:
     def ask(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(REPOSITORY), *words], capture_output=True, text=True, check=False)
@@ -215,6 +232,6 @@ def _git() -> dict[str, Any]:
     try:
         commit = ask("rev-parse", "HEAD")
     except FileNotFoundError:  # no git on this machine
-        return {"commit": None, "dirty": None, "diffstat": ""}
+        return {"sha": None, "dirty": None, "diffstat": ""}
     changes = ask("diff", "--stat", "HEAD")
-    return {"commit": commit or None, "dirty": bool(changes), "diffstat": changes}
+    return {"sha": commit or None, "dirty": bool(changes), "diffstat": changes}

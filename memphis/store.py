@@ -1,8 +1,8 @@
 """The stage store: one directory per key, built under a temporary name and renamed when it is complete.
 
-A stage is kind + config + the stages it reads; its key is the hash of exactly that, so whatever has the same key has the
-same content. Claims only save work: correctness comes from purity and from the atomic rename. Nothing here knows what
-a kind does. `python -m memphis.store ls|why|verify` looks at a store.
+A stage is kind + config + the stages it reads; its key is the hash of exactly that, so whatever has the same key has
+the same content. Claims only save work: correctness comes from purity and from the atomic rename. Nothing here knows
+what a kind does. `python -m memphis.store ls|why|verify` looks at a store.
 """
 
 import argparse
@@ -29,12 +29,12 @@ DEAD_AFTER_S = 9 * HEARTBEAT_S  # ... and is dead when this long untouched, by t
 WEIGHTS = "model"  # the sub-directory that a thin stage has lost
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
-    """One pure function with its arguments. `name` and `iteration` are for people: neither enters the key.
+    """One pure function with its arguments. `name`, `iteration` and `places` do not enter the key.
 
     config: exactly what the kind reads. inputs: role -> stage. seed: derived seed where the kind draws, else None.
-    external: identity of what lies outside the store (`repo@commit`, sha256 of local files).
+    external: identity of what lies outside the store (`repo@commit`, sha256 of local files); places: where to find it.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Stage:
     inputs: dict[str, "Stage"] = field(default_factory=dict)
     seed: int | None = None
     external: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
     iteration: int = 0
 
     @cached_property
@@ -69,7 +70,8 @@ class Stage:
     def spec(self) -> dict[str, Any]:
         """What a child is given: identity, key, name, and where its inputs are."""
         inputs = {role: stage.directory for role, stage in self.inputs.items()}
-        return {**self.identity, "key": self.key, "name": self.name, "iteration": self.iteration, "reads": inputs}
+        own = {"key": self.key, "name": self.name, "iteration": self.iteration, "places": self.places}
+        return {**self.identity, **own, "reads": inputs}
 
 
 def digest(value: Any) -> str:
@@ -322,7 +324,9 @@ def _started(pid: int) -> str | None:
     return "alive"
 
 
-def finish(claim: Claim, spec: dict[str, Any], summary: dict[str, Any], seconds: float, versions: dict[str, str]) -> None:
+def finish(
+    claim: Claim, spec: dict[str, Any], summary: dict[str, Any], seconds: float, versions: dict[str, str]
+) -> None:
     """Turn the part directory into the finished stage: record of the outputs, DONE, rename."""
     outputs = {}
     for file in sorted(path for path in claim.part.rglob("*") if path.is_file()):
@@ -422,7 +426,8 @@ def _verify(store: Store) -> int:
             if thin and name.startswith(f"{WEIGHTS}/"):
                 continue
             if not file.exists() or sha256(file) != expected["sha256"]:
-                print(f"{path.name}: {name} is {'damaged' if file.exists() else 'missing'}; the next run that needs it rebuilds it")
+                state = "damaged" if file.exists() else "missing"
+                print(f"{path.name}: {name} is {state}; the next run that needs it builds it again")
                 if file.exists():
                     os.utime(file)  # so that the cheap check at reuse looks at the content too
                 bad += 1
@@ -476,7 +481,9 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m memphis.store", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--root", default=os.environ.get("MEMPHIS_RUNS", "runs"), help="runtime.root (default: %(default)s)")
+    parser.add_argument(
+        "--root", default=os.environ.get("MEMPHIS_RUNS", "runs"), help="runtime.root (default: %(default)s)"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ls", help="every stage with its state, size and cost")
     commands.add_parser("verify", help="compare sha256 of every file with its record")
@@ -485,7 +492,9 @@ def main(argv: list[str] | None = None) -> int:
     root = Path(arguments.root)
     store = Store((root if root.is_absolute() else Path(__file__).parent.parent / root) / "store")
     if not store.root.is_dir():
-        raise MemphisError(f"--root={arguments.root}: there is no store in it; run `python train.py` first or name another root")
+        raise MemphisError(
+            f"--root={arguments.root}: there is no store in it; run `python train.py` first or name another root"
+        )
     match arguments.command:
         case "ls":
             return _ls(store)

@@ -1,7 +1,7 @@
 """Files to W&B: the parent hands over the rows its stages wrote; nothing that memphis computes reads W&B.
 
-All calls return at once: a thread of its own imports wandb, talks to it and keeps `wandb/sent.json`, so a slow or absent
-server neither delays nor fails a run. Children never import this file. wandb is imported only when something is tracked.
+All calls return at once: a thread of its own imports wandb, talks to it and keeps `wandb/sent.json`, so a slow or
+absent server neither delays nor fails a run. Children never import this file, and nothing imports wandb untracked.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import math
 import netrc
 import os
 import queue
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +18,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from memphis.config import Tracking
-from memphis.store import read_json, write_json
+from memphis.config import Config, to_dict
+from memphis.console import printable
+from memphis.errors import Stopped
+from memphis.privacy import SECRET, masked
+from memphis.runs import Run
+from memphis.store import Stage, read_json, write_json
 
 INIT_SECONDS = 30.0  # an unreachable server costs the tracking thread this long, once
 FINISH_SECONDS = 60.0  # a server lost on the way costs the end of the run this long at most; the data stay on the disk
@@ -38,81 +41,58 @@ SAMPLE_COLUMNS = (
 )
 _TRAINED = ("base", "sft", "rank")  # kinds with one row per optimizer step
 
-_SECRET = re.compile(r"token(?!s|iz)|secret|passw|api_?key|access_?key|private_?key|credential|jwt", re.IGNORECASE)
-_ASSIGNED = re.compile(rf"([\w.+-]*(?:{_SECRET.pattern})[\w.-]*['\"]?\s*[=:]\s*)[^\s,;&}}\])]+", re.IGNORECASE)
-_URL_USER = re.compile(r"(://)[^/@\s]+@")
-
-
-def masked(value: Any) -> Any:
-    """A copy of a config, an argv or a string that can be shown to anybody.
-
-    `***` replaces values under keys that name a secret, `k=v` and `k: v` of such names inside strings, user and password
-    of URLs, and the values that this process's environment holds under such names. What JSON cannot hold becomes text.
-    """
-    if isinstance(value, Mapping):
-        hidden = {key for key in value if _SECRET.search(str(key)) and value[key] not in (None, "")}
-        return {str(key): "***" if key in hidden else masked(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [masked(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = str(value)
-    for name, secret in os.environ.items():
-        if len(secret) >= 8 and _SECRET.search(name):
-            text = text.replace(secret, "***")
-    return _ASSIGNED.sub(r"\1***", _URL_USER.sub(r"\1***@", text))
-
 
 class Tracker:
     """One W&B run for one run directory; all its attempts share an id, so they continue one another.
 
-    run_dir: holds run.json (`run_id`, `name`, `seed`, `slug`, `git`); everything of W&B goes to `run_dir/wandb`.
-    tracking: mode `offline`; `wandb` = online if a key is configured and the server answers, else offline; `none`.
-        WANDB_MODE=offline and WANDB_MODE=disabled are obeyed.
-    config: the resolved configuration, shown with secrets masked.
-    scale, method: the groups that were chosen (`tiny`, `memphis`); with slerp_t, rank_weight, iterations and seed they
-        are the flat keys that runs are grouped by.
-    say: gets one line when tracking goes online, degrades or gives up. Called from another thread.
+    `tracking.mode`: `offline`; `wandb` = online if a key is configured and the server answers, else offline; `none`.
+    WANDB_MODE=offline and WANDB_MODE=disabled are obeyed. Everything of W&B goes to `<run>/wandb`. What there is to
+    say (online where, offline why, given up why) is one line on standard error.
     """
 
-    def __init__(
-        self,
-        run_dir: Path,
-        tracking: Tracking,
-        config: Mapping[str, Any],
-        *,
-        scale: str,
-        method: str,
-        say: Callable[[str], None],
-    ) -> None:
-        self._dir = run_dir / "wandb"
-        self._tracking = tracking
-        self._config = config
-        self._scale = scale
-        self._method = method
-        self._say = say
+    def __init__(self, cfg: Config, run: Run) -> None:
+        self._cfg = cfg
+        self._info = run.info
+        self._store = run.store
+        self._dir = run.path / "wandb"
         self._exit_code = 0
         self._sent: dict[str, int] = {}
         self._run: Any = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._off = tracking.mode == "none" or os.environ.get("WANDB_MODE") == "disabled"
+        self._off = cfg.tracking.mode == "none" or os.environ.get("WANDB_MODE") == "disabled"
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         if not self._off:
             self._thread.start()
 
-    def rows(self, stage: str, kind: str, iteration: int, first: int, rows: list[dict[str, Any]]) -> None:
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Stopped):
+            self._do(lambda: self._run.mark_preempting())
+        self.close(0 if error is None else 1)
+
+    def started(self, stage: Stage) -> None:
+        """W&B has nothing to show for a stage without rows."""
+
+    def said(self, text: str) -> None:
+        """What is said to a person is not recorded: the console is kept out of W&B."""
+
+    def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None:
         """Hand over rows of a stage's metrics.jsonl. Those sent before, also by an earlier attempt, are left out.
 
-        first: index of rows[0] in that file, from 0. Of training rows every `tracking.every`-th step is sent, and the last.
+        first: index of rows[0] in that file, from 0. Of training rows every `tracking.every`-th step is sent and the
+            last one.
         """
-        self._do(lambda: self._send_rows(stage, kind, iteration, first, rows))
+        self._do(lambda: self._send_rows(stage, first, rows))
 
-    def samples(self, iteration: int, rows: list[dict[str, Any]]) -> None:
-        """Hand over the table `gen/samples` of an iteration, once; `rows` as from `sample_rows`."""
-        self._do(lambda: self._send_samples(iteration, rows))
+    def finished(self, stage: Stage, record: Mapping[str, Any], reused: bool) -> None:
+        """Hand over the table `gen/samples` of an iteration when its samples have been judged, once."""
+        if stage.kind == "pairs":
+            self._do(lambda: self._send_samples(stage))
 
     def summary(self, summary: Mapping[str, Any]) -> None:
-        """Hand over what summary.json holds: becomes `final/<column>`, `final/<column>_se`, `best/…`, `final/wall_s_total`."""
+        """Hand over what summary.json holds; see `final_values`."""
         self._do(lambda: self._run.summary.update(final_values(summary)))
 
     def close(self, exit_code: int) -> None:
@@ -123,7 +103,7 @@ class Tracker:
         self._jobs.put(None)
         self._thread.join(FINISH_SECONDS + 15)
         if self._thread.is_alive():
-            self._say(f"tracking: W&B did not answer in time; what it has not got is in {self._dir}")
+            _say(f"W&B did not answer in time; what it has not got is in {self._dir}")
 
     def _do(self, job: Callable[[], None]) -> None:
         if not self._off:
@@ -134,9 +114,7 @@ class Tracker:
             with _environment(_places(self._dir)):
                 self._dir.mkdir(parents=True, exist_ok=True)
                 self._sent = read_json(self._sent_file) if self._sent_file.exists() else {}
-                write_json(
-                    self._sent_file, self._sent
-                )  # wandb would silently move to /tmp if this place were read-only
+                write_json(self._sent_file, self._sent)  # in a read-only place wandb would silently move to /tmp
                 with _nothing_to_tell():
                     self._run = self._open()
                 while (job := self._jobs.get()) is not None:
@@ -144,7 +122,7 @@ class Tracker:
                 self._run.finish(exit_code=self._exit_code)
         except Exception as error:  # whatever it is, it must not end the run
             self._off = True
-            self._say(f"tracking is off, the run goes on: {_line(error)}")
+            _say(f"off, the run goes on: {_line(error)}")
 
     @property
     def _sent_file(self) -> Path:
@@ -153,14 +131,14 @@ class Tracker:
     def _open(self) -> Any:
         import wandb
 
-        run = read_json(self._dir.parent / "run.json")
-        git = run.get("git") or {}
+        cfg, info, git = self._cfg, self._info, self._info["git"]
+        scale = "tiny" if cfg.model.base is not None else Path(cfg.model.path or "").name
         wandb_settings = {
             "console": "off",
             "silent": True,
             "save_code": False,
             "disable_git": True,  # its remote URL may hold a token; the commit is given instead
-            "git_commit": git.get("sha"),
+            "git_commit": git["sha"],
             "init_timeout": INIT_SECONDS,
             "finish_timeout": FINISH_SECONDS,
             "x_transaction_log_flush_interval": 1.0,  # a killed run loses one second, not fifteen
@@ -168,35 +146,40 @@ class Tracker:
         }
         settings = wandb.Settings(**{k: v for k, v in wandb_settings.items() if k in wandb.Settings.model_fields})
         where = "slurm" if "SLURM_JOB_ID" in os.environ else "local"
+        factors = {
+            "slerp_t": cfg.slerp.t,
+            "rank_weight": cfg.rank.weight,
+            "iterations": cfg.iterations,
+            "seed": cfg.seed,
+            "scale": scale,
+            "method": method_name(cfg),
+            "git_sha": git["sha"],
+            "git_dirty": git["dirty"],
+        }
         arguments: dict[str, Any] = {
-            "id": run["run_id"],
+            "id": info["run_id"],
             "resume": "allow",
             "dir": str(self._dir.parent),
-            "project": self._tracking.project,
-            "entity": self._tracking.entity,
-            "group": self._tracking.group or run["name"],
-            "name": f"{run['name']} s{run['seed']} {run['slug']}",
-            "job_type": "eval" if self._method == "none" else "train",
-            "tags": list(dict.fromkeys([run["name"], self._scale, where, *self._tracking.tags])),
-            "config": {
-                **masked(self._config),
-                **self._factors(),
-                "git_sha": git.get("sha"),
-                "git_dirty": git.get("dirty"),
-            },
+            "project": cfg.tracking.project,
+            "entity": cfg.tracking.entity,
+            "group": cfg.tracking.group or cfg.name,
+            "name": f"{cfg.name} s{cfg.seed} {info['slug']}",
+            "job_type": "eval" if method_name(cfg) == "none" else "train",
+            "tags": list(dict.fromkeys([cfg.name, scale, where, *cfg.tracking.tags])),
+            "config": masked(to_dict(cfg)) | factors,
             "settings": settings,
         }
         started = None
-        if self._tracking.mode == "wandb" and os.environ.get("WANDB_MODE") not in ("offline", "dryrun"):
+        if cfg.tracking.mode == "wandb" and os.environ.get("WANDB_MODE") not in ("offline", "dryrun"):
             if _key_configured(urlsplit(wandb.setup(settings=settings).settings.base_url)):
                 try:
                     started = wandb.init(mode="online", **arguments)
-                    self._say(f"tracking: {started.url}")
-                except wandb.errors.Error as error:
+                    _say(str(started.url))
+                except Exception as error:
                     wandb.teardown()  # else the id counts as in use
-                    self._say(f"tracking: recording offline in {self._dir}: {_line(error)}")
+                    _say(f"recording offline in {self._dir}: {_line(error)}")
             else:
-                self._say(f"tracking: recording offline in {self._dir}: no W&B key (`wandb login`)")
+                _say(f"recording offline in {self._dir}: no W&B key (`wandb login`)")
         started = started or wandb.init(mode="offline", **arguments)
         for counter in COUNTERS:
             started.define_metric(counter, hidden=True)
@@ -205,43 +188,41 @@ class Tracker:
                 started.define_metric(f"{family}/*", step_metric=axis)
         return started
 
-    def _factors(self) -> dict[str, Any]:
-        config = self._config
-        return {
-            "slerp_t": config["slerp"]["t"],
-            "rank_weight": config["rank"]["weight"],
-            "iterations": config["iterations"],
-            "seed": config["seed"],
-            "scale": self._scale,
-            "method": self._method,
-        }
-
-    def _send_rows(self, stage: str, kind: str, iteration: int, first: int, rows: list[dict[str, Any]]) -> None:
-        sent = self._sent.get(stage, 0)
+    def _send_rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None:
+        sent = self._sent.get(stage.directory, 0)
         for row in rows[max(0, sent - first) :]:
-            if kind in _TRAINED and not _due(row, self._tracking.every):
+            if stage.kind in _TRAINED and not _due(row, self._cfg.tracking.every):
                 continue
             if values := _values(row):
-                self._run.log({"iteration": iteration, **values})
-        self._mark(stage, first + len(rows))
+                self._run.log(values)
+        self._mark(stage.directory, first + len(rows))
 
-    def _send_samples(self, iteration: int, rows: list[dict[str, Any]]) -> None:
-        name = f"samples-{iteration}"
-        if name in self._sent or not rows:
+    def _send_samples(self, stage: Stage) -> None:
+        name = f"{stage.directory}/samples"
+        if name in self._sent:
             return
         import wandb
 
-        chosen = fixed_choice([row["question_id"] for row in rows])
-        kept = [row for row in rows if row["question_id"] in chosen][:MAX_ROWS]
-        data = [[_cell(row.get(column)) for column in SAMPLE_COLUMNS] for row in kept]
-        table = wandb.Table(columns=list(SAMPLE_COLUMNS), data=data, allow_mixed_types=True)
-        self._run.log({"iteration": iteration, "gen/samples": table})
-        self._mark(name, len(kept))
+        data, generate = (self._store.path(stage.inputs[role]) for role in ("data", "samples"))
+        rows = sample_rows(data, generate, self._store.path(stage), stage.iteration)[:MAX_ROWS]
+        cells = [[_cell(row[column]) for column in SAMPLE_COLUMNS] for row in rows]
+        table = wandb.Table(columns=list(SAMPLE_COLUMNS), data=cells, allow_mixed_types=True)
+        self._run.log({"iteration": stage.iteration, "gen/samples": table})
+        self._mark(name, len(rows))
 
     def _mark(self, name: str, count: int) -> None:
         if count > self._sent.get(name, 0):
             self._sent[name] = count
             write_json(self._sent_file, self._sent)
+
+
+def method_name(cfg: Config) -> str:
+    """The method that this configuration amounts to, however it was typed: `memphis`, `sft_only`, `none` (no training);
+    any other by its three choices, such as `ce-correct-sft`."""
+    if cfg.rank.loss == "none" or cfg.iterations == 0:
+        return "none" if cfg.sft.from_ == "base" else "sft_only"
+    choices = (cfg.rank.loss, cfg.rank.examples, cfg.rank.start)
+    return "memphis" if choices == ("rank", "pairs", "previous") else "-".join(choices)
 
 
 def fixed_choice(question_ids: list[str], count: int = QUESTIONS) -> set[str]:
@@ -259,9 +240,8 @@ def sample_rows(data: Path, generate: Path, pairs: Path, iteration: int) -> list
     roles: dict[tuple[str, str], str] = {}
     for pair in _lines(pairs / "pairs.jsonl"):
         if pair["id"] in chosen:
-            roles |= {(pair["id"], text): "rejected" for text in pair["rejected"]} | {
-                (pair["id"], pair["chosen"]): "chosen"
-            }
+            roles |= {(pair["id"], text): "rejected" for text in pair["rejected"]}
+            roles[pair["id"], pair["chosen"]] = "chosen"
     lengths = {
         row["id"]: [len(sample["token_ids"]) for sample in row["samples"]]
         for row in _lines(generate / "samples.jsonl")
@@ -287,8 +267,8 @@ def sample_rows(data: Path, generate: Path, pairs: Path, iteration: int) -> list
 
 
 def final_values(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat W&B summary of summary.json: last scores and their standard errors (0..1), and the best iteration, that is
-    the one with the highest mean over the columns."""
+    """The flat W&B summary of summary.json: scores (0 to 1) of the last model and of the best one (highest mean over
+    columns), their standard errors under `…_se`, and seconds."""
     values: dict[str, Any] = {}
     scores = [row for row in summary.get("scores", []) if row["columns"]]
     if scores:
@@ -330,8 +310,8 @@ def _places(directory: Path) -> dict[str, str | None]:
 
 @contextmanager
 def _nothing_to_tell() -> Iterator[None]:
-    """No job token in the environment and no secret in argv while wandb records both, and no service of another process."""
-    tokens = {name: None for name in os.environ if name.startswith("SLURM") and _SECRET.search(name)}
+    """No job token in the environment and no secret in argv while wandb records both; no service of another process."""
+    tokens = {name: None for name in os.environ if name.startswith("SLURM") and SECRET.search(name)}
     argv, shown = sys.argv, masked(sys.argv)
     if shown != argv:
         sys.argv = shown
@@ -379,3 +359,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {masked(str(error))}".split())
+
+
+def _say(text: str) -> None:
+    print(f"tracking: {printable(text)}", file=sys.stderr, flush=True)

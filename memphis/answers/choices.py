@@ -9,7 +9,7 @@ _OPTION_LINE = re.compile(r"[ \t]*(?P<open>\(?)(?P<letter>[A-Z])(?P<close>\)|\.(
 _PURE_LETTER = re.compile(r"\(\s*([A-Za-z])\s*\)|([A-Za-z])\s*[).:]?")
 _LETTER_FIRST = re.compile(
     r"(?P<named>(?:the\s+)?(?:option|choice|letter)\s+|选项?\s*)?"
-    r"(?:\(\s*(?P<boxed>[A-Z])\s*\)|(?P<marked>[A-Z])\s*[).:]|(?P<naked>[A-Z])(?![^\W_]))\s*(?P<text>.*)",
+    r"(?:\(\s*(?P<boxed>[A-Z])\s*\)[.:]?|(?P<marked>[A-Z])\s*[).:]|(?P<naked>[A-Z])(?![^\W_]))\s*(?P<text>.*)",
     re.I,
 )
 _ANOTHER_LETTER = re.compile(r"(?:and\b|or\b|[&,/+])|\(?[A-H](?![^\W_])", re.I)
@@ -49,7 +49,7 @@ def split_letter(cleaned: str, num_options: int) -> tuple[int, str] | None:
     if match is None:
         return None
     text = match["text"]
-    if text and (match["naked"] or _ANOTHER_LETTER.match(text) and not num_options):
+    if text and (match["naked"] or (not num_options and _ANOTHER_LETTER.match(text))):
         return None
     index = _index(match["boxed"] or match["marked"] or match["naked"], num_options)
     return None if index is None else (index, text)

@@ -34,12 +34,11 @@ _NUMERIC_POWER = re.compile(r"\^\s*([-+]?[0-9]+)")
 _TOKEN = re.compile(r"\\sqrt\s*\[[^\[\]{}]*\]|\\[A-Za-z]+\s*|\\.|\s+|.", re.S)
 _ARGUMENTS = {r"\frac": 2, r"\binom": 2, r"\sqrt": 1}
 _SAME_COMMAND = {r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\dbinom": r"\binom"}
-_WRAPPERS = frozenset(
-    rf"\{name}"
-    for name in "text textbf textit textrm textsf texttt textnormal mathrm mathbf mathit mathsf mathtt mathbb operatorname "
-    "mbox emph boxed fbox rm bf it displaystyle textstyle quad qquad textasciitilde".split()
+_WRAPPER = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal|style|asciitilde)?|math(?:rm|bf|it|sf|tt|bb)|operatorname|mbox|emph|boxed|fbox"
+    r"|displaystyle|q?quad|rm|bf|it)"
 )
-_SIZES = frozenset(rf"\{name}" for name in "left right big Big bigg Bigg bigl bigr Bigl Bigr middle limits".split())
+_SIZE = re.compile(r"\\(?:left|right|middle|[bB]igg?[lr]?|limits)")
 _SYMBOLS = {
     r"\times": "×", r"\cdot": "·", r"\div": "÷", r"\pm": "±", r"\circ": "°", r"\degree": "°", r"\pi": "π",
     r"\infty": "∞", r"\le": "≤", r"\leq": "≤", r"\leqslant": "≤", r"\ge": "≥", r"\geq": "≥", r"\geqslant": "≥",
@@ -164,9 +163,9 @@ def _command(token: str, expected: int) -> tuple[str, int, bool]:
             return "", expected, False
         return (name[1] if name[1] in "%&#$_-/'" else " "), 0, False
     name = _SAME_COMMAND.get(name, name)
-    if name in _SIZES:
+    if _SIZE.fullmatch(name):
         return "", expected, False
-    if name in _WRAPPERS:
+    if _WRAPPER.fullmatch(name):
         return " ", 0, True
     if name in _SYMBOLS:
         return _SYMBOLS[name], 0, False

@@ -20,12 +20,12 @@ _NUMBER = (
     rf"|(?P<plain>{_DEC}))"
 )
 _MONEY_BEFORE = r"(?:(?P<money>us\$|\$|£|€|¥|₹|rs\.?|inr|usd)\s*)?"
-_QUANTITY = re.compile(rf"(?P<sign>[-+]?)\s*{_MONEY_BEFORE}(?P<inner_sign>[-+]?)\s*{_NUMBER}", re.I)
+_QUANTITY = re.compile(rf"(?P<sign>[-+]?)\s*{_MONEY_BEFORE}(?P<inner_sign>[-+]?)\s*{_NUMBER}", re.I | re.A)
 _AFTER = re.compile(
     r"(?:(?:st|nd|rd|th)\b)?\s*(?:(?P<scale>hundred|thousand|million|billion|trillion)s?\b)?\s*"
     r"(?P<percent>%|percent\b|per cent\b)?\s*"
     r"(?P<money>\$|£|€|¥|¢|dollars?\b|usd\b|cents?\b|euros?\b|rupees?\b|yuan\b|pence\b)?",
-    re.I,
+    re.I | re.A,  # without A, a dotless ı would match i
 )
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _MONEY = {
@@ -37,7 +37,7 @@ _KNOWN_UNITS = {
     spelling: unit
     for unit, spellings in {
         "m": "m metre meter", "cm": "cm centimetre centimeter", "mm": "mm millimetre millimeter",
-        "km": "km kilometre kilometer", "mile": "mi mile", "ft": "ft foot feet", "inch": "in inch inche", "yd": "yd yard",
+        "km": "km kilometre kilometer", "mile": "mi mile", "yd": "yd yard", "ft": "ft foot feet", "inch": "in inch",
         "g": "g gm gram", "kg": "kg kilo kilogram", "mg": "mg milligram", "pound": "lb lbs pound", "oz": "oz ounce",
         "ton": "ton tonne", "l": "l litre liter", "ml": "ml millilitre milliliter", "gallon": "gal gallon",
         "s": "s sec second", "min": "min minute", "h": "h hr hour", "day": "day", "week": "week wk",
@@ -46,28 +46,28 @@ _KNOWN_UNITS = {
     }.items()
     for spelling in spellings.split()
 }  # fmt: skip
-_LENGTHS = frozenset("m cm mm km mile ft inch yd".split())
-_NOT_UNITS = frozenset("and but cos log mod nor not minus plus sin sqrt tan than".split())
+_LENGTHS = frozenset(("m", "cm", "mm", "km", "mile", "ft", "inch", "yd"))
+_NOT_UNIT = re.compile(r"and|but|cos|log|mod|nor|not|minus|plus|sin|sqrt|tan|than")
 _UNIT_WORD = re.compile(r"(°?[^\W\d_]+(?:['-][^\W\d_]+)*|°)\.?(?:\^\{([23])\}|([23]))?\.?")
 _PLURAL = re.compile(r"(?<=x|z)es$|(?<=ch|sh|ss)es$|(?<!s)s$")
 _SQUARE = re.compile(r"\b(sq(?:uare)?\.?|cubic|cu\.)\s+(\S+)")
 _PER = re.compile(r"\s*(?:/|\b(?:per|an?)\b)\s*")
 
-_UNITS_WORDS = "one two three four five six seven eight nine".split()
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_WORD_VALUES = {word: value for value, word in enumerate(["zero", *_UNITS_WORDS, *_TEENS])} | {
-    word: 10 * value for value, word in enumerate(_TENS, start=2)
+_ONES = "one|two|three|four|five|six|seven|eight|nine"
+_TEENS = "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
+_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+_WORD_VALUES = {word: value for value, word in enumerate(f"zero|{_ONES}|{_TEENS}".split("|"))} | {
+    word: 10 * value for value, word in enumerate(_TENS.split("|"), start=2)
 }
-_SMALL = rf"(?:(?:{'|'.join(_TENS)})(?:[ -](?:{'|'.join(_UNITS_WORDS)}))?|{'|'.join(_TEENS + _UNITS_WORDS)})"
-_HUNDREDS = rf"(?:(?:{'|'.join(_TEENS + _UNITS_WORDS)}) hundred(?: (?:and )?{_SMALL})?|{_SMALL})"
+_SMALL = rf"(?:(?:{_TENS})(?:[ -](?:{_ONES}))?|{_TEENS}|{_ONES})"
+_HUNDREDS = rf"(?:(?:{_TEENS}|{_ONES}) hundred(?: (?:and )?{_SMALL})?|{_SMALL})"
 _WORD_NUMBER = re.compile(
     rf"(?:{_HUNDREDS} million(?:,? (?:and )?{_HUNDREDS} thousand)?(?:,? (?:and )?{_HUNDREDS})?"
     rf"|{_HUNDREDS} thousand(?:,? (?:and )?{_HUNDREDS})?|{_HUNDREDS}|zero)(?![\w-])"
 )
 
 _ASSIGNMENT = re.compile(r"([^\W\d_]|\\[A-Za-z]+)\s*(?:_\{\w+\})?\s*=\s*([^=]+)")
-_NAME = re.compile(r"(?:[^\W\d_]|\\[A-Za-z]+)\s*(?:_\{\w+\})?|(?:[A-Za-z]{3,} ?){1,4}")
+_NAME = re.compile(r"(?:[^\W\d_]|\\[A-Za-z]+)\s*(?:_\{\w+\})?|[A-Za-z]{3,}(?: [A-Za-z]{3,}){0,3}")
 _ARITHMETIC = re.compile(r"(?=[^0-9]*[0-9])(?:[0-9\s.,+\-*/×÷·()%$£€^{}]|\\frac)+")
 _MULTIPLICATION_X = re.compile(r"(?<=[0-9)%}])\s*x\s*(?=[0-9($])")
 _RELATION = re.compile(r"[<>≤≥≠≈!]|==")
@@ -80,13 +80,13 @@ _VARIABLE = re.compile(r"\s?(?![aAI]\b)([^\W\d_])(?![\w'])")
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An exact value with what was written around it. `decimals`: digits after the point, None unless a plain decimal."""
+    """An exact value and what was written around it."""
 
     value: Fraction
-    decimals: int | None = None
+    decimals: int | None = None  # digits after the point; None for fractions, powers, words, scaled numbers
     percent: bool = False
-    money: str = ""
-    unit: str = ""
+    money: str = ""  # canonical name of the currency
+    unit: str = ""  # canonical unit phrase
 
     @property
     def bare(self) -> bool:
@@ -97,20 +97,18 @@ class Quantity:
 def quantity(cleaned: str) -> Quantity | None:
     """The quantity that the whole text is (`-$1,200`, `3 1/2 hours`, `12 million`, `25%`), or None."""
     match = _QUANTITY.match(cleaned)
-    if match is None:
-        words = _WORD_NUMBER.match(cleaned.lower())
-        number = (_words_value(words[0]), None) if words else None
-        end = words.end() if words else 0
-        money, negative = "", False
-    else:
-        if match["sign"] and match["inner_sign"]:
-            return None
-        number, end = _number(match), match.end()
-        money = _MONEY[(match["money"] or "").lower().rstrip(".")] if match["money"] else ""
-        negative = "-" in match["sign"] + match["inner_sign"]
+    words = None if match else _WORD_NUMBER.match(cleaned.lower())
+    number = _number(match) if match else (_words_value(words[0]), None) if words else None
     if number is None:
         return None
     value, decimals = number
+    money, end = "", words.end() if words else 0
+    if match:
+        signs, end = match["sign"] + match["inner_sign"], match.end()
+        if len(signs) > 1:
+            return None
+        value = -value if signs == "-" else value
+        money = _MONEY[match["money"].lower().rstrip(".")] if match["money"] else ""
     after = _AFTER.match(cleaned, end)
     assert after is not None  # every part of it is optional
     if after["scale"]:
@@ -123,7 +121,7 @@ def quantity(cleaned: str) -> Quantity | None:
     unit = _unit(tail.strip(), adjoined=after.end() == end and not tail.startswith(" "))
     if unit is None:
         return None
-    return Quantity(-value if negative else value, decimals, bool(after["percent"]), money, unit)
+    return Quantity(value, decimals, bool(after["percent"]), money, unit)
 
 
 def same_quantity(a: Quantity, b: Quantity) -> bool:
@@ -245,7 +243,7 @@ def _unit_word(word: str, adjoined: bool) -> str | None:
     known = _KNOWN_UNITS.get(name) or (_KNOWN_UNITS.get(name.removesuffix("s")) if len(name) > 2 else None)
     if known:
         return known + power if not power or known in _LENGTHS else None
-    if power or adjoined or len(name) < 3 or name in _NOT_UNITS:
+    if power or adjoined or len(name) < 3 or _NOT_UNIT.fullmatch(name):
         return None
     return _PLURAL.sub("", name) if not name.endswith("ies") else name[:-3] + "y"
 
@@ -259,7 +257,7 @@ def _contradict(a: Quantity, b: Quantity) -> bool:
     if a.unit and b.unit:
         return not _same_unit(a.unit, b.unit)
     named = {a.money, a.unit} & {b.money, b.unit} - {""}
-    return not (named or a.percent and b.percent)
+    return not named and not (a.percent and b.percent)
 
 
 def _same_unit(a: str, b: str) -> bool:

@@ -26,7 +26,7 @@ _SHARES: tuple[tuple[Split, int], ...] = (("base", 45), ("train", 75), ("dev", 8
 _STEP_WEIGHTS = {1: 0.3, 2: 0.4, 3: 0.3}  # problems with so many calculations
 _PATIENCE = 20_000  # draws without a new problem before giving up
 
-_OPERATIONS: Mapping[str, Callable[[int, int], int]] = {"+": add, "-": sub, "*": mul, "/": floordiv}
+OPERATIONS: Mapping[str, Callable[[int, int], int]] = {"+": add, "-": sub, "*": mul, "/": floordiv}
 _HOLE = re.compile(r"\{(?:(\w)=(\w)([-+*/])(\w)|(\w))\}")
 _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
 
@@ -186,7 +186,7 @@ def _numbers(template: Template, rng: random.Random, difficulty: Difficulty) -> 
         x, y = numbers[left], numbers[right]
         if operation == "/" and x % y:
             return None
-        numbers[result] = _OPERATIONS[operation](x, y)
+        numbers[result] = OPERATIONS[operation](x, y)
         if not 1 <= numbers[result] <= LARGEST:
             return None
     return numbers

@@ -8,7 +8,7 @@ headers and bare numbers are in it, in uses other than the ones which supervised
 import random
 from collections.abc import Callable
 
-from memphis.data.tiny import LARGEST, Difficulty, Problem, draw, few_shot_prompt, worked_example
+from memphis.data.tiny import LARGEST, OPERATIONS, Difficulty, Problem, draw, few_shot_prompt, worked_example
 from memphis.data.tiny_templates import NAMES, THINGS
 
 
@@ -20,27 +20,35 @@ def base_corpus(count: int, seed: int, difficulty: Difficulty) -> list[str]:
     return [rng.choices(makers, weights)[0](rng, difficulty) for _ in range(count)]
 
 
-def equation(rng: random.Random, difficulty: Difficulty) -> str:
-    """A calculation of the kind that problems need: "12 + 7 = 19"."""
-    operation = rng.choice("++--*/")
-    small = rng.randint(2, min(difficulty.max_number, LARGEST - 1))
-    large = rng.randint(2, LARGEST - 1)
-    factor = rng.randint(2, difficulty.max_factor)
-    if operation == "+":
-        x, y = rng.sample([min(large, LARGEST - small), small], 2)
-        return f"{x} + {y} = {x + y}"
-    if operation == "-":
-        x, y = max(large, small), min(large, small)
-        y = y if x > y else 1
-        return f"{x} - {y} = {x - y}"
-    quotient = rng.randint(1, LARGEST // factor)
-    if operation == "*":
-        return f"{quotient} * {factor} = {quotient * factor}"
-    return f"{quotient * factor} / {factor} = {quotient}"
+def equation(rng: random.Random, difficulty: Difficulty, left: int | None = None) -> tuple[str, int]:
+    """A calculation of the kind that problems need, "12 + 7", and its result. left: the first operand."""
+    given = left is not None
+    # half of the first operands are small: problems begin with those
+    left = left or rng.randint(2, min(rng.choice((difficulty.max_number, LARGEST)), LARGEST - 1))
+    divisors = [factor for factor in range(2, difficulty.max_factor + 1) if left % factor == 0]
+    possible = {
+        "+": min(difficulty.max_number, LARGEST - left),
+        "-": min(difficulty.max_number, left - 1),
+        "*": min(difficulty.max_factor, LARGEST // left),
+        "/": len(divisors) + 1,
+    }
+    operation = rng.choice([o for o in "++--*/" if possible[o] > 1] or ["-"])
+    if operation == "/":
+        right = rng.choice(divisors)
+    else:
+        right = rng.randint(1 if operation in "+-" else 2, max(1, possible[operation]))
+    if operation == "+" and not given and rng.random() < 0.5:
+        left, right = right, left
+    return f"{left} {operation} {right}", OPERATIONS[operation](left, right)
 
 
 def _drill(rng: random.Random, difficulty: Difficulty) -> str:
-    return rng.choice((". ", "\n")).join(equation(rng, difficulty) for _ in range(rng.randint(6, 12)))
+    """Calculations one after the other, or each going on with the result of the last."""
+    chain, lines, result = rng.random() < 0.5, [], None
+    for _ in range(rng.randint(6, 12)):
+        left, result = equation(rng, difficulty, result if chain and result != 1 else None)
+        lines.append(f"{left} = {result}")
+    return rng.choice((". ", "\n")).join(lines)
 
 
 def _retrieval(rng: random.Random, difficulty: Difficulty) -> str:
@@ -58,11 +66,12 @@ def _story(rng: random.Random, difficulty: Difficulty) -> str:
     problem = draw("base", rng, difficulty)
     # A word at the start of a line is another token than the same word after a space: both must be known.
     gap = rng.choice((" ", "\n"))
-    return f"{problem.prompt}{gap}{problem.rationale}{gap}The answer is {problem.answer}."
+    ending = f"{gap}The answer is {problem.answer}." if rng.random() < 0.6 else f"\n{problem.answer}"
+    return f"{problem.prompt}{gap}{problem.rationale}{ending}"
 
 
 def _few_shot(rng: random.Random, difficulty: Difficulty) -> str:
-    *shots, last = [_row(draw("base", rng, difficulty)) for _ in range(rng.randint(1, 5))]
+    *shots, last = [_row(draw("base", rng, difficulty)) for _ in range(rng.randint(2, 4))]
     return few_shot_prompt(last["prompt"], shots) + worked_example(last).removeprefix(
         few_shot_prompt(last["prompt"], [])
     )
@@ -76,13 +85,13 @@ def _short_answer(rng: random.Random, difficulty: Difficulty) -> str:
 def _headed(rng: random.Random, difficulty: Difficulty) -> str:
     """The chat headers around small tasks that are no word problems."""
     name, number, thing = rng.choice(NAMES), rng.randint(0, LARGEST), rng.choice(THINGS)
-    left, result = equation(rng, difficulty).split(" = ")
+    left, result = equation(rng, difficulty)
     start = rng.randint(1, LARGEST - 4)
     steps = ", ".join(str(n) for n in range(start, start + 5))
     user, header, reply = rng.choice(
         (
             (f"Write the number {number}.", "Answer", str(number)),
-            (f"{left}", "Answer", result),
+            (left, "Answer", str(result)),
             (f"Count from {start} to {start + 4}.", "Rationale", f"{steps}\n### Answer:\n{start + 4}"),
             (f"Say it again: {name} has {number} {thing}s.", "Assistant", f"{name} has {number} {thing}s."),
             (f"What is {left}?", "Rationale", f"{left} = {result}\n### Answer:\n{result}"),
@@ -93,9 +102,11 @@ def _headed(rng: random.Random, difficulty: Difficulty) -> str:
 
 
 def _numbers(rng: random.Random, difficulty: Difficulty) -> str:
-    """Every number token, with and without a space before it."""
-    numbers = [str(rng.randint(0, LARGEST)) for _ in range(rng.randint(5, 20))]
-    return rng.choice((" ", "\n", ", ")).join(numbers)
+    """A row of numbers, then the same row in another notation: a number with and without a space before it is two
+    tokens, and copying is what operands are found with."""
+    numbers = [str(rng.randint(0, LARGEST)) for _ in range(rng.randint(3, 12))]
+    first, second = rng.sample((" ", "\n", ", "), 2)
+    return f"{first.join(numbers)}\n{second.join(numbers)}"
 
 
 def _row(problem: Problem) -> dict[str, str]:
@@ -104,10 +115,10 @@ def _row(problem: Problem) -> dict[str, str]:
 
 _MIXTURE: tuple[tuple[Callable[[random.Random, Difficulty], str], float], ...] = (
     (_drill, 0.2),
-    (_retrieval, 0.15),
-    (_story, 0.35),
-    (_few_shot, 0.12),
-    (_short_answer, 0.05),
+    (_retrieval, 0.12),
+    (_story, 0.42),
+    (_few_shot, 0.05),
+    (_short_answer, 0.03),
     (_headed, 0.1),
-    (_numbers, 0.03),
+    (_numbers, 0.08),
 )

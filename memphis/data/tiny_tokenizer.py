@@ -14,11 +14,12 @@ from memphis.errors import MemphisError
 
 EOS = "<|endoftext|>"
 NUMBERS = range(100)
+ENOUGH = 5000  # texts to learn merges from: a corpus of templates has nothing new after that
 SMALLEST = 1 + 256 + 190  # EOS, all bytes, and the merges for 0..99 with and without a space before them
 
 
 def train_tokenizer(texts: Sequence[str], vocab_size: int, out_dir: Path) -> PreTrainedTokenizerFast:
-    """Learn the merges from `texts`, save to `out_dir` and return the tokenizer.
+    """Learn the merges from (the first ENOUGH of) `texts`, save to `out_dir` and return the tokenizer.
 
     The end-of-text token has id 0 and is never made by text; it serves as padding too. Nothing is added at the start.
     The same texts give the same files.
@@ -42,6 +43,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, out_dir: Path) -> Pre
     )
     # Merges are made most frequent first: one line of all numbers per text puts the numbers before any rare word.
     numbers = "".join(f"{number} {number}\n" for number in NUMBERS)
+    texts = texts[:ENOUGH]
     tokenizer.train_from_iterator([*texts, *[numbers] * len(texts)], trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=EOS, pad_token=EOS, clean_up_tokenization_spaces=False

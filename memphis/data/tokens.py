@@ -3,7 +3,8 @@ no token crosses the border between prompt and completion: what generation sees 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence as SequenceOf
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,7 +66,9 @@ def encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[lis
     """Token ids of every text on its own, without special tokens; one bulk call, each distinct text once."""
     texts = list(texts)
     distinct = list(dict.fromkeys(texts))
-    ids: list[list[int]] = tokenizer(distinct, add_special_tokens=False)["input_ids"] if distinct else []
+    ids: list[list[int]] = []
+    if distinct:
+        ids = tokenizer(distinct, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     by_text = dict(zip(distinct, ids, strict=True))
     return [by_text[text] for text in texts]
 
@@ -118,7 +121,7 @@ def pair_examples(
 
     gold: question id -> completion text (without EOS) of the human answer; every example then carries it as `gold`.
     A rejected sequence longer than max_length is left out; the pair is dropped if no rejected one, or not the chosen
-    or gold one, fits. With overlong="truncate" sequences are cut instead. Counts as in `sft_examples`, with gold left out.
+    or gold one, fits. With overlong="truncate" sequences are cut instead. Counts as in `sft_examples`, without gold.
     eos: a completion is one turn, so both values append one EOS to it.
     Raises MemphisError if `gold` lacks a question.
     """
@@ -147,14 +150,10 @@ def pair_examples(
     return builder.examples, builder.result()
 
 
-def text_examples(
-    texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, max_length: int
-) -> list[Example]:
+def text_examples(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> list[Example]:
     """Plain text for pre-training: EOS appended, cut at max_length tokens, every token after the first is a target."""
     sequences = [[*ids, tokenizer.eos_token_id][:max_length] for ids in encode(texts, tokenizer)]
-    return [
-        Example(str(i), (Sequence(ids, [IGNORE, *ids[1:]]),), 1) for i, ids in enumerate(sequences) if len(ids) > 1
-    ]
+    return [Example(str(i), (Sequence(ids, [IGNORE, *ids[1:]]),), 1) for i, ids in enumerate(sequences) if len(ids) > 1]
 
 
 class _Builder:

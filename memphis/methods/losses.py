@@ -95,9 +95,7 @@ def rank(scores: Tensor, valid: Tensor, use_average: bool = True) -> Tensor:
         raise ValueError(f"scores {tuple(scores.shape)} and valid {tuple(valid.shape)} must both be [B, K]")
     empty = ~valid[:, 1:]
     complete = valid[:, 0] & ~empty.all(1)
-    # rows that do not count are set to a harmless constant, since the gradient of logsumexp(-inf, ...) is NaN
-    rejected = scores[:, 1:].masked_fill(empty, -torch.inf).masked_fill(~complete[:, None], 0.0)
-    against = rejected.logsumexp(1)
+    against = scores[:, 1:].masked_fill(empty, -torch.inf).logsumexp(1)
     if use_average:
         against = against - (~empty).sum(1).clamp(min=1).to(against.dtype).log()
     margin = scores[:, 0].masked_fill(~complete, 0.0) - against

@@ -1,4 +1,4 @@
-"""The kinds of stage there are. Importing this loads nothing heavy: a kind's module is imported by the child that runs it.
+"""The kinds of stage there are. Importing this loads nothing heavy: the child that runs a kind imports its module.
 
 Bump a kind's version when its results change: it enters every key of that kind and of all that read it
 (tests/test_versions.py says when that is due).

@@ -20,8 +20,9 @@ import traceback
 from pathlib import Path
 
 from memphis.errors import MemphisError, Stopped
+from memphis.hooks import kill_point
 from memphis.stages import KINDS
-from memphis.stages.context import Bench, Context, Runtime, kill_point, stop_on_signals
+from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
 from memphis.store import Claim, Store, finish, read_json
 
 STOPPED = 85
@@ -50,8 +51,15 @@ def build(path: Path, bench: Bench) -> None:
     kind = KINDS[spec["kind"]]
     if spec["version"] != kind.version:
         raise MemphisError(
-            f"{path.name}: written for version {spec['version']} of kind {spec['kind']!r}, this is version {kind.version}; plan it again"
+            f"{path.name}: planned as version {spec['version']} of kind {spec['kind']!r}, this is {kind.version}; "
+            "run the command again"
         )
+    for role, directory in spec["reads"].items():
+        fault = store.fault(path.parent / directory, weights=role in kind.reads_weights)
+        if fault is not None:
+            raise MemphisError(
+                f"{path.name}: its input {role} ({directory}) cannot be used: {fault}; run the command again"
+            )
     claim = Claim(path, on_wait=lambda text: print(text, flush=True))
     if not claim.acquire(lambda: store.fault(path, weights=kind.writes_weights) is None):
         print(f"{path.name}: built by another process", flush=True)
@@ -65,6 +73,7 @@ def build(path: Path, bench: Bench) -> None:
             inputs={role: path.parent / directory for role, directory in spec["reads"].items()},
             seed=spec["seed"] or 0,
             iteration=spec["iteration"],
+            places=spec["places"],
             out=claim.part,
             bench=bench,
         )

@@ -9,7 +9,7 @@ from memphis.data.tiny import Difficulty
 from memphis.data.tiny_corpus import base_corpus
 from memphis.data.tiny_tokenizer import train_tokenizer
 from memphis.stages.context import Context
-from memphis.stages.train import device, run_loop
+from memphis.stages.train import run_loop
 from memphis.training import model as models
 from memphis.training.plan import OptimPlan, TrainPlan
 
@@ -28,7 +28,7 @@ def _pretrain(context: Context, base: dict[str, Any]) -> dict[str, Any]:
         tokenizer,
         **{key: base[key] for key in ("hidden", "layers", "heads", "intermediate", "max_positions")},
         seed=context.seed,
-    ).to(device(context))
+    ).to(context.bench.device)
     plan = TrainPlan(
         family="base",
         epochs=math.ceil(base["steps"] * base["batch_size"] / base["texts"]),
@@ -45,7 +45,7 @@ def _pretrain(context: Context, base: dict[str, Any]) -> dict[str, Any]:
 
 def _pin(context: Context) -> dict[str, Any]:
     """`model/` becomes links to the checkpoint's files: nothing is copied, and a change of any file is noticed."""
-    source = models.locate(context.config["path"], context.config["revision"])
+    source = models.locate(context.places["model"])
     tokens.load_tokenizer(source)
     link = context.out / "model"
     link.mkdir(exist_ok=True)

@@ -1,14 +1,18 @@
 """What a stage is given while it runs: its own config and nothing else, its inputs, a place to write, a way to stop."""
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from memphis.errors import MemphisError
+from memphis.hooks import kill_point
 from memphis.rows import RowLog
 from memphis.sampling import Engine, open_engine
 
@@ -31,11 +35,21 @@ class Bench:
     runtime: Runtime
     engine: Engine | None = None
 
+    @cached_property
+    def device(self) -> str:
+        """cpu or cuda. Raises MemphisError when a GPU is asked for and there is none."""
+        found = torch.cuda.is_available()
+        if self.runtime.device == "cuda" and not found:
+            raise MemphisError(
+                "runtime.device=cuda: torch finds no GPU here; use runtime=laptop, or install the GPU set"
+            )
+        return "cuda" if found and self.runtime.device != "cpu" else "cpu"
+
     def engine_for(self, name: str, model: Path, dtype: str) -> Engine:
         """The leg's engine with the weights of `model` in it."""
         if self.engine is None or self.engine.name != name:
             self.close()
-            self.engine = open_engine(name, model, dtype=dtype, device=self.runtime.device)
+            self.engine = open_engine(name, model, dtype=dtype, device=self.device)
         else:
             self.engine.load(model)
         return self.engine
@@ -53,6 +67,7 @@ class Context:
     inputs: dict[str, Path]  # role -> directory of a finished stage
     seed: int
     iteration: int
+    places: dict[str, str]  # external inputs: hub ids or local paths
     out: Path
     bench: Bench
     log: RowLog = field(init=False)
@@ -69,19 +84,6 @@ class Context:
 
     def kill_point(self, name: str) -> None:
         kill_point(self.kind, name)
-
-
-def kill_point(kind: str, name: str) -> None:
-    """Die here, without any clean-up, when MEMPHIS_TEST_KILL=<kind>:<point>[:<n>] says so (n-th time, default 1)."""
-    wanted = os.environ.get("MEMPHIS_TEST_KILL", "").split(":")
-    if wanted[:2] != [kind, name]:
-        return
-    _passed[kind, name] = _passed.get((kind, name), 0) + 1
-    if _passed[kind, name] == int(wanted[2] if len(wanted) > 2 else 1):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-_passed: dict[tuple[str, str], int] = {}
 
 
 @contextmanager

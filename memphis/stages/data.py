@@ -20,11 +20,12 @@ def run(context: Context) -> dict[str, Any]:
             sft += rows[: source["train"]]
             questions += rows[: source["questions"]]
             for split in ("dev", "test"):
-                write_rows(context.out / f"{split}.jsonl", tiny.problems(split, source[split], context.seed, difficulty))
+                write_rows(
+                    context.out / f"{split}.jsonl", tiny.problems(split, source[split], context.seed, difficulty)
+                )
             counts[name] = {"rows": asked, "kept": asked}
     write_rows(context.out / "sft.jsonl", [{**row, "kind": row.get("kind", "cot")} for row in sft])
     write_rows(context.out / "questions.jsonl", questions)
     write_json(context.out / "counts.json", counts)
     context.log({f"data/{name}/{key}": value for name, found in counts.items() for key, value in found.items()})
     return {"rows": len(sft), "questions": len(questions), "content": digest([sft, questions])}
-

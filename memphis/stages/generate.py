@@ -40,8 +40,20 @@ def run(context: Context) -> dict[str, Any]:
                 seed=derived_seed(context.seed, "shard", index),
             )
             context.kill_point("shard")
-            write_rows(part, [{"id": row["id"], "samples": [vars(c) for c in found]} for row, found in zip(batch, completions, strict=True)])
-        context.log({"step": index + 1, "steps": shards, "gen/questions": min((index + 1) * knobs["shard_size"], len(questions))})
+            write_rows(
+                part,
+                [
+                    {"id": row["id"], "samples": [vars(c) for c in found]}
+                    for row, found in zip(batch, completions, strict=True)
+                ],
+            )
+        context.log(
+            {
+                "step": index + 1,
+                "steps": shards,
+                "gen/questions": min((index + 1) * knobs["shard_size"], len(questions)),
+            }
+        )
         context.kill_point("shard-done")
     return _join(context, [parts / f"{index:05d}.jsonl" for index in range(shards)], model, time.monotonic() - started)
 

@@ -24,6 +24,7 @@ def run(context: Context) -> dict[str, Any]:
         judged.append({"id": row["id"], "samples": samples})
         correct = [sample["text"] for sample in samples if sample["correct"]]
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
+        found: list[tuple[str, list[str]]]
         if context.config["examples"] == "correct":
             found = [(text, []) for text in dict.fromkeys(correct)]
         else:
@@ -67,7 +68,13 @@ def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, An
         )
     elif parsed.reason == "unfinished" and knobs["unfinished"] == "incorrect":
         correct = False
-    return {"text": text, "valid": not parsed.reason, "reason": parsed.reason, "answer": parsed.answer, "correct": correct}
+    return {
+        "text": text,
+        "valid": not parsed.reason,
+        "reason": parsed.reason,
+        "answer": parsed.answer,
+        "correct": correct,
+    }
 
 
 def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str) -> dict[str, Any]:

@@ -13,6 +13,10 @@ def run(context: Context) -> dict[str, Any]:
     rows = read_rows(context.inputs["data"] / "sft.jsonl")
     tokenizer = tokens.load_tokenizer(context.inputs["model"] / "model")
     examples, counts = tokens.sft_examples(
-        rows, tokenizer, max_length=config["sft"]["max_length"], eos=config["data"]["eos"], overlong=config["data"]["overlong"]
+        rows,
+        tokenizer,
+        max_length=config["sft"]["max_length"],
+        eos=config["data"]["eos"],
+        overlong=config["data"]["overlong"],
     )
     return train_stage(context, examples, counts, config["sft"], loss="sft")

@@ -3,10 +3,10 @@
 import os
 import shutil
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from memphis.data.tokens import Example
 from memphis.errors import MemphisError
@@ -25,11 +25,13 @@ def train_stage(
     config = context.config["model"]
     source = context.inputs["model"] / "model"
     if config["master_dtype"] == "bfloat16_stochastic":
-        raise MemphisError("model.master_dtype=bfloat16_stochastic: not available in this version; use float32 or bfloat16")
+        raise MemphisError(
+            "model.master_dtype=bfloat16_stochastic: not available in this version; use float32 or bfloat16"
+        )
     model, _ = models.load(
         source,
         dtype=getattr(torch, config["master_dtype"]),
-        device=device(context),
+        device=context.bench.device,
         freeze_embeddings=config["freeze_embeddings"],
         checkpointing=config["checkpointing"],
     )
@@ -76,13 +78,3 @@ def run_loop(
     context.kill_point("saved")
     shutil.rmtree(context.out / "checkpoint", ignore_errors=True)
     return summary
-
-
-def device(context: Context) -> str:
-    """The device this process trains on. Raises MemphisError when a GPU is asked for and there is none."""
-    wanted: Literal["cpu", "cuda"] | str = context.runtime.device
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise MemphisError("runtime.device=cuda: torch finds no GPU here; use runtime=laptop, or install the GPU set")
-    return wanted

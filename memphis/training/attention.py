@@ -28,7 +28,9 @@ class Rows:
     shapes: tuple[tuple[int, int], ...]  # rows and padded length of every block
     slots: Tensor  # [slots] flat position that a slot reads; 0 in padding
     home: Tensor  # [T] slot that owns a flat position
-    shared: tuple[tuple[Tensor, Tensor], ...]  # (slots, flat positions) of further readers; no position twice in one tuple
+    shared: tuple[
+        tuple[Tensor, Tensor], ...
+    ]  # (slots, flat positions) of further readers; no position twice in one tuple
 
     def to(self, device: torch.device) -> "Rows":
         shared = tuple((slots.to(device), flat.to(device)) for slots, flat in self.shared)
@@ -59,7 +61,7 @@ class _Gather(torch.autograd.Function):
         return x.index_select(1, rows.slots)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         # Padding slots hold exact zeros here: their outputs are never taken and no real query sees their keys.
         result = grad.index_select(1, ctx.rows.home)
         for slots, flat in ctx.rows.shared:
@@ -76,7 +78,7 @@ class _TakeHome(torch.autograd.Function):
         return x.index_select(0, rows.home)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad.new_zeros(ctx.shape).index_copy_(0, ctx.rows.home, grad), None
 
 

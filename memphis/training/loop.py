@@ -25,7 +25,7 @@ from memphis.methods.schedules import SCHEDULES
 from memphis.rows import RowLog
 from memphis.training import checkpoint
 from memphis.training.attention import attending
-from memphis.training.batches import FlatBatch, micro_batches
+from memphis.training.batches import FlatBatch, cut, flatten, micro_batches
 from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column, target_logps
 from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
 
@@ -62,7 +62,7 @@ def train(
     kill_point: called with "step" after every step and "checkpoint" between writing and renaming a checkpoint.
     checkpoint_every: seconds. The directory is left there at the end; the caller removes it.
     reference: of losses "spin" and "dpo"; None = the model as it is before the first step.
-    Returns steps, tokens, label_tokens, skipped_nonfinite, loss (of the last step) and seconds.
+    Returns steps, tokens, label_tokens, skipped_nonfinite, loss (of the last finite step) and seconds.
     Raises Stopped, after writing a checkpoint, when should_stop(); MemphisError if there are no examples or
     MAX_NONFINITE consecutive steps had a loss or gradient that is not finite.
     """
@@ -72,7 +72,14 @@ def train(
     params = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = make_optimizer(list(params.values()), plan.optim)
     directory = out_dir / "checkpoint"
-    counters: dict[str, Any] = {"tokens": 0, "label_tokens": 0, "skipped": 0, "in_a_row": 0, "loss": 0.0, "seconds": 0.0}
+    counters: dict[str, Any] = {
+        "tokens": 0,
+        "label_tokens": 0,
+        "skipped": 0,
+        "in_a_row": 0,
+        "loss": 0.0,
+        "seconds": 0.0,
+    }
     extra: dict[str, Tensor] = {}
     start = 0
     if (resumed := checkpoint.read(directory, params, optimizer)) is not None:
@@ -107,7 +114,7 @@ def train(
         counters["skipped"] += not finite
         counters["tokens"] += totals.tokens
         counters["label_tokens"] += totals.label_tokens
-        counters["loss"] = row[f"{plan.family}/loss"]
+        counters["loss"] = row[f"{plan.family}/loss"] if finite else counters["loss"]
         counters["seconds"] += seconds
         log(
             {
@@ -125,9 +132,10 @@ def train(
         )
         if counters["in_a_row"] == MAX_NONFINITE:
             ids = ", ".join(examples[key].id for key in keys)
+            key = "model.base.lr" if plan.family == "base" else f"{plan.family}.optim.lr"
             raise MemphisError(
-                f"{plan.family}.optim.lr={plan.optim.lr}: loss or gradient was not finite in {MAX_NONFINITE} steps in a "
-                f"row, up to step {step + 1} with examples {ids}; lower the learning rate or look at these examples"
+                f"{key}={plan.optim.lr}: loss or gradient was not finite in {MAX_NONFINITE} steps in "
+                f"a row, up to step {step + 1} with examples {ids}; lower the learning rate or look at these examples"
             )
         kill_point("step")
         if step + 1 < total:
@@ -158,19 +166,18 @@ def score(model: PreTrainedModel, examples: Sequence[Example], plan: TrainPlan) 
     model.eval()
     columns = max(len(example.sequences) for example in examples)
     result = torch.zeros(len(examples), columns)
-    for batch in micro_batches(examples, plan.micro_batch_tokens):
-        on_device = batch.to(model.device)
-        with attending(on_device.rows):
-            logps = target_logps(model, on_device, dtype=_dtype(plan))
-        result[list(batch.members)] = sums_by_column(logps, on_device, columns)[0].cpu()
+    for members in cut(examples, plan.micro_batch_tokens):
+        batch = flatten(examples, members).to(model.device)
+        with attending(batch.rows):
+            logps = target_logps(model, batch, dtype=_dtype(plan))
+        result[members] = sums_by_column(logps, batch, columns)[0].cpu()
     model.train(training)
     return result
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> list[int]:
     """The order of the examples in an epoch, a function of (seed, epoch)."""
-    digest = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    generator = torch.Generator().manual_seed(_mixed("order", seed, epoch))
     order: list[int] = torch.randperm(num_examples, generator=generator).tolist()
     return order
 
@@ -204,7 +211,7 @@ class _Stepper:
         lr = plan.optim.lr * SCHEDULES[plan.schedule](step, self.total, plan.warmup_ratio)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        torch.manual_seed(step)  # dropout, in models that have any, must not depend on what ran before
+        torch.manual_seed(_mixed("step", plan.seed, step))  # for dropout, in models that have any
 
         began = time.perf_counter()
         batches = micro_batches(window, plan.micro_batch_tokens)
@@ -291,6 +298,11 @@ class _Probe:
         ratio = (change / (before.square() @ self.weights).clamp(min=1e-30)).sqrt()
         moved = (after != before).float() @ self.weights / self.weights.sum()
         return ratio.item(), moved.item()
+
+
+def _mixed(what: str, seed: int, number: int) -> int:
+    digest = hashlib.sha256(f"{what}/{seed}/{number}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def _dtype(plan: TrainPlan) -> torch.dtype:

@@ -1,5 +1,6 @@
 """Checkpoints: load, freeze, save, fingerprint, and the tiny model from scratch. Safetensors only, no remote code."""
 
+import copy
 import hashlib
 import json
 import shutil
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from huggingface_hub import snapshot_download
 from torch.nn import Parameter
 from transformers import (
     AutoModelForCausalLM,
@@ -22,6 +24,8 @@ from memphis.training import attention
 
 Freeze = Literal["both", "input", "none"]
 
+# What is fetched from the hub: no pickled weights, no code.
+_FILES = ["*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model"]
 # Everything a checkpoint directory holds beside weights and config.json.
 _COMPANIONS = (
     "tokenizer.json",
@@ -36,6 +40,27 @@ _COMPANIONS = (
 )
 # A model with one of these computes logits that are not head(last hidden state), which training relies on.
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
+
+def locate(path: str, revision: str | None = None) -> Path:
+    """The directory of a checkpoint: `path` itself, or the snapshot of a hub id (from the cache, else downloaded).
+
+    Raises MemphisError if there is no such thing, or no safetensors in it.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        try:
+            directory = Path(snapshot_download(path, revision=revision, allow_patterns=_FILES))
+        except (OSError, ValueError) as error:
+            raise MemphisError(
+                f"model.path={path}: neither a directory nor a model that can be had ({_first_line(error)}); "
+                "check the spelling, the network, and HF_TOKEN for gated models"
+            ) from error
+    if not any(directory.glob("*.safetensors")):
+        raise MemphisError(
+            f"model.path={path}: no *.safetensors there; other weight formats are not read, convert them"
+        )
+    return directory
 
 
 def load(
@@ -66,7 +91,7 @@ def load(
         )
     except (OSError, ValueError) as error:
         raise MemphisError(
-            f"model.path={path}: not loadable ({str(error).splitlines()[0]}); give a hub id or a directory with "
+            f"model.path={path}: not loadable ({_first_line(error)}); give a hub id or a directory with "
             "config.json and model*.safetensors"
         ) from error
     for name in _LOGIT_CHANGES:
@@ -132,12 +157,16 @@ def save(
     """Write a checkpoint that transformers and vLLM load: weights in `dtype`, config, generation config, tokenizer.
 
     source: the directory whose tokenizer files are copied, or a tokenizer.
-    Not atomic; the directory around it is renamed when it is complete.
+    Not atomic; the directory around it is renamed when it is complete. Raises NotADirectoryError for a wrong source.
     """
+    if not isinstance(source, PreTrainedTokenizerBase) and not Path(source).is_dir():
+        raise NotADirectoryError(f"no checkpoint directory to copy the tokenizer from: {source}")
     out_dir.mkdir(exist_ok=True)
     state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
-    model.config.dtype = dtype
     model.save_pretrained(out_dir, state_dict=state)
+    config = copy.deepcopy(model.config)
+    config.dtype = dtype  # save_pretrained wrote that of the model
+    config.save_pretrained(out_dir)
     if isinstance(source, PreTrainedTokenizerBase):
         source.save_pretrained(out_dir)
         ids = {"bos_token_id": source.bos_token_id, "eos_token_id": source.eos_token_id}
@@ -176,3 +205,7 @@ def fingerprint(directory: str | Path) -> str:
                 digest.update(chunk)
                 remaining -= len(chunk)
     return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

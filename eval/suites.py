@@ -1,0 +1,198 @@
+"""What is measured: suites of columns, each a set of lm-eval tasks that share a metric, a filter and shots.
+
+Pure data. Tasks are written down by `tasks.py`, run by `harness.py`. Counts and settings of the two benchmark suites
+were measured against the harness of the model card: `card` gives the same 19,277 requests byte for byte, `current` is
+lm-eval 0.4.13 as it is.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from memphis.errors import MemphisError
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of the table: correct answers over items, all tasks together.
+
+    tasks: lm-eval task names.
+    metric, filter: which of the task's numbers counts; "none" is lm-eval's word for no filter.
+    shots: demonstrations in the prompt, for the record. The tasks set them themselves.
+    items: only the first so many of each task; None = all.
+    overrides: keys of the stock task that are replaced; `task_overrides` do so for single tasks.
+    variant: tells runs of the same task with other settings apart; "" = as lm-eval has it.
+    sampled: the task draws at random, so the seed matters.
+    """
+
+    name: str
+    title: str
+    tasks: tuple[str, ...]
+    metric: str
+    filter: str
+    shots: int
+    items: int | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    task_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variant: str = ""
+    sampled: bool = False
+
+    def unit(self, task: str, seed: int) -> str:
+        """Name of the files of one task: equal for requests that are equal, so that suites can share them."""
+        return "-".join([task, *([self.variant] if self.variant else []), *([f"s{seed}"] if self.sampled else [])])
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Columns and where their data come from: "stage" = the tiny task's data stage, "benchmarks" = hub or mirror."""
+
+    name: str
+    columns: tuple[Column, ...]
+    data: str
+
+
+_AGIEVAL = tuple(
+    f"agieval_{name}"
+    for name in (
+        "aqua_rat",
+        "logiqa_en",
+        "lsat_ar",
+        "lsat_lr",
+        "lsat_rc",
+        "sat_en",
+        "sat_en_without_passage",
+        "sat_math",
+    )
+)
+_BBH = tuple(
+    f"bbh_cot_fewshot_{name}"
+    for name in [
+        "boolean_expressions",
+        "causal_judgement",
+        "date_understanding",
+        "disambiguation_qa",
+        "dyck_languages",
+        "formal_fallacies",
+        "geometric_shapes",
+        "hyperbaton",
+        "logical_deduction_five_objects",
+        "logical_deduction_seven_objects",
+        "logical_deduction_three_objects",
+        "movie_recommendation",
+        "multistep_arithmetic_two",
+        "navigate",
+        "object_counting",
+        "penguins_in_a_table",
+        "reasoning_about_colored_objects",
+        "ruin_names",
+        "salient_translation_error_detection",
+        "snarks",
+        "sports_understanding",
+        "temporal_sequences",
+        "tracking_shuffled_objects_five_objects",
+        "tracking_shuffled_objects_seven_objects",
+        "tracking_shuffled_objects_three_objects",
+        "web_of_lies",
+        "word_sorting",
+    ]
+)
+
+TINY = Suite(
+    "tiny",
+    (
+        Column("tiny_gen", "Word problems (trained format)", ("tiny_gen",), "exact_match", "get-answer", shots=0),
+        Column("tiny_mc", "Choices (acc_norm)", ("tiny_mc",), "acc_norm", "none", shots=0, items=500),
+        Column("tiny_cot", "CoT (few-shot)", ("tiny_cot",), "exact_match", "get-answer", shots=3, items=300),
+    ),
+    data="stage",
+)
+
+_AGIEVAL_COLUMN = Column("agieval", "AGIEval (English/Nous subset, acc_norm)", _AGIEVAL, "acc_norm", "none", shots=0)
+
+CURRENT = Suite(
+    "current",
+    (
+        Column("gsm8k", "GSM8K (5-shot)", ("gsm8k",), "exact_match", "strict-match", shots=5),
+        _AGIEVAL_COLUMN,
+        Column("bbh", "BBH (CoT, few-shot)", _BBH, "exact_match", "get-answer", shots=3),
+    ),
+    data="benchmarks",
+)
+
+CARD = Suite(
+    "card",
+    (
+        Column(
+            "gsm8k",
+            "GSM8K (5-shot)",
+            ("gsm8k",),
+            "exact_match",
+            "get-answer",
+            shots=5,
+            overrides={
+                # The card's harness set no temperature, so vLLM's own default of 1 applied. Without do_sample
+                # lm-eval would set it to 0.
+                "generation_kwargs": {"until": ["\n\n", "Question:"], "do_sample": True, "temperature": 1.0},
+                "metric_list": [
+                    {
+                        "metric": "exact_match",
+                        "aggregation": "mean",
+                        "higher_is_better": True,
+                        "ignore_case": True,
+                        "ignore_punctuation": False,
+                        "regexes_to_ignore": [",", "\\$", "(?s).*#### "],
+                    }
+                ],
+                "filter_list": [
+                    {
+                        "name": "get-answer",
+                        "filter": [
+                            {"function": "regex", "regex_pattern": "#### (\\-?[0-9\\.\\,]+)"},
+                            {"function": "take_first"},
+                        ],
+                    }
+                ],
+            },
+            variant="card",
+            sampled=True,
+        ),
+        _AGIEVAL_COLUMN,
+        Column(
+            "bbh",
+            "BBH (CoT, few-shot)",
+            _BBH,
+            "exact_match",
+            "get-answer",
+            shots=3,
+            # The card's template engine dropped the last newline of the prompt.
+            overrides={"doc_to_text": "Q: {{input}}\nA: Let's think step by step.", "target_delimiter": "\n"},
+            task_overrides={"bbh_cot_fewshot_sports_understanding": {"target_delimiter": " "}},
+            variant="card",
+        ),
+    ),
+    data="benchmarks",
+)
+
+SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (TINY, CURRENT, CARD, Suite("none", (), data="stage"))}
+
+
+def find_suite(name: str) -> Suite:
+    """Raises MemphisError for an unknown name."""
+    if name not in SUITES:
+        raise MemphisError(f"eval.suites: {name} is unknown; use some of {', '.join(SUITES)}")
+    return SUITES[name]
+
+
+def pooled_stderr(stderrs: Sequence[float | None], sizes: Sequence[int]) -> float | None:
+    """Standard error of the mean over all items of several tasks, from each task's own; in the same unit.
+
+    Square root of sum (n-1) n se^2 / (sum n - k) / sum n, as lm-eval 0.4.13 has it. (The card's harness added the
+    spread between the tasks' means: 17 points where half a point is right.) None if one is unknown, as with one item.
+    """
+    known = [stderr for stderr in stderrs if stderr is not None]
+    if len(known) < len(stderrs) or not known:
+        return None
+    total = sum(sizes)
+    variance = sum((n - 1) * n * stderr**2 for n, stderr in zip(sizes, known, strict=True)) / (total - len(sizes))
+    return math.sqrt(variance / total)

@@ -1,0 +1,115 @@
+"""lm-eval task files, written when needed: the tiny suite's, and the stock ones with the data of a local mirror.
+
+A file includes the stock one by its path and replaces keys, so nothing of lm-eval is copied, and loading a task does
+not read lm-eval's whole tree of tasks, which takes half a minute.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import lm_eval.tasks
+import yaml
+
+from eval.suites import Column, Suite
+from memphis.data.prompts import ANSWER, STOP_STRINGS, render_cot
+from memphis.data.tiny import few_shot_prompt
+from memphis.errors import MemphisError
+from memphis.rows import read_rows
+
+_STOCK = Path(lm_eval.tasks.__file__).parent
+MAX_ANSWER_TOKENS = 96  # twice the longest right answer of the tiny task
+
+
+def write_task(suite: Suite, column: Column, task: str, data_dir: Path | None, folder: Path) -> Path:
+    """Write the file of one task into `folder` and return its path.
+
+    data_dir: suite tiny: the data stage's directory. The benchmarks: a local mirror of their data, None for the hub.
+    Raises MemphisError if the data are not there.
+    """
+    config = _tiny(task, data_dir, folder) if suite.data == "stage" else _stock(task, data_dir, folder)
+    config |= {"task": task, **column.overrides, **column.task_overrides.get(task, {})}
+    path = folder / f"{task}.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000), encoding="utf-8")
+    return path
+
+
+def _tiny(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
+    if data_dir is None or not (data_dir / "test.jsonl").exists():
+        raise MemphisError(
+            f"eval.suites=[tiny] needs test.jsonl of the tiny task, and {data_dir} has none; use data=tiny"
+        )
+    config: dict[str, Any] = {
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(data_dir / "test.jsonl")}} | _cache(folder),
+        "test_split": "test",
+        "num_fewshot": 0,
+        "metadata": {"version": 1.0},
+    }
+    if task == "tiny_mc":
+        return config | {
+            "output_type": "multiple_choice",
+            "doc_to_text": "{{prompt}} The answer is",
+            "doc_to_choice": "{{choices}}",
+            "doc_to_target": "{{gold}}",
+            "metric_list": [_mean("acc"), _mean("acc_norm")],
+        }
+    config |= {"output_type": "generate_until", "doc_to_target": "{{answer}}", "metric_list": [_mean("exact_match")]}
+    if task == "tiny_gen":
+        return config | {
+            "doc_to_text": render_cot("{{prompt}}"),
+            "generation_kwargs": _greedy(STOP_STRINGS),
+            "filter_list": _first_match(f"{ANSWER}\n(.*)"),
+        }
+    shots = read_rows(data_dir / "dev.jsonl")[:3]
+    if task != "tiny_cot" or len(shots) < 3:
+        raise MemphisError(
+            f"{task}: dev.jsonl of {data_dir} has no three rows to show; use data.sources.tiny.dev=3 or more"
+        )
+    return config | {
+        "doc_to_text": few_shot_prompt("{{prompt}}", []),
+        "num_fewshot": 3,
+        "fewshot_config": {
+            "sampler": "first_n",
+            "samples": shots,
+            "doc_to_target": "{{rationale}} So the answer is {{answer}}.",
+        },
+        "generation_kwargs": _greedy(["Q:", "\n\n"]),
+        "filter_list": _first_match("(?<=the answer is )(.*)(?=.)"),  # BBH's
+    }
+
+
+def _stock(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
+    name = task.removeprefix("bbh_cot_fewshot_").removeprefix("agieval_")
+    if task == "gsm8k":
+        file, data = "gsm8k/gsm8k.yaml", "gsm8k"
+    elif task.startswith("agieval_"):
+        file, data = f"agieval/{name.replace('_', '-')}.yaml", f"agieval/hub/{name.replace('_', '-')}"
+    else:
+        file, data = f"bbh/cot_fewshot/{name}.yaml", "bbh"
+    config: dict[str, Any] = {"include": str(_STOCK / file)}
+    if data_dir is not None:
+        mirror = (data_dir / data).absolute()
+        if not mirror.is_dir():
+            raise MemphisError(
+                f"eval.data_dir={data_dir} has no folder {data}; give the benchmarks' mirror, or null for the hub"
+            )
+        config |= {"dataset_path": str(mirror), "dataset_kwargs": _cache(folder)}
+    return config
+
+
+def _cache(folder: Path) -> dict[str, str]:
+    """Converted local files go with the task file instead of staying in the user's cache."""
+    return {"cache_dir": str(folder / "cache")}
+
+
+def _mean(metric: str) -> dict[str, Any]:
+    return {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+
+
+def _greedy(until: list[str]) -> dict[str, Any]:
+    return {"until": until, "max_gen_toks": MAX_ANSWER_TOKENS, "do_sample": False, "temperature": 0.0}
+
+
+def _first_match(pattern: str) -> list[dict[str, Any]]:
+    regex = {"function": "regex", "regex_pattern": pattern}
+    return [{"name": "get-answer", "filter": [regex, {"function": "take_first"}]}]

@@ -1,0 +1,17 @@
+"""Where tests place a sudden death: MEMPHIS_TEST_KILL=<kind>:<point>[:<n>] kills the process at the n-th passage."""
+
+import os
+import signal
+from collections import Counter
+
+_passed: Counter[tuple[str, str]] = Counter()
+
+
+def kill_point(kind: str, name: str) -> None:
+    """Die here without any clean-up when the environment says so (default: at the first passage)."""
+    wanted = os.environ.get("MEMPHIS_TEST_KILL", "").split(":")
+    if wanted[:2] != [kind, name]:
+        return
+    _passed[kind, name] += 1
+    if _passed[kind, name] == int(wanted[2] if len(wanted) > 2 else 1):
+        os.kill(os.getpid(), signal.SIGKILL)

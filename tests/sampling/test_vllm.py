@@ -1,0 +1,96 @@
+"""The vLLM engine: a living engine must behave like a new one, whatever it has done before."""
+
+from pathlib import Path
+
+import pytest
+
+from memphis.sampling import Completion, Engine
+from memphis.sampling.hf import HfEngine
+from tests.tiny_models import vllm_engine, write_model
+
+pytestmark = pytest.mark.slow
+
+PROMPTS = [[5 + i % 90, 6, 7 + i % 50, *range(20, 20 + i % 40)] for i in range(40)]
+SAMPLED = {"num_samples": 4, "temperature": 0.5, "top_p": 0.8, "max_new_tokens": 24, "stop": ["\n"], "seed": 11}
+GREEDY = SAMPLED | {"num_samples": 1, "temperature": 0.0}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    sizes = {"a": 32, "b": 32, "wide": 64}
+    return {name: write_model(folder / name, seed, hidden) for seed, (name, hidden) in enumerate(sizes.items())}
+
+
+@pytest.fixture
+def engine(models: dict[str, Path]) -> Engine:
+    engine = vllm_engine(models["a"])
+    engine.load(models["a"])
+    return engine
+
+
+def test_new_weights_in_a_living_engine_equal_a_new_engine(engine: Engine, models: dict[str, Path]) -> None:
+    first = engine.generate(PROMPTS, **SAMPLED)
+    living = engine.llm
+    engine.load(models["b"])
+    reloaded = engine.generate(PROMPTS, **SAMPLED)
+    assert engine.llm is living
+    assert reloaded != first
+    engine.load(models["wide"])  # another architecture: the engine is built anew
+    assert engine.llm is not living
+    assert engine.generate(PROMPTS, **GREEDY) == HfEngine(models["wide"], dtype="float32").generate(PROMPTS, **GREEDY)
+    engine.load(models["b"])  # and once more, so this is a new engine on b
+    assert engine.generate(PROMPTS, **SAMPLED) == reloaded
+    engine.load(models["a"])
+    assert engine.generate(PROMPTS, **SAMPLED) == first
+
+
+def test_a_shard_has_the_same_tokens_alone_after_another_and_after_an_evaluation(engine: Engine) -> None:
+    from vllm import SamplingParams
+
+    alone = engine.generate(PROMPTS[:20], **SAMPLED)
+    engine.generate(PROMPTS[20:], **SAMPLED | {"seed": 12})
+    assert engine.generate(PROMPTS[:20], **SAMPLED) == alone
+    scoring = SamplingParams(temperature=0, prompt_logprobs=1, max_tokens=1)
+    engine.llm.generate([{"prompt_token_ids": prompt} for prompt in PROMPTS], scoring, use_tqdm=False)
+    assert engine.generate(PROMPTS[:20], **SAMPLED) == alone
+    assert engine.generate(PROMPTS[:20], **SAMPLED | {"seed": 12}) != alone
+
+
+def test_greedy_equals_transformers(engine: Engine, models: dict[str, Path]) -> None:
+    found = engine.generate(PROMPTS, **GREEDY)
+    assert found == HfEngine(models["a"], dtype="float32").generate(PROMPTS, **GREEDY)
+    assert {completion.finished for (completion,) in found} == {True, False}  # both ends are compared
+    assert engine.generate(PROMPTS[:2], **GREEDY | {"num_samples": 3}) == [[c] * 3 for (c,) in found[:2]]
+
+
+def test_first_tokens_are_drawn_from_the_same_distribution_as_with_transformers(
+    engine: Engine, models: dict[str, Path]
+) -> None:
+    knobs = SAMPLED | {"num_samples": 800, "max_new_tokens": 1, "stop": [], "temperature": 2.0, "top_p": 0.1}
+    shares = []
+    for sampler in (engine, HfEngine(models["a"], dtype="float32")):
+        tokens = [completion.token_ids[0] for completion in sampler.generate(PROMPTS[:1], **knobs)[0]]
+        shares.append({token: tokens.count(token) / 800 for token in set(tokens)})
+    mine, theirs = shares
+    assert mine.keys() == theirs.keys()  # what top_p leaves
+    assert 3 < len(mine) < 20
+    assert sum(abs(mine.get(t, 0) - theirs.get(t, 0)) for t in mine | theirs) / 2 < 0.1
+
+
+def test_end_of_text_finishes_and_is_not_in_the_text(engine: Engine, models: dict[str, Path]) -> None:
+    eos = HfEngine(models["a"], dtype="float32").tokenizer.eos_token_id
+    found = [
+        c
+        for row in engine.generate(PROMPTS, **SAMPLED | {"num_samples": 8, "temperature": 2.0, "top_p": 1.0})
+        for c in row
+    ]
+    ended = [completion for completion in found if completion.token_ids[-1] == eos]
+    assert ended
+    assert all(completion.finished and "<|endoftext|>" not in completion.text for completion in ended)
+
+
+def test_a_prompt_without_room_gets_empty_completions(engine: Engine) -> None:
+    found = engine.generate([[5] * 512, [5] * 510], **SAMPLED | {"stop": []})
+    assert found[0] == [Completion("", [], False)] * 4
+    assert [len(completion.token_ids) for completion in found[1]] == [2] * 4

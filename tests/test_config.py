@@ -1,0 +1,179 @@
+"""Every key checked, every shipped composition composed, the card's numbers compared one by one."""
+
+import itertools
+
+import pytest
+
+from memphis import config
+from memphis.errors import MemphisError
+from tests.composing import compose_config, options
+
+# The model card's training procedure: (key, value). Source: model card of euclaise/Memphis-CoT-3B.
+CARD = {
+    "model.path": "stabilityai/stablelm-3b-4e1t",
+    "model.freeze_embeddings": "both",
+    "sft.epochs": 2,
+    "sft.mixce": 0.75,
+    "sft.optim.name": "adalite",
+    "sft.optim.lr": 1e-5,
+    "sft.optim.decay": 0.01,
+    "sft.schedule": "cosine",
+    "sft.warmup_ratio": 0.2,
+    "sft.max_length": 4096,
+    "sft.global_batch_size": 128,
+    "sft.neftune.alpha": 10.0,
+    "iterations": 3,
+    "generate.num_samples": 8,
+    "generate.temperature": 0.5,
+    "generate.top_p": 0.8,
+    "generate.max_new_tokens": 512,
+    "rank.loss": "rank",
+    "rank.weight": 0.25,
+    "rank.mixce": None,
+    "rank.ce_target": "chosen",
+    "rank.epochs": 1,
+    "rank.optim.name": "adalite",
+    "rank.optim.lr": 5e-7,
+    "rank.optim.decay": 0.01,
+    "rank.schedule": "cosine",
+    "rank.warmup_ratio": 0.1,
+    "rank.max_length": 1024,
+    "rank.global_batch_size": 128,
+    "rank.neftune.alpha": 10.0,
+    "pairs.dedup": "text",
+    "slerp.t": 0.99,
+    "data.sources.tinycot.path": "euclaise/TinyCoT",
+    "data.sources.tinycot.expect_rows": 27676,
+    "data.sources.tinycot.questions": True,
+    "data.sources.scicot.path": "euclaise/SciCoT",
+    "data.sources.scicot.expect_rows": 7000,
+    "data.sources.reddit.path": "euclaise/reddit-instruct",
+    "data.sources.reddit.limit": 5000,
+    "data.sources.reddit.title_exclude": r"[\[\]]",
+    "data.sources.oasst2.path": "sablo/oasst2_curated",
+    "eval.suites": ["card", "current"],
+    "tracking.mode": "wandb",
+}
+
+
+def test_memphis_cot_has_every_number_of_the_card() -> None:
+    plain = config.to_dict(compose_config("+exp=memphis_cot"))
+    wrong = {
+        key: (config.lookup(plain, key), value) for key, value in CARD.items() if config.lookup(plain, key) != value
+    }
+    assert not wrong
+    questions = [name for name, source in plain["data"]["sources"].items() if source["questions"]]
+    assert questions == ["tinycot"]  # "every TinyCoT question", no other source's
+
+
+@pytest.mark.parametrize(("exp", "method"), itertools.product([None, *options("exp")], options("method")))
+def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> None:
+    cfg = compose_config(*([f"+exp={exp}"] if exp else []), f"method={method}")
+    expected = {"memphis": "rank", "sft_only": "none", "none": "none"}
+    assert cfg.rank.loss == expected[method]  # an exp file must not win over `method=`
+
+
+@pytest.mark.parametrize(
+    "group", ["model", "data", "sft", "generate", "sampling", "pairs", "rank", "slerp", "eval", "tracking", "runtime"]
+)
+def test_every_option_of_every_group_composes(group: str) -> None:
+    extra = {
+        "model": ["model.path=owner/name"],
+        "data": ["eval=none"],
+        "sft": ["sft.max_length=512"],
+        "rank": ["rank.max_length=512"],
+    }.get(group, [])
+    for option in options(group):
+        typed = [item for item in extra if not (group == "model" and option == "tiny")]
+        assert compose_config(f"{group}={option}", *typed)
+
+
+def test_method_and_scale_files_set_no_common_key() -> None:
+    """With Hydra 1.3 the later of two files silently wins: they must not meet."""
+    from omegaconf import OmegaConf
+
+    from memphis.runs import REPOSITORY
+    from memphis.store import flatten
+
+    def keys(group: str, prefix: str) -> set[str]:
+        return {
+            f"{prefix}{key}"
+            for file in (REPOSITORY / "conf" / group).glob("*.yaml")
+            for key in flatten(OmegaConf.to_container(OmegaConf.load(file)))
+        }
+
+    scale = set.union(
+        *(keys(group, f"{group}.") for group in ("sft", "rank", "pairs", "slerp", "generate")),
+        keys("sampling", "generate."),
+    )
+    assert not keys("method", "") & scale
+    for file in (REPOSITORY / "conf" / "exp").glob("*.yaml"):
+        body = OmegaConf.to_container(OmegaConf.load(file))
+        assert set(body) == {"defaults", "name"}, file
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    with pytest.raises(MemphisError) as caught:
+        compose_config(
+            "slerp.t=1.5", "rank.weight=-1", "iterations=-1", "+slerp.typo=1", "+typo=2", "sft.epochs=two", "seed=0.5"
+        )
+    text = str(caught.value)
+    for key in (
+        "slerp.t=1.5",
+        "rank.weight=-1",
+        "iterations=-1",
+        "slerp.typo=1: unknown key",
+        "typo=2: unknown key",
+        "sft.epochs='two'",
+        "seed=0.5",
+    ):
+        assert key in text
+    assert text.startswith("7 faults")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["slerp.t=nan"], "slerp.t"),
+        (["name=a/b"], "name="),
+        (["name=.."], "name="),
+        (["model.base.heads=3"], "multiple of model.base.heads=3"),
+        (["sft.max_length=5000"], "longer than model.base.max_positions"),
+        (["generate.temperature=0"], "greedy samples are all alike"),
+        (["generate.num_samples=1"], "at least 2"),
+        (["model=hf"], "model.path"),
+        (["model=hf", "model.path=a/b", "eval.suites=[tiny]", "data=memphis"], "asks the questions of data=tiny"),
+        (["method=sft_only", "rank.weight=0.1"], "has no effect with rank.loss=none"),
+        (["slerp.method=lerp", "slerp.dot_threshold=0.9"], "has no effect with slerp.method=lerp"),
+        (["sft.optim.name=adamw", "sft.optim.variant=feb5"], "has no effect with sft.optim.name=adamw"),
+    ],
+)
+def test_contradictions_name_the_key(overrides: list[str], said: str) -> None:
+    with pytest.raises(MemphisError, match=said):
+        compose_config(*overrides)
+
+
+def test_round_trip_through_a_plain_dictionary() -> None:
+    for cfg in (compose_config(), compose_config("+exp=memphis_cot")):
+        assert config.from_dict(config.to_dict(cfg)) == cfg
+
+
+def test_slug_ignores_order_and_what_enters_no_key() -> None:
+    same = ["slerp.t=0.5", "method=memphis"]
+    noise = [
+        "seed=3",
+        "name=x",
+        "+exp=memphis_cot",
+        "+sweep=a",
+        "runtime.device=cpu",
+        "tracking=none",
+        "plan=false",
+        "until=sft",
+    ]
+    assert config.slug(same) == config.slug([*noise, *reversed(same)]) == "method-memphis_slerp.t-0.5"
+    assert config.slug([]) == config.slug(noise) == "default"
+    assert config.slug(["iterations=1"]) != config.slug(["iterations=2"])
+    assert "/" not in config.slug(["sft.from=/a/b,c [d]=e"])
+    long = config.slug([f"sft.epochs={'9' * 300}"])
+    assert len(long) <= 120
+    assert long != config.slug([f"sft.epochs={'9' * 301}"])

@@ -1,0 +1,229 @@
+"""Kill it anywhere, type the same command again: the result is that of the run that was left alone, bit for bit."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests import micro
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("unbroken")
+    done = micro.run(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+@pytest.fixture
+def half(unbroken: Path, tmp_path: Path) -> Path:
+    """A root in which everything up to SFT is built already."""
+    copy(unbroken, tmp_path, "data", "base", "sft")
+    return tmp_path
+
+
+def copy(source: Path, root: Path, *kinds: str) -> None:
+    (root / "store" / "specs").mkdir(parents=True)
+    for kind in kinds:
+        for path in (source / "store").glob(f"{kind}-*"):
+            shutil.copytree(path, root / "store" / path.name)
+
+
+def processes(root: Path) -> list[psutil.Process]:
+    """Children that still work below `root`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(root) in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def gone(root: Path) -> bool:
+    deadline = time.monotonic() + 5
+    while processes(root) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not processes(root)
+
+
+CHILD_KILLS = [
+    *("data:start", "data:done", "data:renamed"),
+    *("base:step:40", "base:checkpoint:3", "base:saved"),
+    *("sft:start", "sft:step:20", "sft:checkpoint:2", "sft:done"),
+    *("generate:shard:2", "generate:shard-done:1", "generate:done", "generate:renamed"),
+    *("pairs:start", "pairs:done", "rank:step:2", "rank:checkpoint", "merge:written", "merge:renamed"),
+    *("evaluate:start", "evaluate:task:1", "evaluate:task:2", "evaluate:done"),
+]
+PARENT_KILLS = ["parent:base", "parent:sft:2", "parent:generate", "parent:evaluate"]
+
+
+# 28 starts of the program, each as far as the next kill.
+@pytest.mark.timeout(900)
+def test_killed_everywhere_it_ends_as_if_nothing_had_happened(unbroken: Path, tmp_path: Path) -> None:
+    died = []
+    for kill in [*CHILD_KILLS, *PARENT_KILLS]:
+        done = micro.run(tmp_path, MEMPHIS_TEST_KILL=kill, MEMPHIS_CHECKPOINT_S="0.2")
+        assert "Traceback" not in done.stderr
+        if done.returncode == -signal.SIGKILL:  # the parent
+            died.append(kill)
+            assert gone(tmp_path), f"a child outlived its parent after {kill}"
+        elif done.returncode == 1:
+            died.append(kill)
+            lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+            assert len(lines) == 1, done.stderr
+            assert f"stage {kill.split(':')[0]}" in lines[0]
+            assert "ended by SIGKILL" in lines[0]
+            assert "the same command continues" in lines[0]
+    done = micro.run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    missed = [kill for kill in CHILD_KILLS if kill not in died]
+    assert not missed, "these hooks were never reached: the test proves nothing for them"
+    assert micro.outcome(tmp_path) == micro.outcome(unbroken)
+    leftovers = [p.name for p in (tmp_path / "store").iterdir() if ".part-" in p.name or p.suffix == ".claim" or ".old-" in p.name]
+    assert not leftovers
+    assert scores(tmp_path) == scores(unbroken)
+    assert run_rows(tmp_path) == run_rows(unbroken)
+
+
+@pytest.mark.parametrize("kind", ["base", "rank", "evaluate"])
+def test_a_child_never_outlives_its_parent(unbroken: Path, tmp_path: Path, kind: str) -> None:
+    order = ["data", "base", "sft", "generate", "pairs", "rank", "merge", "evaluate"]
+    copy(unbroken, tmp_path, *order[: order.index(kind)])
+    done = micro.run(tmp_path, MEMPHIS_TEST_KILL=f"parent:{kind}")
+    assert done.returncode == -signal.SIGKILL
+    assert gone(tmp_path)
+    done = micro.run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert micro.outcome(tmp_path) == micro.outcome(unbroken)
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_a_line(unbroken: Path, tmp_path: Path) -> None:
+    copy(unbroken, tmp_path, "data")
+    process = micro.start(tmp_path, PYTHONUNBUFFERED="1")
+    assert process.stdout is not None
+    wait_for(lambda: any(rows > 20 for rows in counts(tmp_path, "base")))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 85, out + err
+    assert "the same command continues" in out
+    assert "Traceback" not in err
+    parts = list((tmp_path / "store").glob("base-*.part-*/checkpoint"))
+    assert len(parts) == 1
+    done = micro.run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert micro.outcome(tmp_path) == micro.outcome(unbroken)
+
+
+def test_damaged_stage_is_named_set_aside_and_built_again(unbroken: Path, tmp_path: Path) -> None:
+    shutil.copytree(unbroken, tmp_path / "r")
+    root = tmp_path / "r"
+    weights = next((root / "store").glob("merge-*/model/model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:100])
+    done = micro.run(root)
+    assert done.returncode == 0, done.stderr
+    assert "has 100 bytes, was written with" in done.stdout
+    assert "set aside and built again" in done.stdout
+    assert len(list((root / "store").glob("merge-*.damaged-*"))) == 1
+    assert micro.outcome(root) == micro.outcome(unbroken)
+
+
+def test_the_same_command_again_builds_nothing_and_is_quick(unbroken: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (unbroken / "store").glob("*-*/DONE")}
+    started = time.monotonic()
+    done = micro.run(unbroken)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 5
+    assert {path: path.stat().st_mtime_ns for path in (unbroken / "store").glob("*-*/DONE")} == before
+    assert len(list(next((unbroken / "micro" / "s0").iterdir()).glob("wandb/offline-run-*"))) == 1
+
+
+def test_a_new_slerp_factor_reuses_all_before_the_first_merge(unbroken: Path, tmp_path: Path) -> None:
+    shutil.copytree(unbroken, tmp_path / "r")
+    before = {path.parent.name for path in (tmp_path / "r" / "store").glob("*-*/DONE")}
+    done = micro.run(tmp_path / "r", "slerp.t=0.5", "plan=true")
+    lines = [line for line in done.stdout.splitlines() if " build " in line or " reuse " in line]
+    assert [line.split()[2] for line in lines if " build " in line] == ["merge-1", "evaluate-1"]
+    assert "slerp.t=0.5, built with 0.99" in done.stdout
+    assert {path.parent.name for path in (tmp_path / "r" / "store").glob("*-*/DONE")} == before  # plan builds nothing
+
+
+def test_two_runs_that_want_the_same_stages_build_each_once(tmp_path: Path, unbroken: Path) -> None:
+    copy(unbroken, tmp_path, "data", "base")
+    first = micro.start(tmp_path)
+    second = micro.start(tmp_path, "name=other")
+    codes = [process.communicate(timeout=300) and process.returncode for process in (first, second)]
+    assert codes == [0, 0]
+    assert micro.outcome(tmp_path) == micro.outcome(unbroken)
+    said = "".join(log.read_text() for log in tmp_path.glob("*/s0/*/logs/*/*.log"))
+    assert said.count("is being built by") >= 1
+    builders = [path.name for path in (tmp_path / "store").glob("*-*") if (path / "DONE").exists()]
+    assert len(builders) == len(set(builders))
+
+
+def test_another_config_in_the_same_directory_is_refused(half: Path) -> None:
+    first = micro.run(half, "until=sft")
+    assert first.returncode == 0, first.stderr
+    config = next(half.glob("micro/s0/*/config.yaml"))
+    config.write_text(config.read_text().replace("t: 0.99", "t: 0.75"))
+    done = micro.run(half, "until=sft", "plan=false")
+    assert done.returncode == 1
+    assert "slerp.t (0.75 then, 0.99 now)" in done.stderr
+    assert "name=" in done.stderr
+
+
+def test_no_pair_at_all_stops_with_counts_and_the_likely_reason(half: Path) -> None:
+    done = micro.run(half, "generate.max_new_tokens=3")
+    assert done.returncode == 1
+    assert "no pair at all in this iteration; almost no sample has a rationale and an answer" in done.stderr
+    assert "invalid_unfinished 320" in done.stderr
+    assert summary(half)["status"] == "failed"
+
+
+def test_rank_weights_are_dropped_and_rebuilt_when_they_are_wanted(half: Path, unbroken: Path) -> None:
+    done = micro.run(half, "runtime.keep=iterations", "eval=none")
+    assert done.returncode == 0, done.stderr
+    rank = next((half / "store").glob("rank-*"))
+    assert (rank / "THIN").exists()
+    assert not (rank / "model").exists()
+    done = micro.run(half, "runtime.keep=all", "eval=none", "slerp.t=0.5")  # another merge reads the rank weights
+    assert done.returncode == 0, done.stderr
+    assert not (rank / "THIN").exists()
+    assert len(list((half / "store").glob("merge-*/DONE"))) == 2
+    mine = {key: value for key, value in micro.outcome(half).items() if key.startswith("rank-")}
+    assert mine == {key: value for key, value in micro.outcome(unbroken).items() if key.startswith("rank-")}
+
+
+def scores(root: Path) -> Any:
+    return summary(root)["scores"]
+
+
+def summary(root: Path) -> dict[str, Any]:
+    return json.loads(next(root.glob("micro/s0/*/summary.json")).read_text())
+
+
+def run_rows(root: Path) -> list[dict[str, Any]]:
+    path = next(root.glob("micro/s0/*/metrics.jsonl"))
+    return [micro.curve(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def counts(root: Path, kind: str) -> list[int]:
+    files = (root / "store").glob(f"{kind}-*.part-*/metrics.jsonl")
+    return [file.read_text().count("\n") for file in files if os.access(file, os.R_OK)]
+
+
+def wait_for(true: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

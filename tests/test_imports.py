@@ -1,0 +1,116 @@
+"""Imports go downwards, heavy libraries stay in their rooms, and asking for help loads none of them."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from memphis.runs import REPOSITORY
+
+# Room -> height. A file may import its own room and lower ones only. More specific names win.
+HEIGHTS = {
+    "memphis.errors": 0,
+    "memphis.rows": 0,
+    "memphis.hooks": 0,
+    "memphis.privacy": 0,
+    "memphis.answers": 1,
+    "memphis.methods": 1,
+    "memphis.config": 1,
+    "memphis.data.prompts": 1,
+    "memphis.data": 2,
+    "memphis.store": 2,
+    "memphis.training": 3,
+    "memphis.sampling": 3,
+    "eval": 3,
+    "memphis.stages": 4,
+    "memphis.recipe": 5,
+    "memphis.plan": 5,
+    "memphis.runs": 5,
+    "memphis.console": 6,
+    "memphis.tracking": 7,
+    "memphis.launch": 7,
+    "experiments": 8,
+    "train": 9,
+}
+BESIDE = {"memphis.training", "memphis.sampling"}  # same height, must not know each other
+# Library -> where it may be imported.
+ROOMS = {
+    "wandb": ("memphis.tracking",),
+    "vllm": ("memphis.sampling.vllm", "eval"),
+    "lm_eval": ("eval",),
+    "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval"),
+    "hydra": ("train", "memphis.config", "experiments.grid"),
+    "datasets": ("memphis.data.sources", "eval"),
+}
+PURE = {
+    "memphis.answers": {"torch", "os", "pathlib", "json"},
+    "memphis.data.prompts": {"torch", "os", "pathlib"},
+    "memphis.methods": {"os", "pathlib", "json"},
+}
+
+
+def modules() -> dict[str, Path]:
+    files = [
+        REPOSITORY / "train.py",
+        *(f for room in ("memphis", "eval", "experiments") for f in (REPOSITORY / room).rglob("*.py")),
+    ]
+    return {
+        ".".join(file.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): file for file in files
+    }
+
+
+def imports(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    return found
+
+
+def room(name: str, rooms: list[str]) -> str | None:
+    return max((r for r in rooms if name == r or name.startswith(f"{r}.")), key=len, default=None)
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_go_downwards(name: str) -> None:
+    if name == "memphis":
+        return
+    mine = room(name, list(HEIGHTS))
+    assert mine is not None, f"{name} is in no room: give it a height"
+    for other in imports(modules()[name]):
+        theirs = room(other, list(HEIGHTS))
+        if theirs is not None and theirs != mine:
+            assert HEIGHTS[theirs] <= HEIGHTS[mine], f"{name} imports {other} upwards"
+            assert not {mine, theirs} <= BESIDE, f"{name} imports {other} sideways"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_libraries_stay_in_their_rooms(name: str) -> None:
+    found = {other.split(".")[0] for other in imports(modules()[name])}
+    for library, rooms in ROOMS.items():
+        if library in found:
+            assert room(name, list(rooms)), f"{name} imports {library}"
+    for pure, banned in PURE.items():
+        if room(name, [pure]):
+            assert not found & banned, f"{name} is pure and imports {found & banned}"
+
+
+def test_help_is_quick_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys, runpy, atexit; atexit.register(lambda: print('LOADED', sorted({'torch','vllm','wandb','transformers','lm_eval','matplotlib'} & set(sys.modules))));"
+        f"sys.argv=['train.py','--help']; runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')"
+    )
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+        seconds.append(time.monotonic() - started)
+    assert "LOADED []" in done.stdout, done.stdout[-300:] + done.stderr[-300:]
+    assert "python train.py +exp=memphis_cot" in done.stdout
+    assert min(seconds) < 2.0
+    assert not list(tmp_path.iterdir())  # asking leaves nothing behind

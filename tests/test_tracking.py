@@ -1,0 +1,328 @@
+"""What W&B gets, read back with its own reader; and that nothing about it can hurt a run."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import wandb
+
+from memphis import tracking
+from memphis.errors import Stopped
+from memphis.runs import REPOSITORY
+from memphis.store import Stage, Store
+from memphis.tracking import Tracker, final_values, masked, method_name, sample_rows
+from tests.composing import compose_config
+
+SUMMARY = {
+    "wall_s": 12.5,
+    "stages": [{"name": "sft", "seconds": 3.0}, {"name": "data", "seconds": None}],
+    "scores": [
+        {"iteration": 0, "columns": {"word": {"score": 0.4, "stderr": 0.02, "n": 600}}},
+        {"iteration": 1, "columns": {"word": {"score": 0.5, "stderr": None, "n": 600}}},
+        {"iteration": 2, "columns": {"word": {"score": 0.45, "stderr": 0.02, "n": 600}}},
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith(("WANDB_", "SLURM_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return compose_config("seed=7", "iterations=2", "slerp.t=0.9", "tracking.tags=[extra]")
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return tmp_path / "tiny" / "s7" / "slerp.t-0.9"
+
+
+@pytest.fixture
+def open_tracker(run_dir, composed):
+    """Opens a tracker as train.py does; keywords go to the section `tracking`."""
+
+    def opened(**settings):
+        cfg = replace(composed, tracking=replace(composed.tracking, **settings))
+        info = {"run_id": "slerp-t-0-9-abcd1234", "slug": "slerp.t-0.9", "git": {"sha": "c" * 40, "dirty": True}}
+        return Tracker(cfg, SimpleNamespace(path=run_dir, info=info, store=Store(run_dir.parents[2] / "store")))
+
+    return opened
+
+
+def stage(name, **inputs):
+    kind, _, iteration = name.partition("-")
+    return Stage(name, kind, 1, {"name": name}, inputs, iteration=int(iteration or 0))
+
+
+DATA, SFT, GENERATE = stage("data"), stage("sft"), stage("generate-1")
+PAIRS = stage("pairs-1", data=DATA, samples=GENERATE)
+
+
+def write_samples(store, questions):
+    """What the samples table is made from: two samples per question, the first right, the second without an answer."""
+    right = {"text": "1 + 1 = 2\n### Answer:\n2", "valid": True, "reason": "", "answer": "2", "correct": True}
+    wrong = {"text": "x" * 5000, "valid": False, "reason": "no_answer", "answer": None, "correct": None}
+    ids = [f"q{k}" for k in range(questions)]
+    files = {
+        store.path(DATA) / "questions.jsonl": [{"id": i, "prompt": f"prompt {i}", "answer": "2"} for i in ids],
+        store.path(GENERATE) / "samples.jsonl": [
+            {"id": i, "samples": [{"token_ids": [1] * n} for n in (5, 2)]} for i in ids
+        ],
+        store.path(PAIRS) / "judged.jsonl": [{"id": i, "samples": [right, wrong]} for i in reversed(ids)],
+        store.path(PAIRS) / "pairs.jsonl": [{"id": i, "chosen": right["text"], "rejected": []} for i in ids],
+    }
+    for path, rows in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return ids
+
+
+def row(step, stage="sft", **values):
+    return {
+        "_t": 1.0,
+        "step": step,
+        "steps": 6,
+        "stage": stage,
+        "iteration": 0,
+        "global_step": step,
+        "tokens": 9 * step,
+    } | values
+
+
+def segments(run_dir):
+    return sorted((run_dir / "wandb").glob("*run-*/*.wandb"))
+
+
+@cache
+def inspect(segment):
+    """All records of one segment through `wandb leet inspect --json`."""
+    program = Path(sys.executable).with_name("wandb")
+    done = subprocess.run([program, "leet", "inspect", "--json", segment], capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def records(run_dir, kind):
+    """All records of one type, over all attempts in order."""
+    return [record[kind] for path in segments(run_dir) for record in inspect(path) if record["type"] == kind]
+
+
+def history(run_dir):
+    return [record["item"] for record in records(run_dir, "history")]
+
+
+def test_two_attempts_make_one_curve(run_dir, open_tracker):
+    training = [row(k, **{"sft/loss": 1 / k, "optim/lr": 1e-4, "perf/mfu": None}) for k in range(1, 7)]
+    training[2]["_nonfinite"] = ["sft/loss"]
+    write_samples(Store(run_dir.parents[2] / "store"), 70)
+
+    first = open_tracker()
+    first.rows(SFT, 0, training[:4])
+    first.rows(GENERATE, 0, [{"iteration": 1, "gen/len_mean": 40.0}, {"step": 1, "steps": 2}])
+    first.finished(PAIRS, {}, False)
+    first.__exit__(Stopped, Stopped("asked to"), None)
+    with open_tracker() as second:
+        second.rows(SFT, 0, training)
+        for name, values in {
+            "pairs-1": {"pairs/count": 5},
+            "rank-1": {"rank/margin": 0.1},
+            "merge-1": {"merge/t": 0.9},
+            "evaluate-1": {"eval/tiny/word/exact_match": 0.5},
+        }.items():
+            second.rows(stage(name), 0, [{"iteration": 1, "global_step": 6, **values}])
+        second.finished(PAIRS, {}, True)
+        second.summary(SUMMARY)
+
+    assert len(segments(run_dir)) == 2
+    run = records(run_dir, "run")[1]
+    assert (run["run_id"], run["run_group"], run["job_type"]) == ("slerp-t-0-9-abcd1234", "tiny", "train")
+    assert run["tags"] == ["tiny", "local", "extra"]
+    assert run["git"]["commit"] == "c" * 40
+    config = run["config"]["update"]
+    assert config["slerp"]["t"] == 0.9
+    factors = {"slerp_t": 0.9, "rank_weight": 0.25, "iterations": 2, "seed": 7, "scale": "tiny", "method": "memphis"}
+    assert {key: config[key] for key in factors} == factors
+
+    items = history(run_dir)
+    steps = [item["global_step"] for item in items if "sft/loss" in item]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert items[2]["sft/loss"] == "NaN"
+    assert items[0].keys().isdisjoint({"step", "steps", "stage", "_t", "perf/mfu"})
+    assert [item["iteration"] for item in items if "gen/samples.nrows" in item] == [1]
+    found = {key.split("/")[0] for item in items for key in item if "/" in key}
+    assert found == {"sft", "optim", "gen", "pairs", "rank", "merge", "eval"}
+    table = json.loads(next((run_dir / "wandb").rglob("*.table.json")).read_text())
+    assert len(table["data"][1][table["columns"].index("response")]) == tracking.MAX_CHARS
+    metrics = {m.get("glob_name") or m["name"]: m for m in records(run_dir, "metric")}
+    assert metrics["rank/*"]["step_metric"] == "global_step"
+    assert metrics["eval/*"]["step_metric"] == "iteration"
+    assert all(metrics[name]["options"]["hidden"] for name in tracking.COUNTERS)
+    summary = {key: value for record in records(run_dir, "summary") for key, value in record["update"].items()}
+    assert (summary["final/word"], summary["best/iteration"], summary["final/wall_s/sft"]) == (0.45, 1, 3.0)
+    assert [record["exit_code"] for record in records(run_dir, "exit")] == [1, 0]
+    assert len(records(run_dir, "preempting")) == 1
+    sent = json.loads((run_dir / "wandb" / "sent.json").read_text())
+    expected = {SFT.directory: 6, GENERATE.directory: 2, f"{PAIRS.directory}/samples": 128}
+    assert sent == expected | {stage(f"{kind}-1").directory: 1 for kind in ("rank", "merge", "evaluate", "pairs")}
+
+
+def test_every_thins_training_rows_only(run_dir, open_tracker):
+    with open_tracker(every=4) as tracker:
+        tracker.rows(SFT, 0, [row(k, **{"sft/loss": 1.0}) for k in range(1, 7)])
+        tracker.rows(GENERATE, 0, [{"iteration": 1, "step": k, "steps": 3, "gen/samples": k} for k in range(1, 4)])
+    items = history(run_dir)
+    assert [item["global_step"] for item in items if "sft/loss" in item] == [4, 6]
+    assert [item["gen/samples"] for item in items if "gen/samples" in item] == [1, 2, 3]
+    assert {item["iteration"] for item in items} == {0, 1}
+
+
+def test_planted_secrets_reach_no_file(run_dir, open_tracker, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "s3cr3t-api-key-0123456789")
+    monkeypatch.setenv("HF_TOKEN", "s3cr3t-hub-token")
+    monkeypatch.setenv("SLURM_JWT", "s3cr3t-jwt")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    argv = ["train.py", "data.local.api_key=s3cr3t-argument", "model.path=https://u:s3cr3t-url@h/x"]
+    monkeypatch.setattr(sys, "argv", argv)
+    hidden = {"password": "s3cr3t-config", "path": "https://s3cr3t-user@host/a?token=s3cr3t-query"}
+    monkeypatch.setattr(tracking, "to_dict", lambda cfg: {"data": hidden, "note": "uses s3cr3t-hub-token"})
+    wandb.teardown()  # Slurm's variables are read when wandb's service starts
+    with open_tracker() as tracker:
+        tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
+    assert os.environ["SLURM_JWT"] == "s3cr3t-jwt"
+    assert "WANDB_SERVICE" not in os.environ
+    assert "WANDB_DATA_DIR" not in os.environ
+    assert sys.argv[1] == "data.local.api_key=s3cr3t-argument"
+    files = [path for path in run_dir.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"s3cr3t" in path.read_bytes()]
+    environment = records(run_dir, "environment")[0]
+    assert environment["slurm"] == {"job_id": "4711"}
+    assert environment["args"] == ["data.local.api_key=***", "model.path=https://***@h/x"]
+
+
+def test_masked_leaves_the_recipe_legible(monkeypatch):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false-false")
+    plain = {
+        "generate": {"max_new_tokens": 512},
+        "rank": {"reduction": "token"},
+        "path": "false-false",
+        "password": None,
+    }
+    assert masked(plain) == plain
+    assert masked({"runtime": Path("runs"), "auth_token": {"a": 1}, "x": ("a", 1)}) == {
+        "runtime": "runs",
+        "auth_token": "***",
+        "x": ["a", 1],
+    }
+    assert masked("+s={path: x, hf_token: abc}") == "+s={path: x, hf_token: ***}"
+
+
+def test_none_imports_no_wandb(run_dir, open_tracker):
+    code = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from tests.composing import compose_config
+from memphis.tracking import Tracker
+with Tracker(compose_config("tracking=none"), SimpleNamespace(path=Path(), info={}, store=None)) as tracker:
+    tracker.rows(None, 0, [{"sft/loss": 1.0}])
+    tracker.summary({})
+assert not {"wandb", "torch"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    with open_tracker(mode="none") as tracker:
+        tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
+    assert not (run_dir / "wandb").exists()
+
+
+def test_unwritable_directory_gives_one_warning(run_dir, open_tracker, capsys):
+    run_dir.mkdir(parents=True)
+    (run_dir / "wandb").write_text("in the way")
+    with open_tracker() as tracker:
+        for _ in range(3):
+            tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
+    tracker.rows(SFT, 1, [row(2, **{"sft/loss": 1.0})])
+    tracker.close(0)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("tracking: off, the run goes on: ")
+
+
+def test_failure_on_the_way_gives_one_warning(open_tracker, capsys):
+    with open_tracker() as tracker:
+        tracker.finished(PAIRS, {}, False)  # whose files are not there
+        tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("tracking: off, the run goes on: FileNotFoundError")
+
+
+def test_no_key_and_no_server_record_offline(run_dir, open_tracker, monkeypatch, capsys):
+    with open_tracker(mode="wandb"):
+        pass
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "no W&B key" in said[0]
+
+    monkeypatch.setattr(tracking, "INIT_SECONDS", 1.0)
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    started = time.monotonic()
+    with open_tracker(mode="wandb") as tracker:
+        tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
+        assert time.monotonic() - started < 0.5  # the run does not wait
+    assert "recording offline" in capsys.readouterr().err
+    assert [item["sft/loss"] for item in history(run_dir)] == [1.0]
+
+
+def test_close_does_not_wait_for_ever(open_tracker, monkeypatch, capsys):
+    monkeypatch.setattr(tracking, "FINISH_SECONDS", -14.9)
+    released = threading.Event()
+    monkeypatch.setattr(Tracker, "_open", lambda self: released.wait(30))
+    tracker = open_tracker()
+    started = time.monotonic()
+    tracker.close(0)
+    assert time.monotonic() - started < 2
+    assert "did not answer in time" in capsys.readouterr().err
+    released.set()
+    tracker._thread.join()
+
+
+def test_sample_rows_take_the_same_questions_every_time(tmp_path):
+    store = Store(tmp_path)
+    ids = write_samples(store, 100)
+    rows = sample_rows(store.path(DATA), store.path(GENERATE), store.path(PAIRS), 2)
+    assert {row["question_id"] for row in rows} == tracking.fixed_choice(ids) == tracking.fixed_choice(ids[::-1])
+    assert len(rows) == 2 * tracking.QUESTIONS
+    assert [row["tokens"] for row in rows[:2]] == [5, 2]
+    assert [row["pair_role"] for row in rows[:2]] == ["chosen", ""]
+    assert [row["correct"] for row in rows[:2]] == [True, None]
+    assert set(rows[0]) == set(tracking.SAMPLE_COLUMNS)
+    assert rows[0]["question"] == f"prompt {rows[0]['question_id']}"
+
+
+def test_the_method_is_known_however_it_was_typed(composed):
+    star = replace(composed, rank=replace(composed.rank, loss="ce", examples="correct", start="sft"))
+    names = [method_name(cfg) for cfg in (composed, star, replace(composed, iterations=0))]
+    assert names == ["memphis", "ce-correct-sft", "sft_only"]
+    assert method_name(compose_config("method=none")) == "none"
+
+
+def test_final_values():
+    assert final_values({"scores": []}) == {}
+    values = final_values(SUMMARY)
+    assert values["final/word_se"] == 0.02
+    assert values["best/word"] == 0.5
+    assert "final/wall_s/data" not in values

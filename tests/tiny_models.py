@@ -1,0 +1,48 @@
+"""Small random models on disk, and the one vLLM engine that all tests of a session share."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from memphis.sampling import Engine, open_engine
+from memphis.training.model import new_tiny, save
+
+
+def tokenizer(extra: str = "") -> PreTrainedTokenizerFast:
+    """Byte-level BPE whose alphabet is ASCII, so that every sequence of tokens is text."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learner.decoder = decoders.ByteLevel()
+    letters = "".join(map(chr, range(32, 127))) + "\n"
+    words = (
+        "### User: ### Rationale: ### Answer: Q: A: Let's think step by step. So the answer is pens cards has 12 7 "
+        + extra
+    )
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<|endoftext|>"], show_progress=False)
+    learner.train_from_iterator([letters, *[words] * 20], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=learner, eos_token="<|endoftext|>", clean_up_tokenization_spaces=False
+    )
+
+
+def write_model(path: Path, seed: int, hidden: int = 32, max_positions: int = 512) -> Path:
+    """A random StableLM with weights large enough that its most probable tokens are clear winners."""
+    vocabulary = tokenizer()
+    model = new_tiny(
+        vocabulary, hidden=hidden, layers=2, heads=hidden // 32, intermediate=64, max_positions=max_positions, seed=seed
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(10)
+    save(model, vocabulary, path)
+    return path
+
+
+@cache
+def vllm_engine(path: Path) -> Engine:
+    """Started once per session with the first model asked for; the others are loaded into it."""
+    return open_engine("vllm", path, dtype="float32")
