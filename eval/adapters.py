@@ -37,7 +37,7 @@ def language_model(engine: Engine, model_dir: Path, seed: int) -> TemplateLM:
         from lm_eval.models import vllm_causallms
     engine.llm.reset_prefix_cache()  # type: ignore[attr-defined]
     # The class builds its engine by calling the module's name LLM.
-    with patch.object(vllm_causallms, "LLM", lambda **_: engine.llm):  # type: ignore[attr-defined]
+    with patch.object(vllm_causallms, "LLM", lambda **_: _Silent(engine.llm)):  # type: ignore[attr-defined]
         return vllm_causallms.VLLM(
             pretrained=str(model_dir),
             dtype=engine.dtype,
@@ -45,6 +45,19 @@ def language_model(engine: Engine, model_dir: Path, seed: int) -> TemplateLM:
             batch_size="auto",  # a number would cut the requests into small batches
             add_bos_token=False,  # as the card's harness did; StableLM's tokenizer adds none anyway
         )
+
+
+class _Silent:
+    """A vllm.LLM without its progress bar, which lm-eval's class asks for."""
+
+    def __init__(self, llm: Any) -> None:
+        self._llm = llm
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._llm, name)
+
+    def generate(self, *arguments: Any, **named: Any) -> Any:
+        return self._llm.generate(*arguments, **named | {"use_tqdm": False})
 
 
 class HfModel(TemplateLM):

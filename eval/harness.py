@@ -195,7 +195,7 @@ def _seed_all(seed: int) -> None:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Progress bars of lm-eval, datasets and vLLM would fill the log; the callers ask for them explicitly."""
+    """The progress bars of lm-eval and datasets would fill the log, and lm-eval offers no way to have none."""
     start = tqdm.__init__
 
     def start_silent(self: tqdm, *arguments: Any, **named: Any) -> None:

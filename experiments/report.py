@@ -82,7 +82,7 @@ def finish(run_dir: Path) -> str:
     parts += [f"Time: {time}.", f"Cost: {cost}.", f"Worth trying next: `{following}`", _stage_table(stages)]
     (run_dir / "results.md").write_text(printable("\n\n".join(parts)) + "\n", encoding="utf-8")
 
-    lines = [title, *(["", *_terminal_table(scores)] if scores else []), ""]
+    lines = ["", title, *(["", *_terminal_table(scores)] if scores else []), ""]
     facts = [("note", note) for note in notes]
     facts += [("changed", change.sentence() if change else ""), ("time", time), ("cost", cost)]
     facts += [("written", f"{_short(run_dir)}: {', '.join(written)}"), ("try next", following)]

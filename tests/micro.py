@@ -17,7 +17,10 @@ from memphis.training.model import fingerprint
 
 OVERRIDES = [
     "name=micro",
-    *(f"model.base.{key}={value}" for key, value in {"hidden": 64, "layers": 2, "heads": 2, "intermediate": 128}.items()),
+    *(
+        f"model.base.{key}={value}"
+        for key, value in {"hidden": 64, "layers": 2, "heads": 2, "intermediate": 128}.items()
+    ),
     *("model.base.max_positions=384", "model.base.vocab_size=560", "model.base.texts=4000", "model.base.steps=250"),
     *("model.base.max_number=5", "model.base.max_factor=2", "model.base.max_steps=1"),
     *("data.sources.tiny.train=300", "data.sources.tiny.questions=40", "data.sources.tiny.dev=8"),
@@ -76,4 +79,8 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 def curve(row: dict[str, Any]) -> dict[str, Any]:
     timed = ("_t", "perf/", "gen/wall_s", "gen/tokens_per_sec", "eval/wall_s")
-    return {key: value for key, value in row.items() if not key.startswith(timed) and not key.endswith(("wall_s", "seconds"))}
+    return {
+        key: value
+        for key, value in row.items()
+        if not key.startswith(timed) and not key.endswith(("wall_s", "seconds"))
+    }

@@ -1,6 +1,5 @@
 """Small random models on disk, and the one vLLM engine that all tests of a session share."""
 
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -42,7 +41,12 @@ def write_model(path: Path, seed: int, hidden: int = 32, max_positions: int = 51
     return path
 
 
-@cache
+_started: list[Engine] = []  # two vLLM engines in one process do not get along
+
+
 def vllm_engine(path: Path) -> Engine:
-    """Started once per session with the first model asked for; the others are loaded into it."""
-    return open_engine("vllm", path, dtype="float32")
+    """The session's engine with the weights of `path` in it."""
+    if not _started:
+        _started.append(open_engine("vllm", path, dtype="float32"))
+    _started[0].load(path)
+    return _started[0]

@@ -114,11 +114,11 @@ def _row(problem: Problem) -> dict[str, str]:
 
 
 _MIXTURE: tuple[tuple[Callable[[random.Random, Difficulty], str], float], ...] = (
-    (_drill, 0.2),
+    (_drill, 0.15),
     (_retrieval, 0.12),
-    (_story, 0.42),
-    (_few_shot, 0.05),
-    (_short_answer, 0.03),
-    (_headed, 0.1),
-    (_numbers, 0.08),
+    (_story, 0.48),
+    (_few_shot, 0.08),
+    (_short_answer, 0.02),
+    (_headed, 0.09),
+    (_numbers, 0.06),
 )

@@ -45,7 +45,9 @@ def _pretrain(context: Context, base: dict[str, Any]) -> dict[str, Any]:
 
 def _pin(context: Context) -> dict[str, Any]:
     """`model/` becomes links to the checkpoint's files: nothing is copied, and a change of any file is noticed."""
-    source = models.locate(context.places["model"])
+    place = context.places["model"]
+    path, _, revision = (place, "", "") if Path(place).is_dir() else place.partition("@")
+    source = models.locate(path, revision or None)
     tokens.load_tokenizer(source)
     link = context.out / "model"
     link.mkdir(exist_ok=True)

@@ -16,8 +16,8 @@ from memphis.data.tokens import Sequence as TokenSequence
 from memphis.training.attention import Rows
 from memphis.training.plan import GOLD
 
-# A row joins a block of attention if it has at least this share of the block's length. Attention costs length^2, a block
-# about 0.1 ms (CPU): 0.85 to 0.98 are within 3 %, 0.5 costs 25 to 40 % more (rows of 30 to 400 tokens).
+# A row joins a block of attention if it has at least this share of the block's length. Attention costs length^2, a
+# block about 0.1 ms (CPU): 0.85 to 0.98 are within 5 %, 0.5 costs 30 to 40 % more (rows of 20 to 400 tokens).
 _BLOCK_RATIO = 0.9
 
 _Ints = NDArray[np.int64]
@@ -43,7 +43,9 @@ class FlatBatch:
     def to(self, device: torch.device) -> "FlatBatch":
         """The same batch with its tensors on `device`."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor | Rows)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor | Rows)
+        }
         return replace(self, **moved)
 
 

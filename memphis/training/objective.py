@@ -21,7 +21,7 @@ class Totals:
     """What the sums of a window are divided by. ce: of the cross-entropy, by the rule of `reduction`."""
 
     ce: int
-    examples: float
+    examples: int
     label_tokens: int  # of the cross-entropy
     tokens: int
     chosen_tokens: int

@@ -165,7 +165,6 @@ def test_vllm_and_transformers_give_the_same_record(
     engine: HfEngine, model: Path, data_dir: Path, tmp_path: Path
 ) -> None:
     fast = vllm_engine(model)
-    fast.load(model)
     records = [Run(e, model, data_dir, tmp_path / e.name, limit=12)() for e in (engine, fast)]
     for unit in UNITS:
         mine, theirs = ({k: v for k, v in r["tasks"][unit].items() if k != "seconds"} for r in records)

@@ -123,7 +123,7 @@ def stages_of(run_dir):
 
 
 def test_terminal_text(run_dir):
-    lines = finish(run_dir).splitlines()
+    lines = finish(run_dir).splitlines()[1:]  # the first one is empty
     assert lines[0] == "tiny, seed 0, default: finished"
     assert lines[2:8] == [
         "accuracy, %     tiny_gen      tiny_mc",

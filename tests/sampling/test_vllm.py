@@ -24,9 +24,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def engine(models: dict[str, Path]) -> Engine:
-    engine = vllm_engine(models["a"])
-    engine.load(models["a"])
-    return engine
+    return vllm_engine(models["a"])
 
 
 def test_new_weights_in_a_living_engine_equal_a_new_engine(engine: Engine, models: dict[str, Path]) -> None:

@@ -1,0 +1,98 @@
+"""Judging, pairing and counting of samples, with numbers worked by hand."""
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+
+from memphis.errors import MemphisError
+from memphis.rows import read_rows, write_rows
+from memphis.stages import pairs
+from memphis.stages.context import Bench, Context, Runtime
+
+KNOBS = {
+    "mode": "zip",
+    "dedup": "text",
+    "unfinished": "drop",
+    "order": "generation",
+    "max_per_question": None,
+    "answer": {"mode": "normalized", "types": [], "symbolic": False},
+}
+
+
+def sample(text: str, finished: bool = True) -> dict[str, object]:
+    return {"text": text, "token_ids": [1, 2], "finished": finished}
+
+
+def said(answer: str, why: str = "because") -> str:
+    return f"{why}\n### Answer:\n{answer}"
+
+
+def run(tmp_path: Path, samples: dict[str, list[dict[str, object]]], examples: str = "pairs", **knobs: object) -> tuple[dict[str, object], Path]:
+    for name in ("data", "samples", "out"):
+        (tmp_path / name).mkdir()
+    questions = [{"id": name, "source": "s", "prompt": f"What is {name}?", "rationale": "r", "answer": "4"} for name in samples]
+    write_rows(tmp_path / "data" / "questions.jsonl", questions)
+    write_rows(tmp_path / "samples" / "samples.jsonl", [{"id": name, "samples": found} for name, found in samples.items()])
+    inputs = {"data": tmp_path / "data", "samples": tmp_path / "samples"}
+    config = {"pairs": {**KNOBS, **knobs}, "examples": examples}
+    context = Context("pairs", config, inputs, 0, 1, {}, tmp_path / "out", Bench(Runtime("cpu", 1, 64)))
+    return pairs.run(context), tmp_path / "out"
+
+
+def test_counts_and_pairs_of_two_questions(tmp_path: Path) -> None:
+    samples = {
+        "q1": [sample(said("4", "A")), sample(said("4", "A")), sample(said("5", "x")), sample(said("4", "B"))],
+        "q2": [sample(said("9")), sample("no header"), sample(said("4"), finished=False), sample(said("9", "y"))],
+    }
+    summary, out = run(tmp_path, samples)
+    assert read_rows(out / "pairs.jsonl") == [
+        {"id": "q1", "prompt": "What is q1?", "chosen": said("4", "A"), "rejected": [said("5", "x")]}
+    ]
+    counts = read_rows(out / "metrics.jsonl")[-1]
+    assert summary["pairs"] == counts["pairs/count"] == 1
+    assert counts["gen/pass@1"] == pytest.approx((3 / 4 + 0) / 2)
+    assert counts["gen/pass@4"] == pytest.approx(0.5)
+    assert counts["gen/pass@1_se"] == pytest.approx(math.sqrt(2 * (3 / 8) ** 2) / math.sqrt(2))
+    assert counts["pairs/unique_correct"] == 2  # A twice, B
+    assert counts["pairs/unique_incorrect"] == 3
+    assert counts["pairs/discarded_invalid"] == 2
+    assert counts["pairs/discarded_duplicate"] == 1
+    assert counts["pairs/discarded_surplus"] == 3
+    assert counts["pairs/invalid_no_answer"] == counts["pairs/invalid_unfinished"] == 1
+    total = 2 * counts["pairs/count"] + sum(counts[f"pairs/discarded_{why}"] for why in ("invalid", "duplicate", "surplus"))
+    assert total == 8  # every sample is in exactly one place
+
+
+def test_unfinished_may_count_as_incorrect(tmp_path: Path) -> None:
+    samples = {"q": [sample(said("4")), sample("never ends", finished=False)]}
+    summary, out = run(tmp_path, samples, unfinished="incorrect")
+    assert summary["pairs"] == 1
+    assert read_rows(out / "pairs.jsonl")[0]["rejected"] == ["never ends"]
+
+
+def test_correct_samples_alone_are_examples_without_rivals(tmp_path: Path) -> None:
+    samples = {"q": [sample(said("4", "A")), sample(said("4", "A")), sample(said("4", "B")), sample(said("1"))]}
+    _, out = run(tmp_path, samples, examples="correct")
+    assert [(row["chosen"], row["rejected"]) for row in read_rows(out / "pairs.jsonl")] == [(said("4", "A"), []), (said("4", "B"), [])]
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        (["nothing", "nothing"], "almost no sample has a rationale and an answer"),
+        ([said("1"), said("2")], "almost no answer is right"),
+        ([said("4"), said("4")], "almost every answer is right"),
+    ],
+)
+def test_no_pair_stops_with_the_likely_reason(tmp_path: Path, texts: list[str], reason: str) -> None:
+    with pytest.raises(MemphisError, match=reason) as caught:
+        run(tmp_path, {"q": [sample(text) for text in texts]})
+    assert "unique_correct" in str(caught.value)
+
+
+@pytest.mark.parametrize(("n", "c", "k"), [(8, 3, 1), (8, 3, 4), (5, 0, 2), (5, 5, 3), (6, 4, 3)])
+def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, c: int, k: int) -> None:
+    draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
+    assert pairs.pass_at(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))

@@ -1,0 +1,134 @@
+"""What is built, in which processes, and what is not: counted on stages that are only pretended to be there."""
+
+from pathlib import Path
+
+import pytest
+
+from memphis import launch, plan
+from memphis.errors import MemphisError
+from memphis.recipe import recipe
+from memphis.store import Claim, Stage, Store, finish
+from tests.composing import compose_config
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "store")
+    made.create()
+    return made
+
+
+def chain(*overrides: str) -> list[Stage]:
+    return recipe(compose_config(*overrides), Path("identities.json"))
+
+
+def pretend(store: Store, stages: list[Stage]) -> None:
+    for stage in stages:
+        path = store.publish(stage)
+        claim = Claim(path)
+        assert claim.acquire(lambda path=path: store.fault(path) is None)
+        (claim.part / "model").mkdir()
+        (claim.part / "model" / "w").write_text("w")
+        (claim.part / "metrics.jsonl").write_text("")
+        finish(claim, stage.spec(), {"steps": 1, "tokens": 1}, 0.1, {})
+        claim.release()
+
+
+def needed(stages: list[Stage], store: Store) -> list[str]:
+    return [step.stage.name for step in plan.make_plan(stages, store) if step.needed]
+
+
+def test_the_default_run_is_the_recipe_and_its_legs_never_mix_trainer_and_engine(store: Store) -> None:
+    stages = chain()
+    cycle = ["generate", "pairs", "rank", "merge", "evaluate"]
+    expected = ["data", "base", "sft", "evaluate-base", "evaluate-sft", *(f"{kind}-{k}" for k in (1, 2, 3) for kind in cycle)]
+    assert [stage.name for stage in stages] == expected
+    legs = [[stage.name for stage in leg] for leg in plan.legs(plan.make_plan(stages, store))]
+    assert legs[:3] == [["data", "base", "sft"], ["evaluate-base", "evaluate-sft", "generate-1"], ["pairs-1", "rank-1", "merge-1"]]
+    assert legs[3:] == [["evaluate-1", "generate-2"], ["pairs-2", "rank-2", "merge-2"], ["evaluate-2", "generate-3"], ["pairs-3", "rank-3", "merge-3"], ["evaluate-3"]]
+
+
+def test_a_built_chain_needs_nothing(store: Store) -> None:
+    stages = chain()
+    pretend(store, stages)
+    assert needed(stages, store) == []
+
+
+def test_shorter_iterations_are_contained_in_longer_ones(store: Store) -> None:
+    pretend(store, chain())
+    for iterations in (0, 1, 2, 3):
+        assert needed(chain(f"iterations={iterations}"), store) == []
+    assert needed(chain("iterations=4"), store) == ["generate-4", "pairs-4", "rank-4", "merge-4", "evaluate-4"]
+
+
+def test_slerp_rebuilds_nothing_before_the_first_merge(store: Store) -> None:
+    pretend(store, chain())
+    first = needed(chain("slerp.t=0.5"), store)
+    assert first[:3] == ["merge-1", "evaluate-1", "generate-2"]
+    assert not {"data", "base", "sft", "evaluate-base", "evaluate-sft", "generate-1", "pairs-1", "rank-1"} & set(first)
+    assert needed(chain("rank.weight=0.1"), store)[0] == "rank-1"
+    assert needed(chain("pairs.mode=one"), store)[0] == "pairs-1"
+    assert needed(chain("seed=1"), store)[0] == "sft"  # data and base are those of every seed
+    assert needed(chain("model.base.seed=1"), store)[0] == "base"
+
+
+@pytest.mark.parametrize("free", ["runtime.micro_batch_tokens=512", "tracking=none", "name=x", "runtime.keep=final", "eval.at=final"])
+def test_what_enters_no_key_rebuilds_nothing(store: Store, free: str) -> None:
+    pretend(store, chain())
+    assert needed(chain(free), store) == []
+
+
+def test_a_thin_stage_is_rebuilt_only_for_a_reader_of_its_weights(store: Store) -> None:
+    stages = chain("iterations=1")
+    pretend(store, stages)
+    rank = next(stage for stage in stages if stage.kind == "rank")
+    store.make_thin(store.path(rank))
+    assert needed(stages, store) == []
+    assert needed(chain("iterations=1", "slerp.t=0.5"), store) == ["rank-1", "merge-1", "evaluate-1"]
+
+
+def test_damage_rebuilds_the_stage_alone(store: Store) -> None:
+    stages = chain("iterations=1")
+    pretend(store, stages)
+    sft = next(stage for stage in stages if stage.kind == "sft")
+    (store.path(sft) / "model" / "w").write_text("")
+    assert needed(stages, store) == ["sft"]
+
+
+def test_until_and_method_none(store: Store) -> None:
+    assert [stage.name for stage in chain("until=data")] == ["data"]
+    assert chain("until=generate")[-1].name == "generate-3"
+    assert chain("until=merge-2")[-1].name == "merge-2"
+    with pytest.raises(MemphisError, match="until=nothing: no such stage; stages are data, base"):
+        chain("until=nothing")
+    names = [stage.name for stage in chain("method=none", "model=hf", "model.path=a/b", "eval=card")]
+    assert names == ["base", "evaluate-base"]  # no data is read, so none is fetched
+    assert [stage.name for stage in chain("method=sft_only", "eval=none")] == ["data", "base", "sft"]
+
+
+def test_sft_from_a_checkpoint_takes_its_place(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "ckpt").mkdir()
+    (tmp_path / "ckpt" / "config.json").write_text("{}")
+    stages = recipe(compose_config(f"sft.from={tmp_path}/ckpt", "iterations=1"), tmp_path / "identities.json")
+    assert [stage.kind for stage in stages if stage.name == "sft"] == ["base"]
+    (tmp_path / "ckpt" / "config.json").write_text("{ }")
+    changed = recipe(compose_config(f"sft.from={tmp_path}/ckpt", "iterations=1"), tmp_path / "identities.json")
+    assert [s.key for s in changed if s.name == "merge-1"] != [s.key for s in stages if s.name == "merge-1"]
+    with pytest.raises(MemphisError, match=r"sft.from='./nowhere': no such file or directory"):
+        chain("sft.from=./nowhere")
+
+
+def test_a_full_disk_is_noticed_before_anything_starts(store: Store) -> None:
+    cfg = compose_config("+exp=memphis_cot", "model.parameters=100000000000000")
+    steps = plan.make_plan(recipe(cfg, Path("x")), store)
+    with pytest.raises(MemphisError, match="GiB of weights at its peak"):
+        plan.check_disk(cfg, steps, store)
+    assert "GiB of weights at the peak" in plan.describe(cfg, steps, store)
+
+
+def test_missing_vllm_is_noticed_before_anything_starts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = plan.make_plan(chain(), store)
+    launch.check_engines(steps)
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MemphisError, match="generate.engine=vllm: stage evaluate-base needs the package vllm"):
+        launch.check_engines(steps)
