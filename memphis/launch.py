@@ -25,7 +25,7 @@ from memphis.plan import Step
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY, Run, on_axes
 from memphis.stages import KINDS
-from memphis.store import Stage, Store, read_json
+from memphis.store import Claim, Stage, Store, read_json
 
 POLL_S = 0.2
 STOPPED = 85
@@ -53,6 +53,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     def report_reused() -> None:
         while waiting and not waiting[0].needed:
             step = waiting.pop(0)
+            Claim(run.store.path(step.stage)).bury()
             followers[step.stage.key].replay()
 
     for number, leg in enumerate(planning.legs(steps), 1):

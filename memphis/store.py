@@ -245,6 +245,12 @@ class Claim:
             return True
         return False
 
+    def bury(self) -> None:
+        """Remove what a process left behind that died between finishing the stage and giving the claim back."""
+        owner = self._owner()
+        if owner is not None and self._gone(owner):
+            self._evict(owner["token"])
+
     def held(self) -> bool:
         """Is this process still the owner?"""
         owner = self._owner()

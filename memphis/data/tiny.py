@@ -210,12 +210,13 @@ def _write(template: Template, numbers: dict[str, int], rng: random.Random) -> P
 
 
 def _choices(problem: Problem, rng: random.Random) -> dict[str, Any]:
-    """Wrong options are plausible mistakes: another operation, a number of the problem, a slip by 1, 2 or 10."""
+    """Wrong options are plausible mistakes: another operation, a slip by 1, 2, 5 or 10; no number of the question,
+    because a model that cannot calculate yet repeats those and would score below chance."""
     gold = problem.answer
     _, left, _, right = problem.template.steps[-1]
     x, y = problem.numbers[left], problem.numbers[right]
-    mistakes = {x + y, abs(x - y), x * y, *problem.numbers.values()} | {gold + slip for slip in (-10, -2, -1, 1, 2, 10)}
-    wrong = sorted(number for number in mistakes - {gold} if 1 <= number <= LARGEST)
+    mistakes = {x + y, abs(x - y), x * y} | {gold + slip for slip in (-10, -5, -2, -1, 1, 2, 5, 10)}
+    wrong = sorted(number for number in mistakes - {gold, *problem.givens} if 1 <= number <= LARGEST)
     options = [gold, *rng.sample(wrong, 3)]
     rng.shuffle(options)
     return {"choices": [str(option) for option in options], "gold": options.index(gold)}

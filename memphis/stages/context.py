@@ -74,6 +74,8 @@ class Context:
 
     def __post_init__(self) -> None:
         self.log = RowLog(self.out / "metrics.jsonl")
+        if not (self.out / "checkpoint").exists():  # else the training loop cuts back to what the checkpoint knows
+            self.log.cut(0)
 
     @property
     def runtime(self) -> Runtime:

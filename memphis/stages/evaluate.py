@@ -11,7 +11,6 @@ from memphis.store import write_json
 def run(context: Context) -> dict[str, Any]:
     config, model = context.config, context.inputs["model"] / "model"
     engine = context.bench.engine_for(config["generate"]["engine"], model, config["model"]["dtype"])
-    context.log.cut(0)
     mirror = Path(context.places["benchmarks"]) if "benchmarks" in context.places else None
     records = {}
     for suite in config["eval"]["suites"]:

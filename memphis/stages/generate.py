@@ -20,7 +20,6 @@ def run(context: Context) -> dict[str, Any]:
     shards = math.ceil(len(questions) / knobs["shard_size"])
     parts = context.out / "shards"
     parts.mkdir(exist_ok=True)
-    context.log.cut(0)  # rows of finished shards are written again below
     tokenizer = tokens.load_tokenizer(model)
     started = time.monotonic()
     for index in range(shards):

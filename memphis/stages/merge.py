@@ -19,6 +19,5 @@ def run(context: Context) -> dict[str, Any]:
         **knobs,
     )
     context.kill_point("written")
-    context.log.cut(0)
     context.log({"merge/t": knobs["t"], **{f"merge/{key}": value for key, value in found.items()}})
     return {"drift_sft": found["drift_sft"]}

@@ -1,0 +1,191 @@
+"""Find the records of evaluations on the disk, check them, and read their samples item by item.
+
+Knows the layout of a run directory and of an evaluate stage, and nothing of torch, engines or lm-eval.
+"""
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.suites import SUITES
+from memphis.errors import MemphisError
+from memphis.store import read_json, sha256
+
+AGAIN = "restore the file, or remove its directory and run again"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluate stage found out about one model.
+
+    records: suite -> record, checked. file: where they were read. run: the run directory that led here, if one did.
+    about: what a committed copy says of the model beside its records.
+    """
+
+    file: Path
+    records: Mapping[str, dict[str, Any]]
+    run: Path | None = None
+    stage: str = ""
+    about: Mapping[str, Any] | None = None
+
+
+def find(path: Path) -> Evaluation:
+    """The evaluation at `path`: a run directory (its last one), an evaluate stage, or a record file.
+
+    Raises MemphisError when there is none, or one that is damaged.
+    """
+    if path.is_file():
+        return load(path)
+    if (path / "record.json").is_file():
+        return load(path / "record.json")
+    if not (path / "stages.json").is_file():
+        kind = "directory of a run or of an evaluate stage" if path.is_dir() else "file or directory"
+        raise MemphisError(f"{path}: no {kind}; give runs/<name>/s<seed>/<overrides> or a directory in it")
+    run = path.resolve()
+    stages = [stage for stage in _json(path / "stages.json") if stage["kind"] == "evaluate"]
+    if not stages:
+        raise MemphisError(f"{path}: this run evaluates nothing; start it with eval=card or eval=current")
+    record = run.parents[2] / stages[-1]["dir"] / "record.json"
+    if not (stages[-1]["built"] and record.is_file()):
+        cure = "finish the run, or give the directory of an earlier evaluation"
+        raise MemphisError(f"{path}: its last stage {stages[-1]['name']} is not built; {cure}")
+    return load(record, run)
+
+
+def find_all(path: Path) -> list[Evaluation]:
+    """`find`, and for a directory above runs (runs/<name>) those of all finished runs in it that evaluate something."""
+    if not path.is_dir() or (path / "record.json").exists() or (path / "stages.json").exists():
+        return [find(path)]
+    found = []
+    for file in sorted([*path.glob("*/stages.json"), *path.glob("*/*/stages.json")]):
+        stages = [stage for stage in _json(file) if stage["kind"] == "evaluate"]
+        if stages and stages[-1]["built"]:
+            found.append(find(file.parent))
+    if not found:
+        raise MemphisError(f"{path}: no finished run with an evaluation in it; give runs/<name>/s<seed>/<overrides>")
+    return found
+
+
+def load(file: Path, run: Path | None = None) -> Evaluation:
+    """A record.json of the store, or a committed copy of one, as `records` or bare. Every number in it is checked."""
+    value = _json(file)
+    _untouched(file)
+    if not isinstance(value, dict) or not value:
+        raise MemphisError(f"{file}: not a record of an evaluation; {AGAIN}")
+    about = {key: item for key, item in value.items() if key != "records"} if "records" in value else None
+    records = value["records"] if about is not None else value
+    if not isinstance(records, dict):
+        raise MemphisError(f"{file}: not a record of an evaluation; {AGAIN}")
+    for suite, record in records.items():
+        try:
+            _check(suite, record)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise MemphisError(f"{file}: damaged record of suite {suite}: {reason}; {AGAIN}") from error
+    stage = str(about.get("stage", "")) if about else file.resolve().parent.name
+    return Evaluation(file, records, run, stage, about)
+
+
+def draws(result: Mapping[str, Any]) -> int:
+    """How often each item was answered: once, or once per seed where the task is sampled with several."""
+    return len(result.get("seeds") or [0])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One task's items in their order: what was asked (document and prompt), and the share of right answers."""
+
+    asked: Sequence[tuple[Any, str, str]]
+    right: Sequence[float]
+
+
+def answers(evaluation: Evaluation, suite: str, task: str) -> Answers:
+    """Read the samples of one task: the rows of the filter that counts. Several files are several seeds.
+
+    Raises MemphisError when a file is missing or damaged, or does not add up to the record.
+    """
+    result = evaluation.records[suite]["tasks"][task]
+    names = result.get("samples")
+    found: list[Answers] = []
+    for name in [names] if isinstance(names, str) else names or []:
+        file = evaluation.file.parent / name
+        if not file.is_file():
+            raise MemphisError(f"{file}: no samples; give the run or stage directory that the record comes from")
+        _untouched(file, evaluation.file.parent)
+        rows = [row for row in _lines(file) if row.get("filter") == result["filter"]]
+        try:
+            asked = [(row["doc_id"], str(row["doc_hash"]), str(row["prompt_hash"])) for row in rows]
+            found.append(Answers(asked, [float(row[result["metric"]]) for row in rows]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise MemphisError(f"{file}: a sample without {error}; {AGAIN}") from error
+        if found[-1].asked != found[0].asked:
+            raise MemphisError(f"{file}: not the items of the other seeds; {AGAIN}")
+    if not found:
+        raise MemphisError(f"{evaluation.file}: its samples were not kept; give the run or stage directory itself")
+    right = [sum(values) / len(found) for values in zip(*(one.right for one in found), strict=True)]
+    if len(right) != result["n"] or round(sum(right) * len(found)) != result["count"]:
+        raise MemphisError(f"{evaluation.file.parent}: the samples of {task} are not those of the record; {AGAIN}")
+    return Answers(found[0].asked, right)
+
+
+def _check(suite: str, record: Mapping[str, Any]) -> None:
+    if suite not in SUITES or record["suite"] != suite:
+        raise ValueError(f"it says suite {record['suite']!r}")
+    if "not_loadable" in record:
+        return
+    for key in ("limit", "seed", "engine", "dtype", "fingerprint", "truncated_prompts"):
+        record[key]  # KeyError names it
+    if not isinstance(record["versions"], dict) or record["comparable"] is not (record["limit"] is None):
+        raise ValueError("`comparable` and `limit` contradict each other")
+    for name, result in (*record["columns"].items(), *record["tasks"].items()):
+        _check_numbers(name, result)
+    for column in SUITES[suite].columns:
+        whole, parts = record["columns"][column.name], [record["tasks"][task] for task in column.tasks]
+        for key in ("count", "n"):
+            if sum(part[key] for part in parts) != whole[key]:
+                raise ValueError(f"{key} of {column.name} is not the sum over its tasks")
+        for name, result in ((column.name, whole), *zip(column.tasks, parts, strict=True)):
+            if (result["metric"], result["filter"]) != (column.metric, column.filter):
+                raise ValueError(f"{name} was measured with {result['metric']},{result['filter']}")
+            if result["shots"] != column.shots:
+                raise ValueError(f"{name} was measured with {result['shots']} shots")
+
+
+def _check_numbers(name: str, result: Mapping[str, Any]) -> None:
+    count, n, score, stderr = (result[key] for key in ("count", "n", "score", "stderr"))
+    whole = all(type(number) is int for number in (count, n))
+    if not (whole and n > 0 and 0 <= count <= n * draws(result) and abs(score - count / n / draws(result)) < 1e-9):
+        raise ValueError(f"{name} has score {score}, count {count} of {n}")
+    if stderr is not None and not (math.isfinite(stderr) and stderr >= 0):
+        raise ValueError(f"{name} has stderr {stderr}")
+
+
+def _untouched(file: Path, folder: Path | None = None) -> None:
+    """Compare a file of a finished stage with the sha256 that the stage wrote down."""
+    folder = folder or file.parent
+    if (folder / "stage.json").is_file():
+        outputs = _json(folder / "stage.json").get("outputs", {})
+        expected = outputs.get(file.relative_to(folder).as_posix(), {}).get("sha256")
+        if expected is not None and sha256(file) != expected:
+            raise MemphisError(f"{file}: changed after it was written; {AGAIN}")
+
+
+def _json(file: Path) -> Any:
+    try:
+        return read_json(file)
+    except (OSError, ValueError) as error:
+        raise MemphisError(f"{file}: cannot be read ({error}); {AGAIN}") from error
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with gzip.open(file, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise MemphisError(f"{file}: cannot be read ({error}); {AGAIN}") from error
