@@ -75,12 +75,12 @@ def load(file: Path, run: Path | None = None) -> Evaluation:
     """A record.json of the store, or a committed copy of one, as `records` or bare. Every number in it is checked."""
     value = _json(file)
     _untouched(file)
-    if not isinstance(value, dict) or not value:
-        raise MemphisError(f"{file}: not a record of an evaluation; {AGAIN}")
-    about = {key: item for key, item in value.items() if key != "records"} if "records" in value else None
+    about = None
+    if isinstance(value, dict) and "records" in value:
+        about = {key: item for key, item in value.items() if key != "records"}
     records = value["records"] if about is not None else value
-    if not isinstance(records, dict):
-        raise MemphisError(f"{file}: not a record of an evaluation; {AGAIN}")
+    if not (isinstance(records, dict) and records and all(isinstance(record, dict) for record in records.values())):
+        raise MemphisError(f"{file}: not the record of an evaluation, by suite; {AGAIN}")
     for suite, record in records.items():
         try:
             _check(suite, record)

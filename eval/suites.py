@@ -101,9 +101,11 @@ _BBH = tuple(
 TINY = Suite(
     "tiny",
     (
-        Column("tiny_gen", "Word problems (trained format)", ("tiny_gen",), "exact_match", "get-answer", shots=0),
-        Column("tiny_mc", "Choices (acc_norm)", ("tiny_mc",), "acc_norm", "none", shots=0, items=500),
-        Column("tiny_cot", "CoT (few-shot)", ("tiny_cot",), "exact_match", "get-answer", shots=3, items=300),
+        Column("tiny_gen", "Word problems", ("tiny_gen",), "exact_match", "get-answer", shots=0),
+        Column("tiny_mc", "Last step (4 choices, acc_norm)", ("tiny_mc",), "acc_norm", "none", shots=0, items=500),
+        Column(
+            "tiny_cot", "Word problems (CoT, 3-shot)", ("tiny_cot",), "exact_match", "get-answer", shots=3, items=300
+        ),
     ),
     data="stage",
 )

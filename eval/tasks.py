@@ -48,7 +48,9 @@ def _tiny(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
     if task == "tiny_mc":
         return config | {
             "output_type": "multiple_choice",
-            "doc_to_text": "{{prompt}} The answer is",
+            # All but the last result is given. Without its steps the answer is beyond a model of this size: 24 % of
+            # 400 items after pre-training and 21 % after supervised training, where guessing gives 25 %.
+            "doc_to_text": "{{prompt}} {{rationale.rsplit(' = ', 1)[0]}} =",
             "doc_to_choice": "{{choices}}",
             "doc_to_target": "{{gold}}",
             "metric_list": [_mean("acc"), _mean("acc_norm")],

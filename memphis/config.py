@@ -350,6 +350,12 @@ def _contradictions(config: Config) -> list[str]:
     for name, source in config.data.sources.items():
         if isinstance(source, Source) and source.human == "mixed" and not source.note:
             faults.append(f"data.sources.{name}.human=mixed: say why in data.sources.{name}.note")
+    for name, source in config.data.sources.items():
+        if isinstance(source, TinyTask) and config.rank.ce_target == "gold" and source.questions > source.train:
+            where = f"data.sources.{name}"
+            faults.append(
+                f"rank.ce_target=gold: {where}.questions={source.questions} exceeds {where}.train={source.train}; only those have human rationales"
+            )
     if config.pairs.answer.symbolic:
         faults.append("pairs.answer.symbolic=true: not available in this version; use false")
     return faults

@@ -76,8 +76,9 @@ class Run:
         for number, stage in enumerate(self.stages, 1):
             link = self.path / f"{number:02d}-{stage.name}"
             target = os.path.relpath(self.store.path(stage), self.path)
-            if not (link.is_symlink() and str(link.readlink()) == target):
-                link.unlink(missing_ok=True)
+            if link.is_symlink() and str(link.readlink()) != target:
+                link.unlink()
+            with contextlib.suppress(FileExistsError):  # already there, or something a person put in its place
                 link.symlink_to(target)
 
     def table(self) -> list[dict[str, Any]]:

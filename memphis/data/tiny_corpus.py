@@ -8,7 +8,7 @@ headers and bare numbers are in it, in uses other than the ones which supervised
 import random
 from collections.abc import Callable
 
-from memphis.data.tiny import LARGEST, OPERATIONS, Difficulty, Problem, draw, few_shot_prompt, worked_example
+from memphis.data.tiny import LARGEST, OPERATIONS, Difficulty, Problem, draw, worked_example
 from memphis.data.tiny_templates import NAMES, THINGS
 
 
@@ -71,10 +71,8 @@ def _story(rng: random.Random, difficulty: Difficulty) -> str:
 
 
 def _few_shot(rng: random.Random, difficulty: Difficulty) -> str:
-    *shots, last = [_row(draw("base", rng, difficulty)) for _ in range(rng.randint(2, 4))]
-    return few_shot_prompt(last["prompt"], shots) + worked_example(last).removeprefix(
-        few_shot_prompt(last["prompt"], [])
-    )
+    rows = [_row(draw("base", rng, difficulty)) for _ in range(rng.randint(2, 4))]
+    return "\n\n".join(map(worked_example, rows))
 
 
 def _short_answer(rng: random.Random, difficulty: Difficulty) -> str:

@@ -5,7 +5,6 @@ On CPU the engine draws from torch's global generator, which is seeded before ev
 there when its prompt is processed in parts. On GPU every request has its own seed.
 """
 
-import gc
 import json
 import logging
 import os
@@ -101,12 +100,8 @@ class VllmEngine:
         return completions
 
     def close(self) -> None:
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
         self.llm.llm_engine.engine_core.shutdown()
         del self.llm
-        gc.collect()
-        cleanup_dist_env_and_memory()
 
     def _start(self, path: Path) -> None:
         with _quiet():

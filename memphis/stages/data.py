@@ -15,16 +15,15 @@ def run(context: Context) -> dict[str, Any]:
     for name, source in context.config["sources"].items():
         if source["kind"] == "tiny":
             difficulty = tiny.Difficulty(source["max_number"], source["max_factor"], source["max_steps"])
-            asked = max(source["train"], source["questions"])
-            rows = tiny.problems("train", asked, context.seed, difficulty)
-            sft += rows[: source["train"]]
-            questions += rows[: source["questions"]]
+            taught, asked = tiny.training_rows(source["train"], source["questions"], context.seed, difficulty)
+            sft += taught
+            questions += asked
             for split in ("dev", "test"):
                 write_rows(
                     context.out / f"{split}.jsonl", tiny.problems(split, source[split], context.seed, difficulty)
                 )
-            counts[name] = {"rows": asked, "kept": asked}
-    write_rows(context.out / "sft.jsonl", [{**row, "kind": row.get("kind", "cot")} for row in sft])
+            counts[name] = {"rows": max(len(taught), len(asked)), "kept": max(len(taught), len(asked))}
+    write_rows(context.out / "sft.jsonl", sft)
     write_rows(context.out / "questions.jsonl", questions)
     write_json(context.out / "counts.json", counts)
     context.log({f"data/{name}/{key}": value for name, found in counts.items() for key, value in found.items()})

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.harness import evaluate
+from memphis.errors import Stopped
 from memphis.stages.context import Context
 from memphis.store import write_json
 
@@ -12,6 +13,12 @@ def run(context: Context) -> dict[str, Any]:
     config, model = context.config, context.inputs["model"] / "model"
     engine = context.bench.engine_for(config["generate"]["engine"], model, config["model"]["dtype"])
     mirror = Path(context.places["benchmarks"]) if "benchmarks" in context.places else None
+
+    def between(point: str) -> None:
+        context.kill_point(point)
+        if point == "task-done" and context.stopping():  # finished tasks are on the disk
+            raise Stopped
+
     records = {}
     for suite in config["eval"]["suites"]:
         records[suite] = evaluate(
@@ -23,7 +30,7 @@ def run(context: Context) -> dict[str, Any]:
             seed=config["eval"]["seeds"][0],
             out=context.out,
             log=context.log,
-            kill_point=context.kill_point,
+            kill_point=between,
         )
     write_json(context.out / "record.json", records)
     columns = {

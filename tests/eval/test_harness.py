@@ -151,10 +151,9 @@ def test_cut_prompts_are_counted(model: Path, data_dir: Path, tmp_path: Path) ->
     record = Run(engine, model, data_dir, tmp_path)()
     tokenizer = engine.tokenizer
     rows = [json.loads(line) for line in (data_dir / "test.jsonl").read_text().splitlines()[:4]]
-    scored = [
-        max(len(tokenizer(f"{row['prompt']} The answer is {choice}")["input_ids"]) for choice in row["choices"])
-        for row in rows
-    ]
+    texts = [[f"{row['prompt']} {row['rationale'].rsplit(' = ', 1)[0]} = {c}" for c in row["choices"]] for row in rows]
+    scored = [max(len(ids) for ids in tokenizer(choices)["input_ids"]) for choices in texts]
+    assert min(scored) <= 169 < max(scored)
     assert record["tasks"]["tiny_mc"]["truncated_prompts"] == sum(length > 169 for length in scored)
     assert record["tasks"]["tiny_cot"]["truncated_prompts"] == 4  # three shots never fit
     assert record["truncated_prompts"] == sum(record["tasks"][unit]["truncated_prompts"] for unit in UNITS)

@@ -61,17 +61,20 @@ def test_tiny_cot_is_the_base_corpus_few_shot_text(data_dir: Path, tmp_path: Pat
         assert score(task, request, f" {row['rationale']} So the answer is {int(row['answer']) + 1}.") == 0.0
 
 
-def test_tiny_mc_scores_a_short_answer_of_the_base_corpus(data_dir: Path, tmp_path: Path) -> None:
+def test_tiny_mc_asks_for_the_last_result_of_a_story(data_dir: Path, tmp_path: Path) -> None:
     task = load(TINY, TINY.columns[1], "tiny_mc", data_dir, tmp_path)
     found = [request.args for request in requests(task)]
-    expected = [(f"{row['prompt']} The answer is", f" {c}") for row in rows(data_dir, "test") for c in row["choices"]]
-    assert found == expected
+    for place, row in enumerate(rows(data_dir, "test")):
+        choices = found[4 * place : 4 * place + 4]
+        context, right = choices[row["gold"]]
+        story = f"{row['prompt']} {row['rationale']}"
+        assert story.startswith(context + right)
+        assert " = " not in story.removeprefix(context + right)  # nothing is left to calculate
+        assert [(text, choice) for text, choice in choices] == [(context, f" {c}") for c in row["choices"]]
     doc = rows(data_dir, "test")[0]
-    gold = doc["gold"]
     # acc_norm divides by the characters of the choice: -3 for two characters beats -2 for one.
     doc |= {"choices": ["1", "22", "3", "4"], "gold": 1}
     assert task.process_results(doc, [(-2.0, False), (-3.0, False), (-9.0, False), (-9.0, False)])["acc_norm"] == 1.0
-    assert rows(data_dir, "test")[0]["choices"][gold] == rows(data_dir, "test")[0]["answer"]
 
 
 def score(task: Any, request: Any, response: str) -> float:

@@ -1,0 +1,188 @@
+"""Two evaluations of the same items, paired: `python -m eval.compare A B` (run or evaluate stage directories).
+
+Differences are B minus A. A task's p-value is exact (McNemar's test), a benchmark of several tasks is resampled within
+each task. Reads samples only, and refuses to compare models that were not asked the same.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eval.records import Answers, Evaluation, answers, find
+from eval.suites import SUITES
+from memphis.errors import MemphisError
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One task or benchmark: shares of right answers, their difference with its 95 % interval, and who was right alone.
+
+    only_a, only_b: ids (task/item) of the items that only one side got right, or got right in more of its answers.
+    """
+
+    suite: str
+    name: str
+    n: int
+    a: float
+    b: float
+    low: float
+    high: float
+    p: float
+    only_a: Sequence[str]
+    only_b: Sequence[str]
+
+    @property
+    def difference(self) -> float:
+        return self.b - self.a
+
+
+def compare(a: Evaluation, b: Evaluation, *, resamples: int = RESAMPLES, seed: int = 0) -> list[list[Comparison]]:
+    """Per suite and column that both have: the column's comparison, then those of its tasks if it has several.
+
+    Raises MemphisError when nothing can be compared, or when the items are not the same.
+    """
+    suites = [suite for suite in a.records if suite in b.records]
+    if not suites:
+        held = " and ".join(f"{', '.join(one.records) or 'none'} ({one.file.parent})" for one in (a, b))
+        raise MemphisError(f"no suite in common: {held}; evaluate both with the same one")
+    found = []
+    for suite in suites:
+        for side in (a, b):
+            if "not_loadable" in side.records[suite]:
+                raise MemphisError(f"{side.file}: the model could not be loaded, so there is nothing to compare")
+        for column in SUITES[suite].columns:
+            pairs = {task: _paired(a, b, suite, task) for task in column.tasks}
+            single = [_task(suite, task, pair, resamples, seed) for task, pair in pairs.items()]
+            whole = _group(suite, column.name, pairs, single, resamples, seed) if len(single) > 1 else single[0]
+            found.append([whole, *(single if len(single) > 1 else [])])
+    return found
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p-value of so many discordant pairs: each is as likely to fall either way."""
+    n, fewer = only_a + only_b, min(only_a, only_b)
+    tail = sum(math.comb(n, k) for k in range(fewer + 1))
+    return min(1.0, tail / 2 ** (n - 1)) if n else 1.0
+
+
+def bootstrap(strata: Sequence[Sequence[float]], resamples: int, seed: int) -> np.ndarray:
+    """Means over all items, items drawn with replacement within each stratum. Deterministic given the seed.
+
+    Drawing n items of k different values is drawing their k counts, so the cost does not depend on n.
+    """
+    generator = np.random.default_rng(seed)
+    total = np.zeros(resamples)
+    for stratum in strata:
+        values, counts = np.unique(np.asarray(stratum, dtype=float), return_counts=True)
+        total += generator.multinomial(len(stratum), counts / len(stratum), size=resamples) @ values
+    return total / sum(map(len, strata))
+
+
+def _paired(a: Evaluation, b: Evaluation, suite: str, task: str) -> tuple[Answers, Answers]:
+    mine, theirs = answers(a, suite, task), answers(b, suite, task)
+    where = f"{suite}/{task}: {a.file.parent} and {b.file.parent}"
+    if len(mine.asked) != len(theirs.asked):
+        sizes = f"{len(mine.asked)} and {len(theirs.asked)} items"
+        raise MemphisError(f"{where} have {sizes}; compare evaluations with the same eval.limit")
+    for (item, document, prompt), (other, other_document, other_prompt) in zip(mine.asked, theirs.asked, strict=True):
+        if (item, document) != (other, other_document):
+            raise MemphisError(f"{where} differ in item {item}; compare evaluations of the same data")
+        if prompt != other_prompt:
+            raise MemphisError(f"{where} ask item {item} with different prompts; compare evaluations of the same data")
+    return mine, theirs
+
+
+def _task(suite: str, task: str, pair: tuple[Answers, Answers], resamples: int, seed: int) -> Comparison:
+    differences = [right - before for before, right in zip(pair[0].right, pair[1].right, strict=True)]
+    ids = [f"{task}/{item}" for item, *_ in pair[0].asked]
+    only_a = [name for name, value in zip(ids, differences, strict=True) if value < 0]
+    only_b = [name for name, value in zip(ids, differences, strict=True) if value > 0]
+    low, high = np.quantile(bootstrap([differences], resamples, seed), [0.025, 0.975])
+    n = len(differences)
+    a, b = (sum(side.right) / n for side in pair)
+    return Comparison(suite, task, n, a, b, float(low), float(high), mcnemar(len(only_a), len(only_b)), only_a, only_b)
+
+
+def _group(
+    suite: str,
+    name: str,
+    pairs: Mapping[str, tuple[Answers, Answers]],
+    tasks: Sequence[Comparison],
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    strata = [[y - x for x, y in zip(a.right, b.right, strict=True)] for a, b in pairs.values()]
+    drawn = bootstrap(strata, resamples, seed)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    # Share of resamples on the other side of zero; the one added keeps it from being 0, which no resampling can show.
+    p = min(1.0, 2 * (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (resamples + 1))
+    n = sum(task.n for task in tasks)
+    a, b = (sum(getattr(task, side) * task.n for task in tasks) / n for side in ("a", "b"))
+    only_a, only_b = ([item for task in tasks for item in getattr(task, side)] for side in ("only_a", "only_b"))
+    return Comparison(suite, name, n, a, b, float(low), float(high), p, only_a, only_b)
+
+
+def report(found: Sequence[Sequence[Comparison]], *, per_task: bool, flips: int) -> str:
+    """Lines for a terminal, in % and percentage points."""
+    rows = [["", "N", "A", "B", "B - A", "95 % interval", "only A", "only B", "p"]]
+    for whole, *tasks in found:
+        rows.append(_row(f"{whole.suite}/{whole.name}", whole))
+        if per_task:
+            rows += [_row(f"  {task.name}", task) for task in tasks]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = []
+    for first, *rest in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+        lines.append("   ".join(cells).rstrip())
+    lines += [
+        "",
+        "only A, only B: items that one side alone got right. p: exact (McNemar) for one task, bootstrap over",
+    ]
+    lines += ["items within each task for a benchmark of several."]
+    if per_task and (count := sum(len(tasks) for _, *tasks in found)):
+        lines.append(f"Of {count} tasks about {count / 20:.0f} have p < 0.05 by chance alone.")
+    for whole, *_ in found if flips else []:
+        for side, items in (("A", whole.only_a), ("B", whole.only_b)):
+            more = f" and {len(items) - flips} more" if len(items) > flips else ""
+            shown = " ".join(items[:flips]) or "none"
+            lines.append(f"{whole.suite}/{whole.name}, right in {side} alone ({len(items)}): {shown}{more}")
+    return "\n".join(lines)
+
+
+def _row(name: str, one: Comparison) -> list[str]:
+    shares = [f"{100 * one.a:.2f}", f"{100 * one.b:.2f}", f"{100 * one.difference:+.2f}"]
+    interval = f"{100 * one.low:+.2f} to {100 * one.high:+.2f}"
+    p = f"{one.p:.4f}" if one.p >= 0.0001 else "<0.0001"
+    return [name, str(one.n), *shares, interval, str(len(one.only_a)), str(len(one.only_b)), p]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m eval.compare", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("a", type=Path, metavar="A", help="run (its last evaluation) or evaluate stage directory")
+    parser.add_argument("b", type=Path, metavar="B")
+    parser.add_argument("--per-task", action="store_true", help="also the single tasks of a benchmark")
+    parser.add_argument("--flips", type=int, default=0, metavar="N", help="show up to N items that flipped, each way")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling; default: %(default)s")
+    arguments = parser.parse_args(argv)
+    if arguments.resamples < 100:
+        raise MemphisError(f"--resamples={arguments.resamples}: too few for an interval; use 100 or more")
+    a, b = find(arguments.a), find(arguments.b)
+    found = compare(a, b, resamples=arguments.resamples, seed=arguments.seed)
+    print(f"A: {a.file.parent}\nB: {b.file.parent}\n")
+    print(report(found, per_task=arguments.per_task, flips=max(0, arguments.flips)))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except MemphisError as fault:
+        sys.exit(f"error: {fault}")

@@ -1,0 +1,54 @@
+"""The commands of the README do what they say: each is composed and planned, the set-up commands are resolved."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from memphis.runs import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"`(python train\.py[^`]*)`|^(python train\.py[^#\n]*)", README, re.M)))
+
+
+def commands() -> list[str]:
+    return sorted({(inline or line).strip() for inline, line in COMMANDS})
+
+
+def test_there_are_commands() -> None:
+    assert len(commands()) >= 8
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_train_command_can_be_planned(command: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    typed = command.replace("<directory or hub id>", str(tmp_path)).replace("<directory>", str(tmp_path))
+    words = shlex.split(typed)[2:]
+    plan = [] if {"--help", "plan=true"} & set(words) else ["plan=true"]
+    environment = {**os.environ, "MEMPHIS_RUNS": str(tmp_path / "runs")}
+    line = [sys.executable, str(REPOSITORY / "train.py"), *words, *plan]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--help" in words or "stages to build" in done.stdout
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)", README, re.M)) | {"lint"}))
+def test_every_make_command_exists(target: str) -> None:
+    done = subprocess.run(["make", "-n", target], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", README))))
+def test_every_module_command_answers_help(module: str) -> None:
+    line = [sys.executable, "-m", module, "--help"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_path_named_in_the_readme_is_there() -> None:
+    for name in re.findall(r"`((?:memphis|eval|conf|docs|experiments|slurm|tests)/[\w./]*)`", README):
+        assert (REPOSITORY / name).exists(), name
