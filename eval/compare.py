@@ -18,6 +18,7 @@ from eval.suites import SUITES
 from memphis.errors import MemphisError
 
 RESAMPLES = 10_000
+FEW = 30  # items of a task below which resampling them is rough
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,16 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def bootstrap(strata: Sequence[Sequence[float]], resamples: int, seed: int) -> np.ndarray:
     """Means over all items, items drawn with replacement within each stratum. Deterministic given the seed.
 
-    Drawing n items of k different values is drawing their k counts, so the cost does not depend on n.
+    Drawing n items of k different values is drawing their k counts, so the cost does not depend on n. Each stratum is
+    spread by sqrt(n / (n - 1)), without which the means of small ones would vary too little.
     """
     generator = np.random.default_rng(seed)
     total = np.zeros(resamples)
     for stratum in strata:
+        n, expected = len(stratum), sum(stratum)
         values, counts = np.unique(np.asarray(stratum, dtype=float), return_counts=True)
-        total += generator.multinomial(len(stratum), counts / len(stratum), size=resamples) @ values
+        drawn = generator.multinomial(n, counts / n, size=resamples) @ values
+        total += expected + (drawn - expected) * math.sqrt(n / max(1, n - 1))
     return total / sum(map(len, strata))
 
 
@@ -146,8 +150,10 @@ def report(found: Sequence[Sequence[Comparison]], *, per_task: bool, flips: int)
         "only A, only B: items that one side alone got right. p: exact (McNemar) for one task, bootstrap over",
     ]
     lines += ["items within each task for a benchmark of several."]
+    if any(task.n < FEW for _, *tasks in found for task in tasks):
+        lines.append(f"Some tasks have fewer than {FEW} items: intervals and p-values of their benchmarks are rough.")
     if per_task and (count := sum(len(tasks) for _, *tasks in found)):
-        lines.append(f"Of {count} tasks about {count / 20:.0f} have p < 0.05 by chance alone.")
+        lines.append(f"Of {count} single tasks about {count / 20:.0f} have p < 0.05 by chance alone.")
     for whole, *_ in found if flips else []:
         for side, items in (("A", whole.only_a), ("B", whole.only_b)):
             more = f" and {len(items) - flips} more" if len(items) > flips else ""

@@ -267,7 +267,7 @@ def _plain(text: str) -> str:
 
 def notes(rows: Sequence[Row], reference: Reference) -> list[str]:
     """What one must know to read the numbers rightly. What is said of differences is computed from the rows shown."""
-    published, ours = [row for row in rows if row.published], [row for row in rows if not row.published]
+    published, ours = reference.rows, [row for row in rows if not row.published]
     sizes = ", ".join(str(benchmark["items"]) for benchmark in reference.benchmarks.values())
     bbh = [100 * (row.cells["bbh"].stderr or 0.0) for row in published]
     marked = "Rows marked (ours) were measured with this repository; their standard errors are pooled over tasks."

@@ -136,7 +136,7 @@ class Sft:
 class Generate:
     engine: Literal["vllm", "hf"]
     num_samples: Positive
-    temperature: Weight
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)]
     top_p: Annotated[float, Field(gt=0.0, le=1.0)]
     max_new_tokens: Positive
     shard_size: Positive  # questions per shard: the unit of resuming and of several engines
@@ -352,9 +352,9 @@ def _contradictions(config: Config) -> list[str]:
             faults.append(f"data.sources.{name}.human=mixed: say why in data.sources.{name}.note")
     for name, source in config.data.sources.items():
         if isinstance(source, TinyTask) and config.rank.ce_target == "gold" and source.questions > source.train:
-            where = f"data.sources.{name}"
             faults.append(
-                f"rank.ce_target=gold: {where}.questions={source.questions} exceeds {where}.train={source.train}; only those have human rationales"
+                f"rank.ce_target=gold: data.sources.{name}.questions={source.questions} exceeds "
+                f"data.sources.{name}.train={source.train}, and only the latter have human rationales"
             )
     if config.pairs.answer.symbolic:
         faults.append("pairs.answer.symbolic=true: not available in this version; use false")

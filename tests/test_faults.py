@@ -228,3 +228,20 @@ def wait_for(true: Any, seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+# Seven starts of vLLM: what the other tests show with the transformers engine, with the real one.
+@pytest.mark.timeout(600)
+def test_vllm_killed_in_generation_and_evaluation_gives_the_same_tokens(unbroken: Path, tmp_path: Path) -> None:
+    left_alone, broken = tmp_path / "a", tmp_path / "b"
+    for root in (left_alone, broken):
+        root.mkdir()
+        copy(unbroken, root, "data", "base", "sft")
+    done = micro.run(left_alone, "generate=vllm", "eval.at=final")
+    assert done.returncode == 0, done.stderr
+    for kill in ("generate:shard:2", "evaluate:task:2"):
+        done = micro.run(broken, "generate=vllm", "eval.at=final", MEMPHIS_TEST_KILL=kill)
+        assert "ended by SIGKILL" in done.stderr
+    done = micro.run(broken, "generate=vllm", "eval.at=final")
+    assert done.returncode == 0, done.stderr
+    assert micro.outcome(broken) == micro.outcome(left_alone)

@@ -41,11 +41,28 @@ def needed(stages: list[Stage], store: Store) -> list[str]:
 def test_the_default_run_is_the_recipe_and_its_legs_never_mix_trainer_and_engine(store: Store) -> None:
     stages = chain()
     cycle = ["generate", "pairs", "rank", "merge", "evaluate"]
-    expected = ["data", "base", "sft", "evaluate-base", "evaluate-sft", *(f"{kind}-{k}" for k in (1, 2, 3) for kind in cycle)]
+    expected = [
+        "data",
+        "base",
+        "sft",
+        "evaluate-base",
+        "evaluate-sft",
+        *(f"{kind}-{k}" for k in (1, 2, 3) for kind in cycle),
+    ]
     assert [stage.name for stage in stages] == expected
     legs = [[stage.name for stage in leg] for leg in plan.legs(plan.make_plan(stages, store))]
-    assert legs[:3] == [["data", "base", "sft"], ["evaluate-base", "evaluate-sft", "generate-1"], ["pairs-1", "rank-1", "merge-1"]]
-    assert legs[3:] == [["evaluate-1", "generate-2"], ["pairs-2", "rank-2", "merge-2"], ["evaluate-2", "generate-3"], ["pairs-3", "rank-3", "merge-3"], ["evaluate-3"]]
+    assert legs[:3] == [
+        ["data", "base", "sft"],
+        ["evaluate-base", "evaluate-sft", "generate-1"],
+        ["pairs-1", "rank-1", "merge-1"],
+    ]
+    assert legs[3:] == [
+        ["evaluate-1", "generate-2"],
+        ["pairs-2", "rank-2", "merge-2"],
+        ["evaluate-2", "generate-3"],
+        ["pairs-3", "rank-3", "merge-3"],
+        ["evaluate-3"],
+    ]
 
 
 def test_a_built_chain_needs_nothing(store: Store) -> None:
@@ -72,7 +89,9 @@ def test_slerp_rebuilds_nothing_before_the_first_merge(store: Store) -> None:
     assert needed(chain("model.base.seed=1"), store)[0] == "base"
 
 
-@pytest.mark.parametrize("free", ["runtime.micro_batch_tokens=512", "tracking=none", "name=x", "runtime.keep=final", "eval.at=final"])
+@pytest.mark.parametrize(
+    "free", ["runtime.micro_batch_tokens=512", "tracking=none", "name=x", "runtime.keep=final", "eval.at=final"]
+)
 def test_what_enters_no_key_rebuilds_nothing(store: Store, free: str) -> None:
     pretend(store, chain())
     assert needed(chain(free), store) == []

@@ -216,7 +216,11 @@ def _choices(problem: Problem, rng: random.Random) -> dict[str, Any]:
     _, left, _, right = problem.template.steps[-1]
     x, y = problem.numbers[left], problem.numbers[right]
     mistakes = {x + y, abs(x - y), x * y} | {gold + slip for slip in (-10, -5, -2, -1, 1, 2, 5, 10)}
-    wrong = sorted(number for number in mistakes - {gold, *problem.givens} if 1 <= number <= LARGEST)
+    near = {gold + slip for slip in range(-20, 21)}  # for the few problems whose numbers use up the mistakes
+    for candidates in (mistakes, near):
+        wrong = sorted(number for number in candidates - {gold, *problem.givens} if 1 <= number <= LARGEST)
+        if len(wrong) >= 3:
+            break
     options = [gold, *rng.sample(wrong, 3)]
     rng.shuffle(options)
     return {"choices": [str(option) for option in options], "gold": options.index(gold)}

@@ -29,12 +29,18 @@ def said(answer: str, why: str = "because") -> str:
     return f"{why}\n### Answer:\n{answer}"
 
 
-def run(tmp_path: Path, samples: dict[str, list[dict[str, object]]], examples: str = "pairs", **knobs: object) -> tuple[dict[str, object], Path]:
+def run(
+    tmp_path: Path, samples: dict[str, list[dict[str, object]]], examples: str = "pairs", **knobs: object
+) -> tuple[dict[str, object], Path]:
     for name in ("data", "samples", "out"):
         (tmp_path / name).mkdir()
-    questions = [{"id": name, "source": "s", "prompt": f"What is {name}?", "rationale": "r", "answer": "4"} for name in samples]
+    questions = [
+        {"id": name, "source": "s", "prompt": f"What is {name}?", "rationale": "r", "answer": "4"} for name in samples
+    ]
     write_rows(tmp_path / "data" / "questions.jsonl", questions)
-    write_rows(tmp_path / "samples" / "samples.jsonl", [{"id": name, "samples": found} for name, found in samples.items()])
+    write_rows(
+        tmp_path / "samples" / "samples.jsonl", [{"id": name, "samples": found} for name, found in samples.items()]
+    )
     inputs = {"data": tmp_path / "data", "samples": tmp_path / "samples"}
     config = {"pairs": {**KNOBS, **knobs}, "examples": examples}
     context = Context("pairs", config, inputs, 0, 1, {}, tmp_path / "out", Bench(Runtime("cpu", 1, 64)))
@@ -61,7 +67,9 @@ def test_counts_and_pairs_of_two_questions(tmp_path: Path) -> None:
     assert counts["pairs/discarded_duplicate"] == 1
     assert counts["pairs/discarded_surplus"] == 3
     assert counts["pairs/invalid_no_answer"] == counts["pairs/invalid_unfinished"] == 1
-    total = 2 * counts["pairs/count"] + sum(counts[f"pairs/discarded_{why}"] for why in ("invalid", "duplicate", "surplus"))
+    total = 2 * counts["pairs/count"] + sum(
+        counts[f"pairs/discarded_{why}"] for why in ("invalid", "duplicate", "surplus")
+    )
     assert total == 8  # every sample is in exactly one place
 
 
@@ -75,7 +83,10 @@ def test_unfinished_may_count_as_incorrect(tmp_path: Path) -> None:
 def test_correct_samples_alone_are_examples_without_rivals(tmp_path: Path) -> None:
     samples = {"q": [sample(said("4", "A")), sample(said("4", "A")), sample(said("4", "B")), sample(said("1"))]}
     _, out = run(tmp_path, samples, examples="correct")
-    assert [(row["chosen"], row["rejected"]) for row in read_rows(out / "pairs.jsonl")] == [(said("4", "A"), []), (said("4", "B"), [])]
+    assert [(row["chosen"], row["rejected"]) for row in read_rows(out / "pairs.jsonl")] == [
+        (said("4", "A"), []),
+        (said("4", "B"), []),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,9 @@ def checkpoint(path: Path, tensors: dict[str, Tensor], shards: int = 1) -> Path:
 def weights(seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     shapes = {"a": (7, 5), "b.c": (13,), "d": (3, 4, 2), "frozen": (6, 6)}
-    made = {name: torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for name, shape in shapes.items()}
+    made = {
+        name: torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for name, shape in shapes.items()
+    }
     made["frozen"] = torch.ones(6, 6, dtype=dtype)
     made["ids"] = torch.arange(5)
     return made
@@ -96,7 +98,9 @@ def test_bfloat16_keeps_its_dtype_and_rounds_once(tmp_path: Path) -> None:
         assert torch.equal(tensor, slerp(old[name], new[name], 0.5))
 
 
-@pytest.mark.parametrize(("change", "said"), [({"extra": torch.ones(1)}, "tensor extra is in"), ({"a": torch.ones(5, 7)}, "tensor a is")])
+@pytest.mark.parametrize(
+    ("change", "said"), [({"extra": torch.ones(1)}, "tensor extra is in"), ({"a": torch.ones(5, 7)}, "tensor a is")]
+)
 def test_two_different_models_are_refused(tmp_path: Path, change: dict[str, Tensor], said: str) -> None:
     first, second = checkpoint(tmp_path / "old", weights(1)), checkpoint(tmp_path / "new", weights(2) | change)
     with pytest.raises(MemphisError, match=said):

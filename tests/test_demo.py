@@ -1,0 +1,114 @@
+"""The default run as a newcomer starts it: real training, real vLLM, real lm-eval, W&B offline, table and figure."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memphis.runs import REPOSITORY
+from tests.micro import environment
+
+# The whole laptop recipe once, for all tests of this file: about eight minutes on two quiet cores.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+
+def train(root: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    settings = environment(root)
+    del settings["OMP_NUM_THREADS"]  # as a person would start it
+    line = [sys.executable, str(REPOSITORY / "train.py"), *overrides]
+    return subprocess.run(line, capture_output=True, text=True, cwd=root, env=settings, check=False)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, float]:
+    root = tmp_path_factory.mktemp("demo")
+    started = time.monotonic()
+    done = train(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root / "tiny" / "s0" / "default", done.stdout, time.monotonic() - started
+
+
+def scores(run: Path) -> dict[str, dict[str, Any]]:
+    summary = json.loads((run / "summary.json").read_text())
+    return {row["label"]: row["columns"] for row in summary["scores"]}
+
+
+def test_it_ends_with_a_table_a_figure_and_samples(demo: tuple[Path, str, float]) -> None:
+    run, out, _ = demo
+    assert list(scores(run)) == ["base", "SFT", "iteration 1", "iteration 2", "iteration 3"]
+    for name in (
+        "results.md",
+        "accuracy.svg",
+        "accuracy.png",
+        "samples.md",
+        "config.yaml",
+        "run.json",
+        "metrics.jsonl",
+    ):
+        assert (run / name).stat().st_size > 0
+    for row in ("base", "SFT", "iteration 3"):
+        assert re.search(rf"^ *{row} +\d+\.\d ± \d+\.\d", out, re.M)
+    assert "slerp.t=0.5" in out
+    assert "\x1b" not in out
+
+
+def test_every_step_of_the_recipe_happened(demo: tuple[Path, str, float]) -> None:
+    """What the recipe must show whatever the numbers are: training learns, pairs are made, weights move and go back."""
+    run, _, _ = demo
+    found = scores(run)
+    assert found["base"]["tiny/tiny_gen"]["score"] < 0.05  # the format is unknown before SFT
+    assert 0.25 < found["SFT"]["tiny/tiny_gen"]["score"] < 0.7
+    assert found["iteration 3"]["tiny/tiny_gen"]["score"] > found["SFT"]["tiny/tiny_gen"]["score"] - 0.06
+    stages = {row["name"]: row for row in json.loads((run / "stages.json").read_text())}
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for k in (1, 2, 3):
+        assert stages[f"pairs-{k}"]["summary"]["pairs"] >= 100
+        merge = next(row for row in rows if row["stage"] == f"merge-{k}")
+        assert 0 < merge["merge/drift_prev"] < 0.2
+        ranks = [row for row in rows if row["stage"] == f"rank-{k}"]
+        assert sum(r["rank/accuracy"] for r in ranks[-10:]) > sum(r["rank/accuracy"] for r in ranks[:10])
+    sft = [row["sft/ce"] for row in rows if row["stage"] == "sft"]
+    assert sum(sft[-10:]) < 0.7 * sum(sft[:10])
+
+
+def test_frozen_weights_are_those_of_the_base_model_bit_for_bit(demo: tuple[Path, str, float]) -> None:
+    from safetensors.torch import load_file
+
+    run, _, _ = demo
+    base, last = (
+        load_file(next(run.glob(f"*-{name}")) / "model" / "model.safetensors") for name in ("base", "merge-3")
+    )
+    frozen = [name for name in base if "embed_tokens" in name or "lm_head" in name]
+    assert len(frozen) == 2
+    assert all(base[name].equal(last[name]) for name in frozen)
+    assert not any(base[name].equal(last[name]) for name in base if "mlp" in name)
+
+
+def test_wandb_recorded_offline(demo: tuple[Path, str, float]) -> None:
+    run, _, _ = demo
+    (segment,) = run.glob("wandb/offline-run-*/run-*.wandb")
+    assert segment.stat().st_size > 100_000
+
+
+def test_the_same_command_again_takes_seconds(demo: tuple[Path, str, float]) -> None:
+    run, first, _ = demo
+    started = time.monotonic()
+    done = train(run.parents[2])
+    assert done.returncode == 0
+    assert time.monotonic() - started < 5
+    table = [line for line in first.splitlines() if "±" in line and "[" not in line]
+    assert table
+    assert all(line in done.stdout for line in table)
+
+
+def test_slerp_rebuilds_nothing_before_the_first_merge(demo: tuple[Path, str, float]) -> None:
+    run, _, _ = demo
+    done = train(run.parents[2], "slerp.t=0.5", "plan=true")
+    built = re.findall(r"^ *\d+ build +(\S+)", done.stdout, re.M)
+    assert built[:3] == ["merge-1", "evaluate-1", "generate-2"]
+    assert len(built) == 12
