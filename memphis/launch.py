@@ -19,13 +19,14 @@ from types import FrameType
 from typing import Any, Protocol
 
 from memphis import plan as planning
+from memphis.claims import Claim
 from memphis.errors import MemphisError, Stopped
 from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY, Run, on_axes
 from memphis.stages import KINDS
-from memphis.store import Claim, Stage, Store, read_json
+from memphis.store import Stage, Store, installed, read_json
 
 POLL_S = 0.2
 STOPPED = 85
@@ -49,6 +50,9 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     planning.check_disk(run.cfg, steps, run.store)
     followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
     waiting = list(steps)
+    if (note := _other_versions(run, steps)) is not None:
+        for watcher in watchers:
+            watcher.said(note)
 
     def report_reused() -> None:
         while waiting and not waiting[0].needed:
@@ -92,6 +96,23 @@ def drop_weights(run: Run) -> None:
         spare = stage.kind == "rank" or (run.cfg.runtime.keep == "final" and stage.kind in ("sft", "merge"))
         if spare and stage.directory not in wanted and (path / "DONE").exists() and not (path / "THIN").exists():
             run.store.make_thin(path)
+
+
+def _other_versions(run: Run, steps: list[Step]) -> str | None:
+    """One line about stages from the store that were built with other versions than those installed here."""
+    now = installed()
+    others: dict[str, set[str]] = {}
+    for step in steps:
+        if not step.needed:
+            built = run.store.record(run.store.path(step.stage))["versions"]
+            for name in built.keys() & now.keys():
+                if built[name] != now[name]:
+                    others.setdefault(f"{name} {built[name]} (here {now[name]})", set()).add(step.stage.name)
+    if not others:
+        return None
+    return "taken from the store, built with other versions: " + "; ".join(
+        f"{text}: {', '.join(sorted(stages))}" for text, stages in sorted(others.items())
+    )
 
 
 def _set_aside(stage: Stage, store: Store, watchers: Sequence[Watcher]) -> None:

@@ -22,7 +22,7 @@ from memphis.config import FREE, Config, slug, to_dict
 from memphis.errors import MemphisError
 from memphis.privacy import masked
 from memphis.rows import read_rows, write_rows
-from memphis.store import Stage, Store, flatten, read_json, write_json
+from memphis.store import Stage, Store, flatten, installed, read_json, write_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAINED = ("sft", "rank")  # kinds whose optimizer steps count on the run's own axis
@@ -204,7 +204,8 @@ class Run:
             "attempts": before.get("attempts", 0),
             "argv": masked(sys.argv),
             "git": _git(),
-            "python": platform.python_version(),
+            "versions": installed(),
+            "device": self.cfg.runtime.device,
             "machine": {"system": platform.platform(), "cores": os.cpu_count()},
             "slurm": {
                 key: value

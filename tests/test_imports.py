@@ -21,6 +21,7 @@ HEIGHTS = {
     "memphis.config": 1,
     "memphis.data.prompts": 1,
     "memphis.data": 2,
+    "memphis.claims": 1,
     "memphis.store": 2,
     "memphis.training": 3,
     "memphis.sampling": 3,

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from memphis import launch, plan
+from memphis.claims import Claim
 from memphis.errors import MemphisError
 from memphis.recipe import recipe
-from memphis.store import Claim, Stage, Store, finish
+from memphis.store import Stage, Store, finish
 from tests.composing import compose_config
 
 

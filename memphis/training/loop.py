@@ -185,7 +185,7 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> list[int]:
 def make_optimizer(params: list[Parameter], plan: OptimPlan) -> torch.optim.Optimizer:
     """The optimizer a plan names. Its learning rate is set anew at every step."""
     if plan.name == "adamw":
-        return torch.optim.AdamW(params, lr=plan.lr, weight_decay=plan.decay, fused=True)
+        return torch.optim.AdamW(params, lr=plan.lr, betas=(0.9, plan.beta2), weight_decay=plan.decay, fused=True)
     return Adalite(params, lr=plan.lr, decay=plan.decay, variant=plan.variant)
 
 

@@ -18,6 +18,7 @@ class OptimPlan:
     lr: float
     decay: float = 0.01
     variant: AdaliteVariant = "jan31"
+    beta2: float = 0.999  # of AdamW
 
 
 @dataclass(frozen=True)

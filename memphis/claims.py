@@ -1,0 +1,149 @@
+"""The right to build a stage: who holds it, how it is waited for, and how a dead holder's work is taken over."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HEARTBEAT_S = float(os.environ.get("MEMPHIS_HEARTBEAT_S", "20"))  # a claim is touched this often ...
+DEAD_AFTER_S = 9 * HEARTBEAT_S  # ... and is dead when this long untouched, by the watcher's own clock
+
+
+class Claim:
+    """The right to build one stage: `<directory>.claim`, created with O_EXCL by the process that builds.
+
+    The owner's token is in the file and in the name of the part directory. Taking over a dead owner's work renames its
+    part directory to the new token: one rival wins, checkpoints stay, and a revived writer finds its path gone.
+    """
+
+    def __init__(self, path: Path, on_wait: Callable[[str], None] = lambda text: None) -> None:
+        self.final = path
+        self.file = path.with_name(f"{path.name}.claim")
+        self.token = uuid.uuid4().hex[:12]
+        self.part = path.with_name(f"{path.name}.part-{self.token}")
+        self.on_wait = on_wait
+        self._released = threading.Event()
+
+    def acquire(self, done: Callable[[], bool]) -> bool:
+        """Wait until this process owns the stage (True), or until somebody else finished it (False)."""
+        watched: tuple[str, int] | None = None
+        since = time.monotonic()
+        announced = False
+        while not done():
+            try:
+                handle = os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                owner = self._owner()
+                if owner is None:
+                    continue  # released between two looks
+                seen = (owner["token"], owner["touched"])
+                if seen != watched:
+                    watched, since = seen, time.monotonic()
+                if self._gone(owner) or time.monotonic() - since > DEAD_AFTER_S:
+                    self._evict(owner["token"])
+                    continue
+                if not announced:
+                    self.on_wait(f"{self.final.name} is being built by {owner['host']}:{owner['pid']}; waiting for it")
+                    announced = True
+                time.sleep(min(1.0, HEARTBEAT_S / 4))
+                continue
+            with os.fdopen(handle, "w") as file:
+                json.dump(_me(self.token), file)
+            if done():  # finished between the look and the claim
+                self.release()
+                return False
+            self._inherit()
+            threading.Thread(target=self._beat, daemon=True).start()
+            return True
+        return False
+
+    def bury(self) -> None:
+        """Remove what a process left behind that died between finishing the stage and giving the claim back."""
+        owner = self._owner()
+        if owner is not None and self._gone(owner):
+            self._evict(owner["token"])
+
+    def held(self) -> bool:
+        """Is this process still the owner?"""
+        owner = self._owner()
+        return owner is not None and owner["token"] == self.token
+
+    def release(self) -> None:
+        self._released.set()
+        if self.held():
+            self.file.unlink(missing_ok=True)
+
+    def _owner(self) -> dict[str, Any] | None:
+        """The claim as it stands; None when there is none. A file that is still empty has an owner without a name."""
+        try:
+            text = self.file.read_text()
+            touched = self.file.stat().st_mtime_ns
+        except OSError:
+            return None
+        try:
+            return {**json.loads(text), "touched": touched}
+        except ValueError:
+            return {"token": "", "host": "?", "pid": 0, "started": 0, "touched": touched}
+
+    @staticmethod
+    def _gone(owner: dict[str, Any]) -> bool:
+        if owner["host"] != socket.gethostname() or not owner["pid"]:
+            return False
+        return _started(owner["pid"]) != owner["started"]
+
+    def _evict(self, token: str) -> None:
+        """Remove a dead owner's claim. Renaming lets one rival win; a claim that is not the dead one is put back."""
+        grave = self.file.with_name(f"{self.final.name}.grave-{self.token}")
+        with contextlib.suppress(FileNotFoundError):
+            self.file.rename(grave)
+            with contextlib.suppress(ValueError, FileExistsError):
+                if json.loads(grave.read_text())["token"] != token:
+                    os.link(grave, self.file)
+            grave.unlink()
+
+    def _inherit(self) -> None:
+        for old in sorted(self.final.parent.glob(f"{self.final.name}.part-*")):
+            with contextlib.suppress(OSError):
+                if self.part.exists():
+                    shutil.rmtree(old)
+                else:
+                    old.rename(self.part)
+        self.part.mkdir(exist_ok=True)
+
+    def _beat(self) -> None:
+        while not self._released.wait(HEARTBEAT_S):
+            with contextlib.suppress(OSError):
+                if not self.held():
+                    return
+                os.utime(self.file)
+
+
+def _me(token: str) -> dict[str, Any]:
+    job = os.environ.get("SLURM_JOB_ID")
+    pid = os.getpid()
+    return {"token": token, "host": socket.gethostname(), "pid": pid, "started": _started(pid), "slurm_job": job}
+
+
+def _started(pid: int) -> str | None:
+    """What tells this process from a later one with the same number; None when there is no such process."""
+    try:
+        with Path(f"/proc/{pid}/stat").open() as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return None if fields[0] in "ZX" else fields[19]  # a zombie builds nothing
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+    try:  # no /proc on this system: only the number can be asked for
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return "alive"
