@@ -22,7 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,13 @@ class _Unit:
 
     @property
     def name(self) -> str:
+        """Of its files."""
         return self.column.unit(self.task, self.seed)
+
+    @property
+    def title(self) -> str:
+        """Of its numbers; the column has the plain name."""
+        return f"{self.task}-s{self.seed}" if self.column.sampled else self.task
 
 
 def evaluate(
@@ -112,7 +118,7 @@ def evaluate(
                 kill_point("task")
                 write_json(file, result | {"samples": f"samples/{unit.name}.jsonl.gz"})
             found[unit.name] = read_json(file)
-            log({"step": step, "steps": len(units)} | _numbers(f"{suite}/{unit.name}", found[unit.name]))
+            log({"step": step, "steps": len(units)} | _numbers(f"{suite}/{unit.title}", found[unit.name]))
             kill_point("task-done")
     tasks = {
         task: _over_seeds(column, {seed: found[column.unit(task, seed)] for seed in asked[column.name]}, out)

@@ -2,13 +2,22 @@
 
 A file includes the stock one by its path and replaces keys, so nothing of lm-eval is copied, and loading a task does
 not read lm-eval's whole tree of tasks, which takes half a minute.
+
+Data of the benchmarks: with `eval.data_dir` they are read from that mirror and nothing has to be fetched. Without it
+the first evaluation downloads them through `datasets`, into whose cache later ones look first; `until=data` fetches
+training data only. For a machine without network fill that cache elsewhere: evaluate any model there once with
+eval.limit=1, or run the command that the error names.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import lm_eval.tasks
 import yaml
+from datasets import config as datasets_config
+from datasets.exceptions import DatasetsError
+from lm_eval.tasks import TaskManager
 
 from eval.suites import Column, Suite
 from memphis.data.prompts import ANSWER, STOP_STRINGS, render_cot
@@ -18,6 +27,19 @@ from memphis.rows import read_rows
 
 _STOCK = Path(lm_eval.tasks.__file__).parent
 MAX_ANSWER_TOKENS = 96  # twice the longest right answer of the tiny task
+
+
+def load_task(suite: Suite, column: Column, task: str, data_dir: Path | None, folder: Path) -> Any:
+    """The task as lm-eval has it, with its data; arguments as those of `write_task`. `folder` must outlive it.
+
+    Raises MemphisError if the data cannot be had.
+    """
+    file = write_task(suite, column, task, data_dir, folder)
+    try:
+        (loaded,) = TaskManager(include_defaults=False).load([str(file)])["tasks"].values()
+    except (OSError, ValueError, DatasetsError) as error:  # ConnectionError is an OSError
+        raise MemphisError(_missing(suite, task, data_dir, error)) from error
+    return loaded
 
 
 def write_task(suite: Suite, column: Column, task: str, data_dir: Path | None, folder: Path) -> Path:
@@ -80,14 +102,38 @@ def _tiny(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
     }
 
 
-def _stock(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
+def _missing(suite: Suite, task: str, data_dir: Path | None, error: Exception) -> str:
+    reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
+    if suite.data == "stage":
+        return f"data of {task} in {data_dir} cannot be read ({reason}); remove that stage and run the command again"
+    _, folder, (repository, config) = _places(task)
+    if data_dir is not None:
+        return (
+            f"eval.data_dir={data_dir}: the data of {task} in its folder {folder} cannot be read ({reason}); restore "
+            "the mirror, or take the hub's with eval.data_dir=null"
+        )
+    arguments = ", ".join(repr(word) for word in (repository, config) if word)
+    offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    return (
+        f"eval.data_dir=null: {task} needs the data set {repository}, which is not in {datasets_config.HF_DATASETS_CACHE} "
+        f"and cannot be had from the hub{offline}; where there is network type `python -c \"import datasets; "
+        f'datasets.load_dataset({arguments})"`, or give a mirror with eval.data_dir=<directory> ({reason})'
+    )
+
+
+def _places(task: str) -> tuple[str, str, tuple[str, str | None]]:
+    """Where the stock definition is, the mirror's folder, and the data set's name on the hub with its configuration."""
     name = task.removeprefix("bbh_cot_fewshot_").removeprefix("agieval_")
+    dashed = name.replace("_", "-")
     if task == "gsm8k":
-        file, data = "gsm8k/gsm8k.yaml", "gsm8k"
-    elif task.startswith("agieval_"):
-        file, data = f"agieval/{name.replace('_', '-')}.yaml", f"agieval/hub/{name.replace('_', '-')}"
-    else:
-        file, data = f"bbh/cot_fewshot/{name}.yaml", "bbh"
+        return "gsm8k/gsm8k.yaml", "gsm8k", ("openai/gsm8k", "main")
+    if task.startswith("agieval_"):
+        return f"agieval/{dashed}.yaml", f"agieval/hub/{dashed}", (f"hails/agieval-{dashed}", None)
+    return f"bbh/cot_fewshot/{name}.yaml", "bbh", ("SaylorTwift/bbh", name)
+
+
+def _stock(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
+    file, data, _ = _places(task)
     config: dict[str, Any] = {"include": str(_STOCK / file)}
     if data_dir is not None:
         mirror = (data_dir / data).absolute()

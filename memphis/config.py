@@ -192,7 +192,8 @@ class Eval:
     at: Literal["final", "every"]
     limit: Positive | None  # first n items per task; such results are marked as not comparable
     data_dir: str | None  # local mirror of the benchmarks; null = hub or cache
-    seeds: list[int]  # of sampled columns
+    seeds: Annotated[list[Count], Field(min_length=1)]  # a sampled column is the mean over these; greedy ones run once
+    allow_truncated: bool  # score card and current although prompts do not fit the model's context
 
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
@@ -334,6 +335,8 @@ def _contradictions(config: Config) -> list[str]:
         faults.append(
             "eval.suites: suite 'tiny' asks the questions of data=tiny; use eval=card, eval=current or eval=none"
         )
+    if len(set(config.eval.seeds)) < len(config.eval.seeds):
+        faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
     if config.rank.loss == "rank" and config.rank.examples != "pairs":
         faults.append(f"rank.examples={config.rank.examples!r}: loss 'rank' needs pairs; rank.examples=pairs")
     if config.rank.loss == "rank" and config.generate.num_samples < 2 and config.iterations:

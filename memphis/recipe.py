@@ -99,8 +99,11 @@ class _Maker:
         ev = self.cfg.eval
         if not ev.suites:
             return None
-        config = {"eval": _only(self.plain["eval"], "suites", "limit", "seeds"), **_only(self.plain, "generate.engine")}
-        config["model"] = _only(self.plain["model"], "dtype")
+        config = {
+            "eval": _only(self.plain["eval"], "suites", "limit", "seeds", "allow_truncated"),
+            "model": _only(self.plain["model"], "dtype"),
+            **_only(self.plain, "generate.engine"),
+        }
         inputs = {"model": model, **({"data": data} if "tiny" in ev.suites else {})}
         outside = _Outside(self.cache)
         if ev.data_dir is not None:

@@ -6,7 +6,7 @@ from typing import Any
 from eval.harness import evaluate
 from memphis.errors import Stopped
 from memphis.stages.context import Context
-from memphis.store import write_json
+from memphis.store import read_json, write_json
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -19,6 +19,7 @@ def run(context: Context) -> dict[str, Any]:
         if point == "task-done" and context.stopping():  # finished tasks are on the disk
             raise Stopped
 
+    origin = _origin(context.inputs["model"])
     records = {}
     for suite in config["eval"]["suites"]:
         records[suite] = evaluate(
@@ -27,13 +28,22 @@ def run(context: Context) -> dict[str, Any]:
             suite,
             data_dir=context.inputs["data"] if suite == "tiny" else mirror,
             limit=config["eval"]["limit"],
-            seed=config["eval"]["seeds"][0],
+            seeds=config["eval"]["seeds"],
+            allow_truncated=config["eval"]["allow_truncated"],
             out=context.out,
             log=context.log,
             kill_point=between,
-        )
+        ) | {"model": origin}
     write_json(context.out / "record.json", records)
     columns = {
         f"{suite}/{name}": column for suite, record in records.items() for name, column in record["columns"].items()
     }
     return {"columns": columns}
+
+
+def _origin(directory: Path) -> dict[str, Any]:
+    """Which model was scored: the stage that holds it, and for one from outside its hub id with the commit, or the
+    sha256 of its files."""
+    stage = read_json(directory / "stage.json") if (directory / "stage.json").exists() else {}
+    outside = stage.get("external", {}).get("model")
+    return {"stage": directory.name, "source": outside, "revision": stage.get("summary", {}).get("revision")}
