@@ -18,12 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # works from any direc
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments import report
 from memphis import config, launch, plan, runs
-from memphis.console import Console
-from memphis.errors import MemphisError, Stopped
+from memphis.console import Console, arms
+from memphis.errors import MemphisError, NotLoadable, Stopped
 from memphis.recipe import recipe
 from memphis.store import Store
 from memphis.tracking import Tracker
@@ -55,20 +56,41 @@ def build(run: runs.Run, steps: list[plan.Step]) -> None:
         except Stopped:
             status = "stopped"
             raise
+        except NotLoadable as fault:
+            run.not_loadable(fault.reason)
+            raise
         finally:
             tracker.summary(run.finish(status))
 
 
+ENDED: list[tuple[list[str], str]] = []  # of a multirun: what was typed for each run, and how it ended
+
+
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(composed: DictConfig) -> None:
+    overrides = list(HydraConfig.get().overrides.task)
+    several = HydraConfig.get().mode == RunMode.MULTIRUN
+    outcome = "finished"
     try:
-        print(train(composed, list(HydraConfig.get().overrides.task)))
+        if not several:
+            config.refuse_sweep(overrides)
+        print(train(composed, overrides))
     except Stopped as stop:
         print(stop)
         sys.exit(launch.STOPPED)
     except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+        if not several:
+            sys.exit(f"error: {fault}")
+        outcome = f"failed: {fault}"
+        print(f"error: {fault}", file=sys.stderr)  # the other runs go on
+    if several:
+        ENDED.append((overrides, outcome))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        if ENDED:
+            print(arms(ENDED))
+    sys.exit(any(outcome != "finished" for _, outcome in ENDED))

@@ -21,7 +21,7 @@ from lm_eval.models.utils import (
 
 from memphis.sampling import Engine
 
-SCORED_TOGETHER = 32  # sequences in one forward pass of the transformers engine
+SCORED_TOKENS = 8192  # in one forward pass of the transformers engine, whose logits are kept for all of them
 MAX_GEN_TOKENS = 256  # lm-eval's default, for tasks that do not say
 
 
@@ -110,11 +110,13 @@ class HfModel(TemplateLM):
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
         scores: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        order = sorted(range(len(requests)), key=lambda i: len(requests[i][1]) + len(requests[i][2]))
-        for start in range(0, len(order), SCORED_TOGETHER):
-            batch = order[start : start + SCORED_TOGETHER]
+        lengths = [len(context) + len(rest) for _, context, rest in requests]
+        order = sorted(range(len(requests)), key=lambda i: lengths[i], reverse=True)
+        while order:
+            longest = min(lengths[order[0]], self.max_length - 1)
+            together = max(1, SCORED_TOKENS // longest)
+            batch, order = order[:together], order[together:]
             rows = [(requests[i][1] + requests[i][2])[-(self.max_length - 1) :] for i in batch]
-            longest = max(map(len, rows))
             padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=self.engine.device)
             logps = self.engine.model(input_ids=padded).logits.float().log_softmax(-1)
             for i, row, row_logps in zip(batch, rows, logps, strict=True):

@@ -1,13 +1,7 @@
 """Run a suite with lm-evaluation-harness on the leg's living engine, task by task, so that a killed evaluation keeps
 its finished tasks. Nothing outside `out` changes: the random states of the process are put back.
 
-A task that samples is run once per seed. Its score is the mean over seeds and items; its standard error is that of the
-mean of n independent items, each item's value being its mean over the seeds:
-
-    v_i = mean over seeds of x_is,   stderr = sqrt( sum_i (v_i - mean)^2 / (n - 1) / n )
-
-It holds the spread between items and, divided by the number of seeds, that between draws. With one seed it is lm-eval's.
-To count n times seeds independent answers would be wrong: the same items are asked each time.
+A task that samples is run once per seed; its score is the mean over seeds and items (`suites.stderr_over_seeds`).
 """
 
 import gzip
@@ -18,7 +12,6 @@ import logging
 import math
 import platform
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +30,7 @@ from lm_eval.utils import handle_non_serializable
 from tqdm import tqdm
 
 from eval.adapters import MAX_GEN_TOKENS, language_model
-from eval.suites import Column, Suite, find_suite, pooled_stderr
+from eval.suites import Column, Suite, find_suite, pooled_stderr, stderr_over_seeds
 from eval.tasks import load_task
 from memphis.errors import MemphisError
 from memphis.sampling import Engine
@@ -200,7 +193,7 @@ def _items(column: Column, limit: int | None) -> int | None:
 
 
 def _over_seeds(column: Column, results: dict[int, dict[str, Any]], out: Path) -> dict[str, Any]:
-    """One result for a task, whatever the number of seeds; the formula is in the docstring above."""
+    """One result for a task, whatever the number of seeds."""
     first = next(iter(results.values()))
     if not column.sampled:
         return first
@@ -208,12 +201,11 @@ def _over_seeds(column: Column, results: dict[int, dict[str, Any]], out: Path) -
     together = {"seeds": list(results), "counts": counts, "count": sum(counts)}
     if len(results) == 1:
         return first | together
-    values = [_values(out / result["samples"], column) for result in results.values()]
-    items = [statistics.fmean(drawn) for drawn in zip(*values, strict=True)]
+    draws = [_values(out / result["samples"], column) for result in results.values()]
     return first | {
         **together,
-        "score": sum(counts) / len(items) / len(counts),
-        "stderr": math.sqrt(statistics.variance(items) / len(items)) if len(items) > 1 else None,
+        "score": sum(counts) / first["n"] / len(counts),
+        "stderr": stderr_over_seeds(draws),
         "empty_answers": sum(result["empty_answers"] for result in results.values()),
         "seconds": round(sum(result["seconds"] for result in results.values()), 2),
         "samples": [result["samples"] for result in results.values()],

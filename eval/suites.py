@@ -6,6 +6,7 @@ lm-eval 0.4.13 as it is.
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,6 +185,21 @@ def find_suite(name: str) -> Suite:
     if name not in SUITES:
         raise MemphisError(f"eval.suites: {name} is unknown; use some of {', '.join(SUITES)}")
     return SUITES[name]
+
+
+def stderr_over_seeds(draws: Sequence[Sequence[float]]) -> float | None:
+    """Standard error of the mean over all items and seeds. draws: per seed the items' values, in the same order.
+
+    The items are the sample: with v_i the mean of item i over the seeds and m the mean of the n values v_i,
+
+        stderr = sqrt( sum_i (v_i - m)^2 / (n - 1) / n ).
+
+    It holds the spread between items and, divided by the number of seeds, that between draws; with one seed it is
+    lm-eval's. Taking all answers as independent would make it too small by up to the root of the number of seeds,
+    because each seed asks the same items. None for a single item.
+    """
+    items = [statistics.fmean(values) for values in zip(*draws, strict=True)]
+    return math.sqrt(statistics.variance(items) / len(items)) if len(items) > 1 else None
 
 
 def pooled_stderr(stderrs: Sequence[float | None], sizes: Sequence[int]) -> float | None:

@@ -4,6 +4,7 @@ make no sense, all at once. It deliberately knows nothing of stages, files or de
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
@@ -13,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from memphis.errors import MemphisError
+from memphis.privacy import masked
 
 _RULES = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -289,6 +291,14 @@ def lookup(plain: dict[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+def refuse_sweep(overrides: Sequence[str]) -> None:
+    """Raises MemphisError for a file of sweep/ without -m: Hydra would ignore it and do a single run."""
+    for item in overrides:
+        if item.lstrip("+").startswith("sweep="):
+            typed = shlex.join(map(str, masked(list(overrides))))
+            raise MemphisError(f"{item}: this is several runs, for which -m is needed; type: python train.py -m {typed}")
 
 
 def slug(overrides: Sequence[str]) -> str:

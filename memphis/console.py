@@ -63,6 +63,14 @@ def percent(score: float, stderr: float | None) -> str:
     return f"{100 * score:.1f}" if stderr is None else f"{100 * score:.1f} ± {100 * stderr:.1f}"
 
 
+def arms(ended: Sequence[tuple[Sequence[str], str]]) -> str:
+    """The table at the end of a multirun: what was typed for each run, and how it ended."""
+    width = max(len(" ".join(overrides)) for overrides, _ in ended)
+    lines = [f"  {' '.join(overrides):{width}}  {outcome}" for overrides, outcome in ended]
+    good = sum(outcome == "finished" for _, outcome in ended)
+    return printable("\n".join([f"{good} of {len(ended)} runs finished:", *lines]))
+
+
 class Console:
     """Progress of one run of `total` stages on `stream` (default: standard output). Any thread may call any method.
 

@@ -1,8 +1,16 @@
-"""The two exceptions that cross rooms: a fault the user can mend, and a stop that was asked for."""
+"""The exceptions that cross rooms: a fault the user can mend, and a stop that was asked for."""
 
 
 class MemphisError(Exception):
     """A fault with a cure. The message is one line: the key, its value, what is wrong and what to type."""
+
+
+class NotLoadable(MemphisError):
+    """The checkpoint is none that the installed software can load. `reason` is the fault alone, for the record."""
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class Stopped(Exception):

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from memphis import plan as planning
 from memphis.claims import Claim
-from memphis.errors import MemphisError, Stopped
+from memphis.errors import MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
@@ -30,6 +30,7 @@ from memphis.store import Stage, Store, installed, read_json
 
 POLL_S = 0.2
 STOPPED = 85
+NOT_LOADABLE = 86
 
 
 class Watcher(Protocol):
@@ -44,7 +45,7 @@ class Watcher(Protocol):
 def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     """Build what is needed, leg by leg. Stages from the store are shown and tracked too, in their place.
 
-    Raises MemphisError with the reason when a child fails, Stopped when a signal asked for it and all is written down.
+    Raises MemphisError with the reason when a child fails (NotLoadable for its checkpoint), Stopped when a signal asked for it and all is written down.
     """
     check_engines(steps)
     planning.check_disk(run.cfg, steps, run.store)
@@ -151,7 +152,9 @@ def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
         raise Stopped(f"stopped in {active.name if active else leg[0].name}; the same command continues")
     if status != 0:
         where = active.name if active else leg[0].name
-        raise MemphisError(f"stage {where} failed: {_reason(status, log)}; log: {log}; the same command continues")
+        reason = _reason(status, log)
+        message = f"stage {where} failed: {reason}; log: {log}; the same command continues"
+        raise NotLoadable(message, reason) if status == NOT_LOADABLE else MemphisError(message)
 
 
 def _follow(leg: list[Stage], followers: dict[str, "_Follower"]) -> Stage | None:

@@ -68,6 +68,7 @@ class Run:
     def start(self, reused: set[str]) -> None:
         """Write down who starts what: called when there is something to build. reused: keys that the store has."""
         self.reused, self.started = reused, time.monotonic()
+        (self.path / "record.json").unlink(missing_ok=True)  # of an attempt that could not load its model
         self.logs.mkdir(parents=True)
         self.info["attempts"] += 1
         OmegaConf.save(OmegaConf.create(to_dict(self.cfg)), self.path / "config.yaml")
@@ -160,6 +161,15 @@ class Run:
         self.write_metrics()
         write_json(self.path / "summary.json", summary)
         return summary
+
+    def not_loadable(self, reason: str) -> None:
+        """Write record.json in the place of the evaluation's, which cannot be made: the table shows the model as quoted.
+        Only of a model that is evaluated as it is."""
+        if not any(stage.kind in TRAINED for stage in self.stages):
+            records = {suite: {"suite": suite, "not_loadable": reason} for suite in self.cfg.eval.suites}
+            path = self.cfg.model.path or ""
+            hub = path if any("@" in stage.external.get("model", "") for stage in self.stages) else None
+            write_json(self.path / "record.json", {"model": hub or Path(path).name, "hub": hub, "records": records})
 
     def _hold(self) -> None:
         try:

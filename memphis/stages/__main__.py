@@ -2,7 +2,7 @@
 
 Each stage is claimed, built in its part directory and renamed; a stage that is there already is skipped, one that
 another process is building is waited for. Exit status: 0 all are done, 85 stopped on request after a checkpoint,
-1 a fault whose last line on stderr starts with `error: `.
+1 a fault whose last line on stderr starts with `error: `, 86 such a fault of a checkpoint that cannot be loaded.
 """
 
 import argparse
@@ -18,13 +18,14 @@ import traceback
 from pathlib import Path
 
 from memphis.claims import Claim
-from memphis.errors import MemphisError, Stopped
+from memphis.errors import MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.stages import KINDS
 from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
 from memphis.store import Store, finish, installed, read_json
 
 STOPPED = 85
+NOT_LOADABLE = 86
 
 
 def die_with_parent(parent: int) -> None:
@@ -111,7 +112,7 @@ def main() -> int:
         traceback.print_exc()
         line = " ".join(str(error).split()) or type(error).__name__
         print(f"error: {line}", file=sys.stderr, flush=True)
-        return 1
+        return NOT_LOADABLE if isinstance(error, NotLoadable) else 1
     finally:
         bench.close()
     return 0

@@ -1,6 +1,7 @@
 """The model to start from: the tiny one is pre-trained here, any other is found, pinned and checked."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ from memphis.data import tokens
 from memphis.data.tiny import Difficulty
 from memphis.data.tiny_corpus import base_corpus
 from memphis.data.tiny_tokenizer import train_tokenizer
+from memphis.errors import MemphisError, NotLoadable
 from memphis.stages.context import Context
 from memphis.stages.train import run_loop
+from memphis.store import read_json, write_json
 from memphis.training import model as models
 from memphis.training.plan import OptimPlan, TrainPlan
 
@@ -34,7 +37,7 @@ def _pretrain(context: Context, base: dict[str, Any]) -> dict[str, Any]:
         epochs=math.ceil(base["steps"] * base["batch_size"] / base["texts"]),
         max_steps=base["steps"],
         global_batch_size=base["batch_size"],
-        optim=OptimPlan("adamw", base["lr"], decay=0.01),
+        optim=OptimPlan("adamw", base["lr"], decay=0.01, beta2=0.95),  # 0.999 ended 0.026 higher in loss
         seed=context.seed,
         warmup_ratio=base["warmup_ratio"],
         micro_batch_tokens=context.runtime.micro_batch_tokens,
@@ -44,14 +47,31 @@ def _pretrain(context: Context, base: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pin(context: Context) -> dict[str, Any]:
-    """`model/` becomes links to the checkpoint's files: nothing is copied, and a change of any file is noticed."""
+    """`model/` becomes links to the checkpoint's files: nothing is copied, and a change of any file is noticed.
+
+    An old StableLM gets a config.json of its own there, in the words that today's software understands.
+    """
     place = context.places["model"]
-    path, _, revision = (place, "", "") if Path(place).is_dir() else place.partition("@")
+    local = Path(place).is_dir()
+    path, _, revision = (place, "", "") if local else place.partition("@")
     source = models.locate(path, revision or None)
-    tokens.load_tokenizer(source)
+    try:
+        config = read_json(source / "config.json")
+        translated = models.modern_config(config)
+    except (OSError, ValueError, AttributeError) as error:
+        raise NotLoadable(f"model.path={path}: config.json cannot be read ({type(error).__name__})") from error
     link = context.out / "model"
-    link.mkdir(exist_ok=True)
-    for file in sorted(Path(source).iterdir()):
-        if file.is_file() and not (link / file.name).exists():
+    shutil.rmtree(link, ignore_errors=True)
+    link.mkdir()
+    for file in sorted(source.iterdir()):
+        if file.is_file() and not (translated and file.name == "config.json"):
             (link / file.name).symlink_to(file.resolve())
-    return {"fingerprint": models.fingerprint(link)}
+    if translated:
+        write_json(link / "config.json", translated)
+        print(f"{path}: config.json of an old StableLM, translated for today's software", flush=True)
+    try:
+        tokens.load_tokenizer(link)
+    except MemphisError as error:
+        raise MemphisError(str(error).replace(str(link), path)) from error
+    # A snapshot of the hub lies in a directory that is named after its commit.
+    return {"fingerprint": models.fingerprint(link), "revision": None if local else source.name}

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
@@ -19,7 +19,7 @@ from transformers import (
     StableLmForCausalLM,
 )
 
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, NotLoadable
 from memphis.training import attention
 
 Freeze = Literal["both", "input", "none"]
@@ -45,7 +45,7 @@ _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 def locate(path: str, revision: str | None = None) -> Path:
     """The directory of a checkpoint: `path` itself, or the snapshot of a hub id (from the cache, else downloaded).
 
-    Raises MemphisError if there is no such thing, or no safetensors in it.
+    Raises MemphisError if there is no such thing, NotLoadable if it holds no safetensors.
     """
     directory = Path(path)
     if not directory.is_dir():
@@ -57,10 +57,33 @@ def locate(path: str, revision: str | None = None) -> Path:
                 "check the spelling, the network, and HF_TOKEN for gated models"
             ) from error
     if not any(directory.glob("*.safetensors")):
-        raise MemphisError(
-            f"model.path={path}: no *.safetensors there; other weight formats are not read, convert them"
+        raise NotLoadable(
+            f"model.path={path}: no *.safetensors there; other weight formats are not read, convert them",
+            "the checkpoint holds no *.safetensors, and other weight formats are not read",
         )
     return directory
+
+
+def modern_config(config: dict[str, Any]) -> dict[str, Any] | None:
+    """config.json of a StableLM from before transformers knew it (winter 2023/24) in today's words; None if it is none.
+
+    The weights have the same names and shapes, only the configuration was written with other words: stablelm_epoch and
+    StableLMEpochForCausalLM, rope_pct for partial_rotary_factor, norm_eps for layer_norm_eps; defaults are the old ones.
+    Raises NotLoadable for a setting that today's class does not have.
+    """
+    old = config.get("model_type") == "stablelm_epoch" or "StableLMEpochForCausalLM" in config.get("architectures", [])
+    if not old:
+        return None
+    if config.get("rotary_scaling_factor", 1.0) != 1.0:
+        raise NotLoadable(f"config.json: rotary_scaling_factor={config['rotary_scaling_factor']} of an old StableLM is unknown today")
+    gone = ("auto_map", "norm_eps", "rope_pct", "rotary_scaling_factor", "num_heads")
+    return {
+        **{key: value for key, value in config.items() if key not in gone},
+        "model_type": "stablelm",
+        "architectures": ["StableLmForCausalLM"],
+        "layer_norm_eps": config.get("norm_eps", 1e-5),
+        "partial_rotary_factor": config.get("rope_pct", 0.25),
+    }
 
 
 def load(
@@ -80,7 +103,7 @@ def load(
     """
     local = Path(path).exists()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             str(path),
             revision=None if local else revision,
             local_files_only=local,
@@ -88,12 +111,18 @@ def load(
             attn_implementation=attention.NAME,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
     except (OSError, ValueError) as error:
         raise MemphisError(
             f"model.path={path}: not loadable ({_first_line(error)}); give a hub id or a directory with "
             "config.json and model*.safetensors"
         ) from error
+    if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
+        raise NotLoadable(
+            f"model.path={path}: {len(missing)} tensors that config.json asks for are not there ({missing[0]}, …); "
+            "config.json and weights do not belong together"
+        )
     for name in _LOGIT_CHANGES:
         if getattr(model.config, name, None) not in (None, 1, 1.0):
             raise MemphisError(f"model.path={path}: {name} in its config.json is not supported; choose another model")

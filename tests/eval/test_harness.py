@@ -46,7 +46,10 @@ class Run:
         out.mkdir(exist_ok=True)
         self.rows: list[dict[str, Any]] = []
         self.points: list[str] = []
-        self.arguments = (engine, model, "tiny"), {"data_dir": data_dir, "limit": 4, "seeds": [0], "allow_truncated": False, "out": out, **knobs}
+        self.arguments = (
+            (engine, model, "tiny"),
+            {"data_dir": data_dir, "limit": 4, "seeds": [0], "allow_truncated": False, "out": out, **knobs},
+        )
 
     def __call__(self, die_at: int | None = None) -> dict[str, Any]:
         def kill_point(name: str) -> None:
