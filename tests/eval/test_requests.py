@@ -8,6 +8,7 @@ import csv
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,10 @@ def test_no_bos_is_put_before_prompts_with_transformers() -> None:
         tokenizer, max_model_len = _WithBos(), 64
 
     assert HfModel(Engine(), 0).tok_encode(["ab"]) == [[97, 98]]
+
+
+def test_a_missing_override_would_be_noticed(shared: Path, tmp_path: Path) -> None:
+    bbh = replace(CARD.columns[2], task_overrides={}, tasks=("bbh_cot_fewshot_sports_understanding",))
+    (mine,) = asked(replace(CARD, columns=(bbh,)), shared / "benchmarks", tmp_path, 1)
+    (golden,) = (row for row in recorded(shared, CARD, 1) if row[0] == mine[0])
+    assert [a == b for a, b in zip(mine, golden, strict=True)] == [True] * 5 + [False, True, True]

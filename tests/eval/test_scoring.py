@@ -1,0 +1,233 @@
+"""Right and wrong: by hand, in plain Python and by lm-eval itself, on the same stored answers to the real questions."""
+
+import gzip
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+import yaml
+from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
+
+from eval.suites import SUITES, Column, Suite, find_suite
+from eval.tasks import load_task, write_task
+from tests.eval.scripted import Evaluation, Scripted, drawn
+
+# Answers to a GSM8K question whose gold answer is {a}, {c} the same with thousands' commas, {w} a wrong one; right under
+# `card`, right under `current`. Both take the first match of `#### (-?[0-9.,]+)` and then remove commas and dollar signs;
+# only `current` removes a final full stop.
+GSM8K = [
+    ("So that is it.\n#### {a}", True, True),
+    ("#### {c}", True, True),
+    ("#### {a} dollars", True, True),
+    ("#### {a}$", True, True),
+    ("#### {a},", True, True),
+    ("#### {a}.", False, True),
+    ("#### {a},.", False, True),
+    ("#### {a}. ", False, True),
+    ("#### ${a}", False, False),  # the dollar sign keeps the regular expression from matching
+    ("#### {a}.00", False, False),
+    ("#### {a}..", False, False),
+    ("#### -{a}", False, False),
+    ("#### {w}", False, False),
+    ("####{a}", False, False),
+    ("### {a}", False, False),
+    ("The answer is {a}.", False, False),
+    ("", False, False),
+    ("#### {a}<|endoftext|>", True, True),
+    ("#### {a}.<|endoftext|>", False, True),
+    ("#### {a}\n#### {w}", True, True),  # the first one counts
+    ("#### {w}\n#### {a}", False, False),
+    ("#### that is\n#### {a}", True, True),
+    ("#### .", False, False),
+]
+# The same for BBH, whose answer is {a}: `(?<=the answer is )(.*)(?=.)`, that is the line's rest without its last character.
+BBH = [
+    ("First this, then that. So the answer is {a}.", True),
+    ("So the answer is {a}!", True),
+    ("So the answer is {a}.\nSo the answer is {w}.", True),
+    ("So the answer is {w}.\nSo the answer is {a}.", False),
+    ("So the answer is {a}", False),  # loses its last character
+    ("So the answer is {a}.<|endoftext|>", False),
+    ("So the answer is {a}. ", False),
+    ("So the answer is {a} .", True),  # blanks around what was found do not count
+    ("So the answer is {a}..", False),
+    ("So the answer is {w}.", False),
+    ("The answer is {a}.", False),  # case counts
+    ("{a}", False),
+    ("", False),
+]
+PER_CASE = 5
+
+
+def gold(request_doc: dict[str, Any]) -> str:
+    return str(request_doc["target"] if "target" in request_doc else request_doc["answer"].split("#### ")[1])
+
+
+def filled(text: str, doc: dict[str, Any]) -> str:
+    right = gold(doc).replace(",", "")
+    wrong = str(int(right) + 1) if "answer" in doc else f"not {right}"
+    return text.format(a=right, c=f"{int(right):,}" if "answer" in doc else right, w=wrong)
+
+
+def scored(
+    suite: Suite, column: Column, task: str, texts: list[str], data_dir: Path, folder: Path
+) -> list[tuple[str, float]]:
+    """lm-eval's own result of an answer to each of the first items: (text, exact_match)."""
+    described = load_task(suite, column, task, data_dir, folder)
+    described.set_fewshot_seed(seed=1234)
+    described.build_all_requests(limit=len(texts), rank=0, world_size=1)
+    found = []
+    for request, text in zip(described.instances, texts, strict=True):
+        request.resps = [filled(text, request.doc)]
+    described.apply_filters()
+    for request in described.instances:
+        answer = described.process_results(request.doc, [request.filtered_resps[column.filter]])
+        found.append((request.resps[0], float(answer["exact_match"])))
+    return found
+
+
+@pytest.mark.parametrize("name", ["card", "current"])
+def test_gsm8k_by_hand(shared: Path, tmp_path: Path, name: str) -> None:
+    suite = find_suite(name)
+    cases = [(text, card if name == "card" else current) for text, card, current in GSM8K for _ in range(PER_CASE)]
+    found = scored(suite, suite.columns[0], "gsm8k", [text for text, _ in cases], shared / "benchmarks", tmp_path)
+    wrong = [(text, score) for (text, score), (_, right) in zip(found, cases, strict=True) if score != right]
+    assert not wrong
+    assert len(found) == 115
+
+
+@pytest.mark.parametrize("name", ["card", "current"])
+@pytest.mark.parametrize("task", ["snarks", "object_counting"])
+def test_bbh_by_hand(shared: Path, tmp_path: Path, name: str, task: str) -> None:
+    suite = find_suite(name)
+    cases = [case for case in BBH for _ in range(PER_CASE)]
+    texts = [text for text, _ in cases]
+    found = scored(suite, suite.columns[2], f"bbh_cot_fewshot_{task}", texts, shared / "benchmarks", tmp_path)
+    assert not [(text, score) for (text, score), (_, right) in zip(found, cases, strict=True) if score != right]
+    assert len(found) == 65
+
+
+def plain_score(suite: str, task: str, sample: dict[str, Any]) -> float:
+    """EVALUATION.md sections 1 and 2 in plain Python, from question and model's output."""
+    doc, answers = sample["doc"], [answer for (answer,) in sample["resps"]]
+    if task.startswith("agieval"):
+        shares = [float(answer[0]) / len(choice) for answer, choice in zip(answers, doc["choices"], strict=True)]
+        return float(shares.index(max(shares)) in doc["gold"])
+    pattern = r"#### (\-?[0-9\.\,]+)" if task == "gsm8k" else r"(?<=the answer is )(.*)(?=.)"
+    match = re.search(pattern, answers[0])
+    if match is None:
+        return 0.0
+    if task != "gsm8k":
+        return float(match[1].strip() == doc["target"])
+    one, other = (
+        text.replace(",", "").replace("$", "") for text in (match[1].strip(), doc["answer"].split("#### ")[-1])
+    )
+    return float((one.removesuffix(".") if suite == "current" else one) == other)
+
+
+def say(request: Instance, seed: int) -> str:
+    """Right three times of seven, else one of the cases above."""
+    if request.task_name == "gsm8k":
+        texts = [text for text, *_ in GSM8K] + [GSM8K[0][0]] * 17
+    else:
+        texts = [text for text, _ in BBH] + [BBH[0][0]] * 9
+    return filled(texts[int(drawn(request.task_name, request.doc_id, seed) * len(texts))], request.doc)
+
+
+def samples_of(out: Path, task: dict[str, Any]) -> list[dict[str, Any]]:
+    names = [task["samples"]] if isinstance(task["samples"], str) else task["samples"]
+    return [json.loads(line) for name in names for line in gzip.decompress((out / name).read_bytes()).splitlines()]
+
+
+def lm_evals_own(suite: Suite, data_dir: Path, folder: Path, limit: int | None) -> Any:
+    """All tasks in one call, with lm-eval's own groups."""
+    files = folder / "tasks"
+    files.mkdir()
+    for column in suite.columns:
+        for task in column.tasks:
+            write_task(suite, column, task, data_dir, files)
+    stock = Path(lm_eval.tasks.__file__).parent
+    for name in ("agieval/agieval_nous.yaml", "bbh/cot_fewshot/_bbh_cot_fewshot.yaml"):
+        (files / f"_{Path(name).name}").write_text(yaml.safe_dump({"include": str(stock / name)}))
+    manager = TaskManager(include_path=str(files), include_defaults=False)
+    names: Any = ["gsm8k", "agieval_nous", "bbh_cot_fewshot"]
+    return lm_eval.simple_evaluate(
+        Scripted(say), tasks=names, task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0
+    )
+
+
+GROUPS = {"gsm8k": "gsm8k", "agieval": "agieval_nous", "bbh": "bbh_cot_fewshot"}
+
+
+def equal_to_lm_eval(suite: str, data_dir: Path, folder: Path, limit: int | None, run: Evaluation) -> int:
+    """Compare the record with lm-eval's own results of one call for everything; returns the number of items."""
+    record = run(suite, folder / "out", data_dir=data_dir, limit=limit)
+    own = lm_evals_own(SUITES[suite], data_dir, folder, limit)
+    items = 0
+    for column in SUITES[suite].columns:
+        key = f"{column.metric},{column.filter}"
+        for task in column.tasks:
+            mine, theirs = record["tasks"][task], own["results"][task]
+            assert mine["score"] == pytest.approx(theirs[key], abs=1e-12)
+            assert mine["stderr"] == pytest.approx(theirs[key.replace(",", "_stderr,")], rel=1e-9)
+            rows, kept = own["samples"][task], samples_of(folder / "out", mine)
+            assert [(r["filter"], r["doc_id"], r["prompt_hash"], r[column.metric]) for r in kept] == [
+                (r["filter"], r["doc_id"], r["prompt_hash"], r[column.metric]) for r in rows
+            ]
+            for sample in (row for row in kept if row["filter"] == column.filter):
+                assert sample[column.metric] == plain_score(suite, task, sample), sample["resps"]
+                items += 1
+        whole, group = record["columns"][column.name], own["results"][GROUPS[column.name]]
+        assert 0.2 < whole["score"] < 0.9  # both verdicts occur
+        assert whole["score"] == pytest.approx(group[key], abs=1e-12)
+        assert whole["stderr"] == pytest.approx(group[key.replace(",", "_stderr,")], rel=1e-9)
+        assert whole["count"] == round(group[key] * whole["n"])
+    return items
+
+
+@pytest.mark.parametrize("suite", ["card", "current"])
+def test_columns_are_lm_evals_groups(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str) -> None:
+    assert equal_to_lm_eval(suite, shared / "benchmarks", tmp_path, 7, Evaluation(monkeypatch, say)) == 36 * 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["card", "current"])
+def test_columns_are_lm_evals_groups_on_all_items(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
+) -> None:
+    run = Evaluation(monkeypatch, say)
+    assert equal_to_lm_eval(suite, shared / "benchmarks", tmp_path, None, run) == 1319 + 2546 + 6511
+
+
+def test_a_sampled_column_is_the_mean_over_seeds(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Evaluation(monkeypatch, say)
+    record = run("card", tmp_path / "out", data_dir=shared / "benchmarks", limit=40, seeds=[0, 1, 2])
+    answered = [request for request in run.asked() if request.task_name == "gsm8k"]
+    assert len(answered) == 3 * 40
+    greedy = [request for request in run.asked() if request.task_name == "bbh_cot_fewshot_snarks"]
+    assert len(greedy) == 40  # once, whatever the seeds
+    task, column = record["tasks"]["gsm8k"], record["columns"]["gsm8k"]
+    single = [run("card", tmp_path / f"s{s}", data_dir=shared / "benchmarks", limit=40, seeds=[s]) for s in range(3)]
+    counts = [one["columns"]["gsm8k"]["count"] for one in single]
+    assert len(set(counts)) > 1
+    assert (task["seeds"], task["counts"], task["count"], task["n"]) == ([0, 1, 2], counts, sum(counts), 40)
+    assert column["score"] == task["score"] == pytest.approx(sum(counts) / 120)
+    assert (column["count"], column["n"], column["seeds"]) == (sum(counts), 40, [0, 1, 2])
+    values = [
+        [row["exact_match"] for row in samples_of(tmp_path / f"s{s}", single[s]["tasks"]["gsm8k"])] for s in range(3)
+    ]
+    means = [sum(drawn) / 3 for drawn in zip(*values, strict=True)]
+    variance = sum((value - sum(means) / 40) ** 2 for value in means) / 39
+    assert task["stderr"] == column["stderr"] == pytest.approx(math.sqrt(variance / 40))
+    assert len(task["samples"]) == 3
+    assert record["tasks"]["bbh_cot_fewshot_snarks"] == {
+        **single[0]["tasks"]["bbh_cot_fewshot_snarks"],
+        "seconds": record["tasks"]["bbh_cot_fewshot_snarks"]["seconds"],
+    }
+    assert record["columns"]["bbh"] == single[2]["columns"]["bbh"]
+    assert (record["seed"], record["seeds"]) == (0, [0, 1, 2])
