@@ -114,9 +114,10 @@ def _missing(suite: Suite, task: str, data_dir: Path | None, error: Exception) -
         )
     arguments = ", ".join(repr(word) for word in (repository, config) if word)
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    cache = datasets_config.HF_DATASETS_CACHE
     return (
-        f"eval.data_dir=null: {task} needs the data set {repository}, which is not in {datasets_config.HF_DATASETS_CACHE} "
-        f"and cannot be had from the hub{offline}; where there is network type `python -c \"import datasets; "
+        f"eval.data_dir=null: {task} needs the data set {repository}, which is not in {cache} and cannot be had "
+        f'from the hub{offline}; where there is network type `python -c "import datasets; '
         f'datasets.load_dataset({arguments})"`, or give a mirror with eval.data_dir=<directory> ({reason})'
     )
 

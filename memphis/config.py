@@ -298,7 +298,9 @@ def refuse_sweep(overrides: Sequence[str]) -> None:
     for item in overrides:
         if item.lstrip("+").startswith("sweep="):
             typed = shlex.join(map(str, masked(list(overrides))))
-            raise MemphisError(f"{item}: this is several runs, for which -m is needed; type: python train.py -m {typed}")
+            raise MemphisError(
+                f"{item}: this is several runs, for which -m is needed; type: python train.py -m {typed}"
+            )
 
 
 def slug(overrides: Sequence[str]) -> str:

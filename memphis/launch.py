@@ -45,7 +45,8 @@ class Watcher(Protocol):
 def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     """Build what is needed, leg by leg. Stages from the store are shown and tracked too, in their place.
 
-    Raises MemphisError with the reason when a child fails (NotLoadable for its checkpoint), Stopped when a signal asked for it and all is written down.
+    Raises MemphisError with the reason when a child fails, NotLoadable when a checkpoint is the reason, Stopped when a
+    signal asked for it and all is written down.
     """
     check_engines(steps)
     planning.check_disk(run.cfg, steps, run.store)

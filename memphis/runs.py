@@ -163,8 +163,10 @@ class Run:
         return summary
 
     def not_loadable(self, reason: str) -> None:
-        """Write record.json in the place of the evaluation's, which cannot be made: the table shows the model as quoted.
-        Only of a model that is evaluated as it is."""
+        """Write record.json for the evaluations that cannot be made, from which the table knows the reason.
+
+        Only of a model that is evaluated as it is: one that was trained here can be loaded.
+        """
         if not any(stage.kind in TRAINED for stage in self.stages):
             records = {suite: {"suite": suite, "not_loadable": reason} for suite in self.cfg.eval.suites}
             path = self.cfg.model.path or ""

@@ -67,15 +67,17 @@ def locate(path: str, revision: str | None = None) -> Path:
 def modern_config(config: dict[str, Any]) -> dict[str, Any] | None:
     """config.json of a StableLM from before transformers knew it (winter 2023/24) in today's words; None if it is none.
 
-    The weights have the same names and shapes, only the configuration was written with other words: stablelm_epoch and
-    StableLMEpochForCausalLM, rope_pct for partial_rotary_factor, norm_eps for layer_norm_eps; defaults are the old ones.
+    The weights have the same names and shapes, only the configuration has other words: stablelm_epoch and
+    StableLMEpochForCausalLM, rope_pct for partial_rotary_factor, norm_eps for layer_norm_eps. Defaults are the old ones.
     Raises NotLoadable for a setting that today's class does not have.
     """
     old = config.get("model_type") == "stablelm_epoch" or "StableLMEpochForCausalLM" in config.get("architectures", [])
     if not old:
         return None
     if config.get("rotary_scaling_factor", 1.0) != 1.0:
-        raise NotLoadable(f"config.json: rotary_scaling_factor={config['rotary_scaling_factor']} of an old StableLM is unknown today")
+        raise NotLoadable(
+            f"config.json: rotary_scaling_factor={config['rotary_scaling_factor']} of an old StableLM is unknown today"
+        )
     gone = ("auto_map", "norm_eps", "rope_pct", "rotary_scaling_factor", "num_heads")
     return {
         **{key: value for key, value in config.items() if key not in gone},

@@ -3,7 +3,10 @@
 import gzip
 import json
 import math
+import random
 import re
+import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,10 @@ import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
+from eval import suites
 from eval.suites import SUITES, Column, Suite, find_suite
 from eval.tasks import load_task, write_task
+from memphis.errors import MemphisError
 from tests.eval.scripted import Evaluation, Scripted, drawn
 
 # Answers to a GSM8K question whose gold answer is {a}, {c} the same with thousands' commas, {w} a wrong one; right under
@@ -132,11 +137,13 @@ def plain_score(suite: str, task: str, sample: dict[str, Any]) -> float:
 
 def say(request: Instance, seed: int) -> str:
     """Right three times of seven, else one of the cases above."""
-    if request.task_name == "gsm8k":
+    if request.task_name == "gsm8k":  # sampled under `card`, so that the seed matters
+        place = drawn(request.doc_id, seed)
         texts = [text for text, *_ in GSM8K] + [GSM8K[0][0]] * 17
     else:
+        place = drawn(request.task_name, request.doc_id)
         texts = [text for text, _ in BBH] + [BBH[0][0]] * 9
-    return filled(texts[int(drawn(request.task_name, request.doc_id, seed) * len(texts))], request.doc)
+    return filled(texts[int(place * len(texts))], request.doc)
 
 
 def samples_of(out: Path, task: dict[str, Any]) -> list[dict[str, Any]]:
@@ -156,9 +163,7 @@ def lm_evals_own(suite: Suite, data_dir: Path, folder: Path, limit: int | None) 
         (files / f"_{Path(name).name}").write_text(yaml.safe_dump({"include": str(stock / name)}))
     manager = TaskManager(include_path=str(files), include_defaults=False)
     names: Any = ["gsm8k", "agieval_nous", "bbh_cot_fewshot"]
-    return lm_eval.simple_evaluate(
-        Scripted(say), tasks=names, task_manager=manager, limit=limit, log_samples=True, bootstrap_iters=0
-    )
+    return lm_eval.simple_evaluate(Scripted(say), tasks=names, task_manager=manager, limit=limit, log_samples=True)
 
 
 GROUPS = {"gsm8k": "gsm8k", "agieval": "agieval_nous", "bbh": "bbh_cot_fewshot"}
@@ -190,9 +195,8 @@ def equal_to_lm_eval(suite: str, data_dir: Path, folder: Path, limit: int | None
     return items
 
 
-@pytest.mark.parametrize("suite", ["card", "current"])
-def test_columns_are_lm_evals_groups(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str) -> None:
-    assert equal_to_lm_eval(suite, shared / "benchmarks", tmp_path, 7, Evaluation(monkeypatch, say)) == 36 * 7
+def test_columns_are_lm_evals_groups(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert equal_to_lm_eval("card", shared / "benchmarks", tmp_path, 7, Evaluation(monkeypatch, say)) == 36 * 7
 
 
 @pytest.mark.slow
@@ -204,12 +208,23 @@ def test_columns_are_lm_evals_groups_on_all_items(
     assert equal_to_lm_eval(suite, shared / "benchmarks", tmp_path, None, run) == 1319 + 2546 + 6511
 
 
-def test_a_sampled_column_is_the_mean_over_seeds(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def short_card(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """`card` with two of the 27 BBH tasks and without AGIEval."""
+    gsm8k, _, bbh = SUITES["card"].columns
+    short = replace(SUITES["card"], columns=(gsm8k, replace(bbh, tasks=bbh.tasks[:2])))
+    monkeypatch.setattr(suites, "SUITES", {**SUITES, "card": short})
+    return ["gsm8k", *bbh.tasks[:2]]
+
+
+def test_a_sampled_column_is_the_mean_over_seeds(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str]
+) -> None:
     run = Evaluation(monkeypatch, say)
     record = run("card", tmp_path / "out", data_dir=shared / "benchmarks", limit=40, seeds=[0, 1, 2])
     answered = [request for request in run.asked() if request.task_name == "gsm8k"]
     assert len(answered) == 3 * 40
-    greedy = [request for request in run.asked() if request.task_name == "bbh_cot_fewshot_snarks"]
+    greedy = [request for request in run.asked() if request.task_name == short_card[1]]
     assert len(greedy) == 40  # once, whatever the seeds
     task, column = record["tasks"]["gsm8k"], record["columns"]["gsm8k"]
     single = [run("card", tmp_path / f"s{s}", data_dir=shared / "benchmarks", limit=40, seeds=[s]) for s in range(3)]
@@ -223,11 +238,126 @@ def test_a_sampled_column_is_the_mean_over_seeds(shared: Path, tmp_path: Path, m
     ]
     means = [sum(drawn) / 3 for drawn in zip(*values, strict=True)]
     variance = sum((value - sum(means) / 40) ** 2 for value in means) / 39
-    assert task["stderr"] == column["stderr"] == pytest.approx(math.sqrt(variance / 40))
+    assert task["stderr"] == pytest.approx(math.sqrt(variance / 40))
+    assert column["stderr"] == pytest.approx(task["stderr"])
     assert len(task["samples"]) == 3
-    assert record["tasks"]["bbh_cot_fewshot_snarks"] == {
-        **single[0]["tasks"]["bbh_cot_fewshot_snarks"],
-        "seconds": record["tasks"]["bbh_cot_fewshot_snarks"]["seconds"],
+    assert record["tasks"][short_card[1]] == {
+        **single[0]["tasks"][short_card[1]],
+        "seconds": record["tasks"][short_card[1]]["seconds"],
     }
     assert record["columns"]["bbh"] == single[2]["columns"]["bbh"]
     assert (record["seed"], record["seeds"]) == (0, [0, 1, 2])
+
+
+@pytest.mark.parametrize("die_at", range(1, 11))
+def test_a_benchmark_goes_on_between_tasks_and_seeds(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str], die_at: int
+) -> None:
+    knobs: dict[str, Any] = {"data_dir": shared / "benchmarks", "limit": 3, "seeds": [4, 5, 6]}
+    run = Evaluation(monkeypatch, say)
+    whole = timeless(run("card", tmp_path / "whole", **knobs))
+    run = Evaluation(monkeypatch, say)
+    with pytest.raises(KeyboardInterrupt):
+        run("card", tmp_path / "killed", die_at=die_at, **knobs)
+    kept = {file.name for file in (tmp_path / "killed" / "tasks").iterdir()}
+    assert len(kept) == die_at // 2
+    first = len(run.asked())
+    assert timeless(run("card", tmp_path / "killed", **knobs)) == whole
+    assert len(run.asked()) - first == 3 * (
+        5 - len(kept)
+    )  # three seeds of GSM8K and two tasks, without those that are there
+    assert [row["step"] for row in run.rows[-6:-1]] == [1, 2, 3, 4, 5]
+    for file in (tmp_path / "whole" / "samples").iterdir():
+        assert file.read_bytes() == (tmp_path / "killed" / "samples" / file.name).read_bytes()
+
+
+def timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key != "seconds"}
+    return value
+
+
+def test_the_stderr_over_seeds_is_what_repeating_the_experiment_gives() -> None:
+    """400 repetitions: new items of unequal difficulty, three draws each. Counting all draws as independent is too small."""
+    generator = random.Random(0)
+    scores, honest, naive = [], [], []
+    for _ in range(400):
+        chances = [generator.betavariate(0.4, 0.8) for _ in range(100)]
+        draws = [[float(generator.random() < chance) for chance in chances] for _ in range(3)]
+        scores.append(statistics.fmean(map(statistics.fmean, draws)))
+        honest.append(suites.stderr_over_seeds(draws))
+        naive.append(math.sqrt(scores[-1] * (1 - scores[-1]) / 300))
+    spread = statistics.stdev(scores)
+    assert statistics.fmean(honest) == pytest.approx(spread, rel=0.08)
+    assert statistics.fmean(naive) < 0.8 * spread
+
+
+def test_the_stderr_over_seeds_by_hand() -> None:
+    # items 1, 1/2, 0 over two seeds: mean 1/2, variance (1/4 + 0 + 1/4) / 2 = 1/4
+    assert suites.stderr_over_seeds([[1, 1, 0], [1, 0, 0]]) == pytest.approx(math.sqrt(0.25 / 3))
+    assert suites.stderr_over_seeds([[1], [0]]) is None
+
+
+def test_prompts_that_do_not_fit_stop_a_benchmark_before_it_starts(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str]
+) -> None:
+    knobs: dict[str, Any] = {"data_dir": shared / "benchmarks", "limit": 4}
+    run = Evaluation(monkeypatch, say, max_length=1024 + 400)
+    with pytest.raises(MemphisError) as fault:
+        run("card", tmp_path / "out", **knobs)
+    text = str(fault.value)
+    assert "\n" not in text
+    for part in (
+        "of 12 prompts of suite card do not fit",
+        "context of 1424 tokens",
+        "(4 of bbh_cot_fewshot_causal_judgement)",
+    ):
+        assert part in text
+    assert "eval.allow_truncated=true" in text
+    assert not run.asked()
+    record = run("card", tmp_path / "out", allow_truncated=True, **knobs)
+    cut = {task: result["truncated_prompts"] for task, result in record["tasks"].items()}
+    words = [
+        sum(len(r.args[0].split()) + 1024 > 1424 for r in run.asked() if r.task_name == task) for task in short_card[1:]
+    ]
+    assert [cut[task] for task in short_card[1:]] == words == [0, 4]
+    assert record["truncated_prompts"] == sum(cut.values()) == int(re.match(r".* (\d+) of 12", text)[1])  # type: ignore[index]
+    assert run.rows[-1]["eval/truncated_prompts"] == record["truncated_prompts"]
+
+
+def test_a_context_without_room_for_a_prompt_is_refused_whatever_is_allowed(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str]
+) -> None:
+    run = Evaluation(monkeypatch, say, max_length=1024)
+    for allowed in (False, True):
+        with pytest.raises(
+            MemphisError, match="takes up to 1024 tokens, and the model's whole context is 1024: no room"
+        ):
+            run("card", tmp_path / "out", data_dir=shared / "benchmarks", limit=2, allow_truncated=allowed)
+
+
+def test_empty_answers_are_wrong_and_counted(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    run = Evaluation(monkeypatch, lambda request, seed: "" if request.task_name == "gsm8k" else " \n")
+    record = run("card", tmp_path / "out", data_dir=shared / "benchmarks", limit=4, seeds=[0, 1])
+    assert {name: (c["count"], c["score"]) for name, c in record["columns"].items()} == {"gsm8k": (0, 0), "bbh": (0, 0)}
+    assert record["empty_answers"] == run.rows[-1]["eval/empty_answers"] == 2 * 4 + 8
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert said[0] == "warning: all 4 answers of gsm8k are empty: the model ends its text at once"
+
+
+@pytest.mark.parametrize("suite", ["card", "current"])
+def test_log_likelihoods_that_are_no_numbers_are_refused(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
+) -> None:
+    agieval = SUITES[suite].columns[1]
+    only = replace(SUITES[suite], columns=(replace(agieval, tasks=("agieval_sat_math",)),))
+    monkeypatch.setattr(suites, "SUITES", {**SUITES, suite: only})
+    run = Evaluation(monkeypatch, say)
+    monkeypatch.setattr(Scripted, "loglikelihood", lambda self, requests, **_: [(math.nan, False) for _ in requests])
+    with pytest.raises(
+        MemphisError, match=r"agieval_sat_math: 12 of 12 log-likelihoods are not numbers \(NaN\); .*float32"
+    ):
+        run(suite, tmp_path / "out", data_dir=shared / "benchmarks", limit=3)
+    assert not list((tmp_path / "out" / "tasks").iterdir())
