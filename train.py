@@ -93,4 +93,4 @@ if __name__ == "__main__":
     finally:
         if ENDED:
             print(arms(ENDED))
-    sys.exit(any(outcome != "finished" for _, outcome in ENDED))
+    sys.exit(int(any(outcome != "finished" for _, outcome in ENDED)))  # W&B cannot bear a bool here

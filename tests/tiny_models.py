@@ -27,9 +27,31 @@ def tokenizer(extra: str = "") -> PreTrainedTokenizerFast:
     )
 
 
-def write_model(path: Path, seed: int, hidden: int = 32, max_positions: int = 512) -> Path:
+def benchmark_tokenizer(benchmarks: Path) -> PreTrainedTokenizerFast:
+    """Byte-level BPE that has seen the benchmarks: their longest prompts fit in 4,096 tokens, as with a real one."""
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    learner.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=4000, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    files = [*sorted(benchmarks.glob("bbh/cot-prompts/*.txt")), *sorted(benchmarks.glob("bbh/test/*.jsonl"))]
+    learner.train_from_iterator((line for file in files for line in file.open(encoding="utf-8")), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=learner, eos_token="<|endoftext|>", clean_up_tokenization_spaces=False
+    )
+
+
+def write_model(
+    path: Path,
+    seed: int,
+    hidden: int = 32,
+    max_positions: int = 512,
+    vocabulary: PreTrainedTokenizerFast | None = None,
+) -> Path:
     """A random StableLM with weights large enough that its most probable tokens are clear winners."""
-    vocabulary = tokenizer()
+    vocabulary = vocabulary or tokenizer()
     model = new_tiny(
         vocabulary, hidden=hidden, layers=2, heads=hidden // 32, intermediate=64, max_positions=max_positions, seed=seed
     )

@@ -68,7 +68,7 @@ def modern_config(config: dict[str, Any]) -> dict[str, Any] | None:
     """config.json of a StableLM from before transformers knew it (winter 2023/24) in today's words; None if it is none.
 
     The weights have the same names and shapes, only the configuration has other words: stablelm_epoch and
-    StableLMEpochForCausalLM, rope_pct for partial_rotary_factor, norm_eps for layer_norm_eps. Defaults are the old ones.
+    StableLMEpochForCausalLM, rope_pct for partial_rotary_factor, norm_eps for layer_norm_eps. Defaults are the old.
     Raises NotLoadable for a setting that today's class does not have.
     """
     old = config.get("model_type") == "stablelm_epoch" or "StableLMEpochForCausalLM" in config.get("architectures", [])

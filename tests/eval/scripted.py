@@ -1,6 +1,9 @@
 """A language model whose answers are written down beforehand, for tests of everything but models: no engine, no weights."""
 
+import gzip
+import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,3 +88,26 @@ class Evaluation:
 
     def asked(self) -> list[Instance]:
         return [request for model in self.models for request in model.requests]
+
+
+def plain_score(suite: str, task: str, sample: dict[str, Any]) -> float:
+    """EVALUATION.md sections 1 and 2 in plain Python, from question and model's output."""
+    doc, answers = sample["doc"], [answer for (answer,) in sample["resps"]]
+    if task.startswith("agieval"):
+        shares = [float(answer[0]) / len(choice) for answer, choice in zip(answers, doc["choices"], strict=True)]
+        return float(shares.index(max(shares)) in doc["gold"])
+    pattern = r"#### (\-?[0-9\.\,]+)" if task == "gsm8k" else r"(?<=the answer is )(.*)(?=.)"
+    match = re.search(pattern, answers[0])
+    if match is None:
+        return 0.0
+    if task != "gsm8k":
+        return float(match[1].strip() == doc["target"])
+    one, other = (
+        text.replace(",", "").replace("$", "") for text in (match[1].strip(), doc["answer"].split("#### ")[-1])
+    )
+    return float((one.removesuffix(".") if suite == "current" else one) == other)
+
+
+def samples_of(out: Path, task: dict[str, Any]) -> list[dict[str, Any]]:
+    names = [task["samples"]] if isinstance(task["samples"], str) else task["samples"]
+    return [json.loads(line) for name in names for line in gzip.decompress((out / name).read_bytes()).splitlines()]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from eval import table
 from eval.records import find
+from eval.rows import REFERENCE
 from eval.table import BEGIN, END, main, markdown, notes, our_rows, read_reference, save
 from memphis.errors import MemphisError
 from tests.eval.test_records import ITEMS, full_record, tiny_record, write_run, write_stage
@@ -209,7 +209,7 @@ def test_a_damaged_committed_record_is_named(results: Path) -> None:
 
 def test_a_changed_reference_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "reference.json"
-    original = table.REFERENCE.read_text()
+    original = REFERENCE.read_text()
     for text, reason in [
         (original.replace('"gsm8k": 248', '"gsm8k": 249'), r"euclaise/Memphis-CoT-3B: 249 of 1319 is not 18.8 %"),
         (original.replace('"size"', '"sizes"', 1), "'size'"),
