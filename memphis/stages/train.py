@@ -9,7 +9,6 @@ import torch
 from transformers import PreTrainedModel
 
 from memphis.data.tokens import Example
-from memphis.errors import MemphisError
 from memphis.stages.context import Context
 from memphis.training import model as models
 from memphis.training.loop import train
@@ -24,10 +23,6 @@ def train_stage(
     """Train the input model on `examples` as the section `knobs` of the config says, and write it to `model/`."""
     config = context.config["model"]
     source = context.inputs["model"] / "model"
-    if config["master_dtype"] == "bfloat16_stochastic":
-        raise MemphisError(
-            "model.master_dtype=bfloat16_stochastic: not available in this version; use float32 or bfloat16"
-        )
     model, _ = models.load(
         source,
         dtype=getattr(torch, config["master_dtype"]),

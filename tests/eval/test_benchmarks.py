@@ -33,7 +33,7 @@ def model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ends = [
         i for i in range(len(vocabulary)) if any(s in vocabulary.decode([i]) for s in ("Q", "\n\n", "<|endoftext|>"))
     ]
-    weights["lm_head.weight"][torch.tensor(ends)] *= float(os.environ.get("F", "1.4"))
+    weights["lm_head.weight"][torch.tensor(ends)] *= 1.3
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
     return path
 
