@@ -4,7 +4,6 @@ Pass 1 adds up dot products, norms and distances; pass 2 blends and writes a fil
 interpolation itself is methods/slerp.py.
 """
 
-import json
 import math
 import mmap
 import shutil
@@ -18,22 +17,10 @@ from torch import Tensor
 
 from memphis.errors import MemphisError
 from memphis.methods.slerp import blend, coefficients, products
+from memphis.training.tensors import StoredTensor, stored_tensors
 
 PIECE = 1 << 17  # elements at a time: float64 copies of larger pieces cost page faults, five times slower
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    file: Path
-    dtype: str
-    shape: list[int]
-    start: int  # of its bytes in the file
-    stop: int
-
-    @property
-    def numel(self) -> int:
-        return math.prod(self.shape)
 
 
 @dataclass
@@ -78,7 +65,7 @@ def merge(
         equal_tensors, drift_prev and, with a reference, drift_sft; drifts are norm of difference / norm.
     Raises MemphisError when the two do not hold the same tensors.
     """
-    old, new = _index(previous), _index(updated)
+    old, new = stored_tensors(previous), stored_tensors(updated)
     _check_same(old, new, previous, updated)
     sums = {name: _compare(old[name], new[name]) for name in new}
     total = _Sums()
@@ -97,7 +84,7 @@ def merge(
         if file.suffix != ".safetensors":
             shutil.copyfile(file, out / file.name)
     drift = _Sums()
-    goal = _index(reference) if reference is not None else {}
+    goal = stored_tensors(reference) if reference is not None else {}
     for file in sorted({tensor.file for tensor in new.values()}):
         drift.add(_write(file, out / file.name, old, new, both, goal))
     moved = {name: s for name, s in sums.items() if s.moved > 0}
@@ -113,22 +100,7 @@ def merge(
     return result
 
 
-def _index(directory: Path) -> dict[str, _Tensor]:
-    tensors = {}
-    for file in sorted(directory.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(size))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                start, stop = entry["data_offsets"]
-                tensors[name] = _Tensor(file, entry["dtype"], entry["shape"], 8 + size + start, 8 + size + stop)
-    if not tensors:
-        raise MemphisError(f"{directory}: no .safetensors file in this checkpoint; build the stage again")
-    return tensors
-
-
-def _check_same(old: dict[str, _Tensor], new: dict[str, _Tensor], previous: Path, updated: Path) -> None:
+def _check_same(old: dict[str, StoredTensor], new: dict[str, StoredTensor], previous: Path, updated: Path) -> None:
     for name in sorted(old.keys() ^ new.keys()):
         where, other = (previous, updated) if name in old else (updated, previous)
         raise MemphisError(f"tensor {name} is in {where} and not in {other}: these are not two states of one model")
@@ -142,7 +114,7 @@ def _map(file: Path) -> mmap.mmap:
         return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)  # private copy: torch wants writable memory
 
 
-def _pieces(tensor: _Tensor, memory: mmap.mmap) -> Iterator[Tensor]:
+def _pieces(tensor: StoredTensor, memory: mmap.mmap) -> Iterator[Tensor]:
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None:  # integers: compared and copied as they are
         dtype = torch.uint8
@@ -152,7 +124,7 @@ def _pieces(tensor: _Tensor, memory: mmap.mmap) -> Iterator[Tensor]:
         yield torch.frombuffer(memory, dtype=dtype, count=length, offset=tensor.start + first * dtype.itemsize)
 
 
-def _compare(old: _Tensor, new: _Tensor) -> _Sums:
+def _compare(old: StoredTensor, new: StoredTensor) -> _Sums:
     sums = _Sums()
     left, right = _map(old.file), _map(new.file)
     for a, b in zip(_pieces(old, left), _pieces(new, right), strict=True):
@@ -168,10 +140,10 @@ def _compare(old: _Tensor, new: _Tensor) -> _Sums:
 def _write(
     source: Path,
     target: Path,
-    old: dict[str, _Tensor],
-    new: dict[str, _Tensor],
+    old: dict[str, StoredTensor],
+    new: dict[str, StoredTensor],
     both: dict[str, tuple[float, float]],
-    goal: dict[str, _Tensor],
+    goal: dict[str, StoredTensor],
 ) -> _Sums:
     """One file of the result, with the header of `source`; returns how far it is from `old` and from `goal`."""
     sums = _Sums()

@@ -21,6 +21,7 @@ from transformers import (
 
 from memphis.errors import MemphisError, NotLoadable
 from memphis.training import attention
+from memphis.training.tensors import stored_tensors
 
 Freeze = Literal["both", "input", "none"]
 
@@ -216,26 +217,16 @@ def fingerprint(directory: str | Path) -> str:
 
     Independent of how they are split into files. Raises MemphisError if there are none.
     """
-    tensors: dict[str, tuple[str, list[int], Path, int, int]] = {}
-    for path in sorted(Path(directory).glob("*.safetensors")):
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                start, end = entry["data_offsets"]
-                tensors[name] = (entry["dtype"], entry["shape"], path, 8 + size + start, end - start)
-    if not tensors:
-        raise MemphisError(f"{directory}: no *.safetensors file there; give the directory of a checkpoint")
     digest = hashlib.sha256()
-    for name, (dtype, shape, path, offset, remaining) in sorted(tensors.items()):
-        digest.update(json.dumps([name, dtype, shape]).encode())
-        with path.open("rb") as file:
-            file.seek(offset)
+    for name, tensor in sorted(stored_tensors(Path(directory)).items()):
+        digest.update(json.dumps([name, tensor.dtype, tensor.shape]).encode())
+        remaining = tensor.stop - tensor.start
+        with tensor.file.open("rb") as file:
+            file.seek(tensor.start)
             while remaining:
                 chunk = file.read(min(remaining, 1 << 22))
                 if not chunk:
-                    raise MemphisError(f"{path}: the file ends inside tensor {name}; copy or build it again")
+                    raise MemphisError(f"{tensor.file}: the file ends inside tensor {name}; copy or build it again")
                 digest.update(chunk)
                 remaining -= len(chunk)
     return digest.hexdigest()
