@@ -159,12 +159,13 @@ def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
 
 
 def _follow(leg: list[Stage], followers: dict[str, "_Follower"]) -> Stage | None:
-    """Look at every stage of the leg once; returns the one that is being built."""
-    active = None
+    """Look at the stages of the leg up to the one that is being built, and return it."""
     for stage in leg:
         if followers[stage.key].look():
-            active = stage
-    return active
+            return stage
+        if not followers[stage.key].closed:  # its end is told before the next one's beginning
+            break
+    return None
 
 
 class _Follower:
