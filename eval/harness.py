@@ -101,12 +101,13 @@ def evaluate(
     with _undisturbed(), _no_bars():
         if chosen.data == "benchmarks" and not allow_truncated:
             todo = {unit.task: unit for unit in units if not (out / "tasks" / f"{unit.name}.json").exists()}
-            _refuse_cut(language_model(engine, model_dir, 0), chosen, list(todo.values()), data_dir, limit)
+            if todo:
+                _refuse_cut(language_model(engine, model_dir, 0), chosen, list(todo.values()), data_dir, limit)
         for step, unit in enumerate(units, start=1):
             file = out / "tasks" / f"{unit.name}.json"
             if not file.exists():
                 model = language_model(engine, model_dir, unit.seed)
-                result, samples = _run(model, chosen, unit, data_dir=data_dir, limit=limit)
+                result, samples = _run(model, chosen, unit, data_dir=data_dir, limit=limit, dtype=engine.dtype)
                 _write_samples(out / "samples" / f"{unit.name}.jsonl.gz", samples)
                 kill_point("task")
                 write_json(file, result | {"samples": f"samples/{unit.name}.jsonl.gz"})
@@ -144,7 +145,7 @@ def evaluate(
 
 
 def _run(
-    model: TemplateLM, suite: Suite, unit: _Unit, *, data_dir: Path | None, limit: int | None
+    model: TemplateLM, suite: Suite, unit: _Unit, *, data_dir: Path | None, limit: int | None, dtype: str
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     started = time.monotonic()
     column, task = unit.column, unit.task
@@ -156,7 +157,7 @@ def _run(
         cut = len(_cut(model, described.instances))
     samples = results["samples"][task]
     counted = [sample for sample in samples if sample["filter"] == column.filter]
-    empty = _check_answers(task, counted)
+    empty = _check_answers(task, counted, dtype)
     count = round(sum(float(sample[column.metric]) for sample in counted))
     stderr = results["results"][task][f"{column.metric}_stderr,{column.filter}"]
     result = {
@@ -239,7 +240,7 @@ def _numbers(name: str, result: dict[str, Any]) -> dict[str, Any]:
     return {metric: result["score"], f"{metric}/stderr": result["stderr"], f"eval/{name}/n": result["n"]}
 
 
-def _check_answers(task: str, samples: Sequence[dict[str, Any]]) -> int:
+def _check_answers(task: str, samples: Sequence[dict[str, Any]], dtype: str) -> int:
     """How many generated answers are empty. Raises MemphisError for log-likelihoods that are not numbers: lm-eval would
     take the first of them as the model's choice."""
     answers = [answer for sample in samples for answers in sample["resps"] for answer in answers]
@@ -249,9 +250,10 @@ def _check_answers(task: str, samples: Sequence[dict[str, Any]]) -> int:
             print(f"warning: all {empty} answers of {task} are empty: the model ends its text at once", flush=True)
         return empty
     if bad := sum(math.isnan(logp) for logp, _ in answers):
+        cure = "give an undamaged checkpoint" if dtype == "float32" else f"model.dtype={dtype}: try model.dtype=float32"
         raise MemphisError(
-            f"{task}: {bad} of {len(answers)} log-likelihoods are not numbers (NaN); the weights are damaged, or "
-            "too large for model.dtype: try model.dtype=float32"
+            f"{task}: {bad} of {len(answers)} log-likelihoods are not numbers (NaN): damaged weights, or a number that "
+            f"grew too large on the way; {cure}"
         )
     return 0
 

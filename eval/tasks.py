@@ -16,7 +16,7 @@ from typing import Any
 import lm_eval.tasks
 import yaml
 from datasets import config as datasets_config
-from datasets.exceptions import DatasetsError
+from datasets.exceptions import DatasetGenerationError, DatasetsError
 from lm_eval.tasks import TaskManager
 
 from eval.suites import Column, Suite
@@ -103,7 +103,8 @@ def _tiny(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
 
 
 def _missing(suite: Suite, task: str, data_dir: Path | None, error: Exception) -> str:
-    reason = (" ".join(str(error).split()) or type(error).__name__)[:300]
+    said = str(error.__cause__ or error) if isinstance(error, DatasetGenerationError) else str(error)
+    reason = " ".join(said.split()).partition(" with any supported extension")[0][:300] or type(error).__name__
     if suite.data == "stage":
         return f"data of {task} in {data_dir} cannot be read ({reason}); remove that stage and run the command again"
     _, folder, (repository, config) = _places(task)

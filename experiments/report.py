@@ -149,6 +149,8 @@ def _notes(stages: Sequence[dict[str, Any]], paths: dict[str, Path]) -> list[str
         )
     if cut := sum(record["truncated_prompts"] for record in records):
         notes.append(f"{cut} prompts did not fit the model's context and were cut from the left.")
+    if empty := sum(record.get("empty_answers", 0) for record in records):
+        notes.append(f"{empty} generated answers are empty: the model ended its text at once.")
     return notes
 
 
@@ -235,7 +237,8 @@ def _evaluation_answers(directory: Path) -> tuple[str, dict[str, Answer]]:
         for task, result in record["tasks"].items():
             if result["metric"].startswith("acc"):  # choices were scored, nothing was written
                 continue
-            rows = [row for row in _lines(directory / result["samples"]) if row["filter"] == result["filter"]]
+            file = result["samples"] if isinstance(result["samples"], str) else result["samples"][0]  # of several seeds
+            rows = [row for row in _lines(directory / file) if row["filter"] == result["filter"]]
             found = {}
             for row in rows:
                 question = next((row["doc"][key] for key in _QUESTION_KEYS if key in row["doc"]), "")

@@ -74,20 +74,23 @@ class TinyTask:
     max_steps: Annotated[int, Field(ge=1, le=3)]
 
 
+Role = Literal["prompt", "rationale", "answer", "source", "title", "body", "response", "messages"]
+
+
 @dataclass(config=_RULES, frozen=True, kw_only=True)
 class Source:
     """One data set: on the hub, in the cache, or a local .jsonl, .json or .parquet file or directory."""
 
     kind: Literal["cot", "instruct", "chat"]
     path: str
-    columns: dict[str, list[str]]  # role -> column names to try, in order
+    columns: dict[Role, list[str]]  # column names to try for a role, in order; roles of other kinds are not read
     human: Literal["true", "mixed"]  # written by people? `mixed` needs the reason in `note`
     revision: str | None = None
     split: str = "train"
-    expect_rows: int | None = None
+    expect_rows: int | None = None  # another number of rows is worth a warning
     questions: bool = False  # the model samples answers to these prompts
-    limit: int | None = None
-    subset_seed: int = 42
+    limit: Positive | None = None  # this many rows, after a shuffle by subset_seed
+    subset_seed: Count = 42
     title_exclude: str | None = None  # regular expression; rows whose title matches are left out
     licence: str = "unknown"
     note: str = ""
@@ -95,12 +98,13 @@ class Source:
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
 class Data:
-    sources: dict[str, TinyTask | Source]
+    sources: dict[str, Annotated[TinyTask | Source, Field(discriminator="kind")]]
     overlong: Literal["drop", "truncate"]
     max_drop_frac: Ratio  # more bad rows than this in a source is an error
     min_rationale_chars: Annotated[int, Field(ge=1)]
     eos: Literal["every_turn", "final"]
     seed: Count
+    path: str | None = None  # of data=local; its source's path refers to it
 
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
@@ -322,9 +326,15 @@ def _faults(lines: list[str]) -> str:
 
 
 def _line(item: Any) -> str:
-    # `TinyTask`, `Source` in the location name the branch of the union, not a key
-    key = ".".join(str(part) for part in item["loc"] if part not in ("TinyTask", "Source"))
+    path = list(item["loc"])
+    if path[:2] == ["data", "sources"]:
+        del path[3:4]  # the branch of the union, not a key
+    key = ".".join(str(part) for part in path if part != "[key]")
     match item["type"]:
+        case "union_tag_invalid":
+            return f"{key}.kind={item['ctx']['tag']!r}: unknown kind; {item['ctx']['expected_tags']}"
+        case "union_tag_not_found":
+            return f"{key}.kind: missing; set {key}.kind=…"
         case "extra_forbidden" | "unexpected_keyword_argument" | "dataclass_exact_type":
             return f"{key}={item['input']!r}: unknown key; `python train.py --cfg job` lists the keys there are"
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
@@ -362,9 +372,10 @@ def _contradictions(config: Config) -> list[str]:
         for key, length in (("sft.max_length", config.sft.max_length), ("rank.max_length", config.rank.max_length)):
             if length > base.max_positions:
                 faults.append(f"{key}={length}: longer than model.base.max_positions={base.max_positions}; lower it")
-    for name, source in config.data.sources.items():
-        if isinstance(source, Source) and source.human == "mixed" and not source.note:
-            faults.append(f"data.sources.{name}.human=mixed: say why in data.sources.{name}.note")
+    faults += _source_faults(config.data)
+    asking = [s for s in config.data.sources.values() if isinstance(s, TinyTask) or s.questions]
+    if config.data.sources and not asking and config.rank.loss != "none" and config.iterations:
+        faults.append("data.sources: none has questions to teach itself on; set questions=true, or method=sft_only")
     for name, source in config.data.sources.items():
         if isinstance(source, TinyTask) and config.rank.ce_target == "gold" and source.questions > source.train:
             faults.append(
@@ -377,6 +388,22 @@ def _contradictions(config: Config) -> list[str]:
         faults.append("model.master_dtype=bfloat16_stochastic: not available in this version; use float32 or bfloat16")
     if config.runtime.num_devices > 1:
         faults.append(f"runtime.num_devices={config.runtime.num_devices}: not available in this version; use 1")
+    return faults
+
+
+def _source_faults(data: Data) -> list[str]:
+    faults = []
+    sources = {name: source for name, source in data.sources.items() if isinstance(source, Source)}
+    if data.path is not None and data.path not in [source.path for source in sources.values()]:
+        faults.append(f"data.path={data.path!r}: no source refers to it; use data=local")
+    for name, source in sources.items():
+        key = f"data.sources.{name}"
+        if source.human == "mixed" and not source.note:
+            faults.append(f"{key}.human=mixed: say why in {key}.note")
+        if source.questions and source.kind != "cot":
+            faults.append(f"{key}.questions=true: kind {source.kind!r} has no answers to compare with; use false")
+        if source.title_exclude is not None and source.kind != "instruct":
+            faults.append(f"{key}.title_exclude: kind {source.kind!r} has no titles; leave it out")
     return faults
 
 

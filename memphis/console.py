@@ -64,9 +64,11 @@ def percent(score: float, stderr: float | None) -> str:
 
 
 def arms(ended: Sequence[tuple[Sequence[str], str]]) -> str:
-    """The table at the end of a multirun: what was typed for each run, and how it ended."""
-    width = max(len(" ".join(overrides)) for overrides, _ in ended)
-    lines = [f"  {' '.join(overrides):{width}}  {outcome}" for overrides, outcome in ended]
+    """The table at the end of a multirun: what was typed for each run and for no other, and how it ended."""
+    common = set.intersection(*(set(overrides) for overrides, _ in ended)) if len(ended) > 1 else set()
+    names = [" ".join(item for item in overrides if item not in common) for overrides, _ in ended]
+    reasons = [outcome.partition("; log: ")[0] for _, outcome in ended]  # all of it was said when it happened
+    lines = [f"  {name:{max(map(len, names))}}  {reason}" for name, reason in zip(names, reasons, strict=True)]
     good = sum(outcome == "finished" for _, outcome in ended)
     return printable("\n".join([f"{good} of {len(ended)} runs finished:", *lines]))
 
@@ -216,6 +218,10 @@ class _Stage:
                 parts.append(f"{100 * value:.0f} % of questions gave one")
             elif key == "gen/pass@1":
                 parts.append(f"{100 * value:.1f} % right")
+            elif key == "eval/truncated_prompts" and value:
+                parts.append(f"{value:.0f} prompts cut")
+            elif key == "eval/empty_answers" and value:
+                parts.append(f"{value:.0f} empty answers")
         if going and (left := self._seconds_left()) is not None:
             parts.append(f"{duration(left)} left")
         return " · ".join(parts)

@@ -137,7 +137,7 @@ class _Outside:
         local = Path(path).expanduser()
         if local.exists():
             self.external[role], self.places[role] = file_identity(local, self.cache), str(local.absolute())
-        elif path.startswith((".", "/", "~")) or path.count("/") != 1:
+        elif path.startswith((".", "/", "~")) or path.count("/") != 1 or path.endswith((".jsonl", ".json", ".parquet")):
             raise MemphisError(f"{key}={path!r}: no such file or directory, and not a hub id (owner/name)")
         else:
             self.external[role] = self.places[role] = f"{path}@{revision or 'main'}"

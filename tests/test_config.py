@@ -66,6 +66,12 @@ def test_memphis_cot_has_every_number_of_the_card() -> None:
     assert questions == ["tinycot"]  # "every TinyCoT question", no other source's
 
 
+def test_memphis_cot_without_the_source_that_is_not_free() -> None:
+    whole, free = (config.to_dict(compose_config(f"+exp={exp}")) for exp in ("memphis_cot", "memphis_cot_no_scicot"))
+    assert whole["data"]["sources"].pop("scicot")["licence"] == "cc-by-nc-3.0"
+    assert free == {**whole, "name": "memphis_cot_no_scicot"}
+
+
 @pytest.mark.parametrize(("exp", "method"), itertools.product([None, *options("exp")], options("method")))
 def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> None:
     cfg = compose_config(*([f"+exp={exp}"] if exp else []), f"method={method}")
@@ -85,6 +91,7 @@ def test_every_option_of_every_group_composes(group: str) -> None:
     }.get(group, [])
     for option in options(group):
         typed = [item for item in extra if not (group == "model" and option == "tiny")]
+        typed += ["data.path=my.jsonl"] if (group, option) == ("data", "local") else []
         assert compose_config(f"{group}={option}", *typed)
 
 
@@ -131,6 +138,9 @@ def test_all_faults_are_reported_at_once() -> None:
     assert text.startswith("7 faults")
 
 
+LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -141,8 +151,19 @@ def test_all_faults_are_reported_at_once() -> None:
         (["sft.max_length=5000"], "longer than model.base.max_positions"),
         (["generate.temperature=0"], "greedy samples are all alike"),
         (["generate.num_samples=1"], "at least 2"),
+        (["eval=card", "eval.seeds=[]"], "eval.seeds="),
+        (["eval=card", "eval.seeds=[0,1,0]"], "eval.seeds=.*same seed twice"),
         (["model=hf"], "model.path"),
         (["model=hf", "model.path=a/b", "eval.suites=[tiny]", "data=memphis"], "asks the questions of data=tiny"),
+        (["data=local", "eval=none"], "data.path"),
+        (["+data.path=my.jsonl"], "no source refers to it; use data=local"),
+        ([*LOCAL, "data.sources.local.kind=poem"], "kind='poem': unknown kind; 'tiny', 'cot', 'instruct', 'chat'"),
+        ([*LOCAL, "~data.sources.local.kind"], "data.sources.local.kind: missing"),
+        ([*LOCAL, "+data.sources.local.columns.promt=[x]"], "data.sources.local.columns.promt='promt': input should"),
+        ([*LOCAL, "+data.sources.local.slit=x"], "^data.sources.local.slit='x': unknown key"),
+        ([*LOCAL, "data.sources.local.kind=chat"], "kind 'chat' has no answers to compare with"),
+        ([*LOCAL, "+data.sources.local.title_exclude=x"], "kind 'cot' has no titles"),
+        ([*LOCAL, "data.sources.local.questions=false"], "none has questions to teach itself on"),
         (["method=sft_only", "rank.weight=0.1"], "has no effect with rank.loss=none"),
         (["slerp.method=lerp", "slerp.dot_threshold=0.9"], "has no effect with slerp.method=lerp"),
         (["sft.optim.name=adamw", "sft.optim.variant=feb5"], "has no effect with sft.optim.name=adamw"),
@@ -154,7 +175,7 @@ def test_contradictions_name_the_key(overrides: list[str], said: str) -> None:
 
 
 def test_round_trip_through_a_plain_dictionary() -> None:
-    for cfg in (compose_config(), compose_config("+exp=memphis_cot")):
+    for cfg in (compose_config(), compose_config("+exp=memphis_cot"), compose_config(*LOCAL)):
         assert config.from_dict(config.to_dict(cfg)) == cfg
 
 

@@ -73,3 +73,9 @@ def test_the_laptop_dials_in_the_docs_are_those_of_the_config() -> None:
         key: (str(tiny[key]), str(card[key])) for key in tiny if key.startswith(sections) and tiny[key] != card.get(key)
     }
     assert listed == differing
+
+
+def test_the_table_in_the_readme_is_what_eval_table_makes() -> None:
+    line = [sys.executable, "-m", "eval.table", "--check"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

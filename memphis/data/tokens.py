@@ -89,14 +89,17 @@ def sft_examples(
     """Examples with one sequence each from rows of any kind ("cot", "instruct", "chat").
 
     max_length: tokens; longer rows are dropped, or cut at the end with overlong="truncate". A row without any target
-    left is dropped too.
-    Returns the examples and counts: rows, kept, dropped_overlong, truncated, dropped_no_target, tokens, label_tokens.
+    left is dropped too, and so is one with the end-of-text token spelt out, which would end its text in the middle.
+    Returns the examples and counts: rows, kept, dropped_overlong, dropped_eos_text, truncated, dropped_no_target,
+    tokens, label_tokens.
     """
     rows = list(rows)
-    spans = [prompts.spans(dict(row), tokenizer.eos_token, eos) for row in rows]
+    clean = [row for row in rows if not any(tokenizer.eos_token in s.text for s in prompts.spans(row, "", eos))]
+    spans = [prompts.spans(row, tokenizer.eos_token, eos) for row in clean]
     ids = iter(encode((span.text for row_spans in spans for span in row_spans), tokenizer))
     builder = _Builder(max_length, overlong)
-    for row, row_spans in zip(rows, spans, strict=True):
+    builder.counts.update(rows=len(rows) - len(clean), dropped_eos_text=len(rows) - len(clean))
+    for row, row_spans in zip(clean, spans, strict=True):
         tokens: list[int] = []
         labels: list[int] = []
         for span in row_spans:
@@ -162,7 +165,16 @@ class _Builder:
     def __init__(self, max_length: int, overlong: Overlong) -> None:
         self.max_length, self.overlong = max_length, overlong
         self.examples: list[Example] = []
-        names = ("rows", "kept", "dropped_overlong", "truncated", "dropped_no_target", "tokens", "label_tokens")
+        names = (
+            "rows",
+            "kept",
+            "dropped_overlong",
+            "dropped_eos_text",
+            "truncated",
+            "dropped_no_target",
+            "tokens",
+            "label_tokens",
+        )
         self.counts = Counter(dict.fromkeys(names, 0))
 
     def add(self, id: str, sequences: SequenceOf[Sequence], prompt_length: int, gold: Sequence | None = None) -> None:

@@ -24,5 +24,5 @@ KINDS = {
     "pairs": Kind(version=1, needs="trainer"),
     "rank": Kind(version=1, needs="trainer", writes_weights=True, reads_weights=("model",)),
     "merge": Kind(version=1, needs=None, writes_weights=True, reads_weights=("previous", "updated", "sft")),
-    "evaluate": Kind(version=1, needs="engine", reads_weights=("model",)),
+    "evaluate": Kind(version=2, needs="engine", reads_weights=("model",)),
 }

@@ -1,30 +1,67 @@
 """Read the sources once: rows for training, questions for generation, counts of what was kept and dropped."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memphis.data import tiny
 from memphis.rows import write_rows
 from memphis.stages.context import Context
 from memphis.store import digest, write_json
 
+if TYPE_CHECKING:
+    from memphis.data import sources
+
 
 def run(context: Context) -> dict[str, Any]:
     sft: list[dict[str, Any]] = []
     questions: list[dict[str, Any]] = []
     counts: dict[str, dict[str, int]] = {}
+    revisions: dict[str, str] = {}
+    warnings: list[str] = []
     for name, source in context.config["sources"].items():
         if source["kind"] == "tiny":
-            difficulty = tiny.Difficulty(source["max_number"], source["max_factor"], source["max_steps"])
-            taught, asked = tiny.training_rows(source["train"], source["questions"], context.seed, difficulty)
-            sft += taught
-            questions += asked
-            for split in ("dev", "test"):
-                write_rows(
-                    context.out / f"{split}.jsonl", tiny.problems(split, source[split], context.seed, difficulty)
-                )
-            counts[name] = {"rows": max(len(taught), len(asked)), "kept": max(len(taught), len(asked))}
+            taught, asked, counts[name] = _tiny(context, source)
+        else:
+            found = _read(context, name, source)
+            taught, counts[name] = found.rows, found.counts
+            asked = [_question(row) for row in taught] if source["questions"] else []
+            revisions |= {name: found.revision} if found.revision else {}
+            warnings += found.warnings
+        sft += taught
+        questions += asked
     write_rows(context.out / "sft.jsonl", sft)
     write_rows(context.out / "questions.jsonl", questions)
     write_json(context.out / "counts.json", counts)
-    context.log({f"data/{name}/{key}": value for name, found in counts.items() for key, value in found.items()})
-    return {"rows": len(sft), "questions": len(questions), "content": digest([sft, questions])}
+    context.log({f"data/{name}/{key}": value for name, count in counts.items() for key, value in count.items()})
+    summary = {"rows": len(sft), "questions": len(questions), "content": digest([sft, questions])}
+    return summary | {key: value for key, value in (("revisions", revisions), ("warnings", warnings)) if value}
+
+
+def _tiny(context: Context, source: dict[str, Any]) -> tuple[list[Any], list[Any], dict[str, int]]:
+    difficulty = tiny.Difficulty(source["max_number"], source["max_factor"], source["max_steps"])
+    taught, asked = tiny.training_rows(source["train"], source["questions"], context.seed, difficulty)
+    for split in ("dev", "test"):
+        write_rows(context.out / f"{split}.jsonl", tiny.problems(split, source[split], context.seed, difficulty))
+    return taught, asked, {"rows": max(len(taught), len(asked)), "kept": max(len(taught), len(asked))}
+
+
+def _read(context: Context, name: str, source: dict[str, Any]) -> "sources.Read":
+    from memphis.data import sources  # `datasets` takes a second to load, and the laptop run has no use for it
+
+    found = sources.read(
+        name,
+        context.places[name],
+        source,
+        max_drop_frac=context.config["max_drop_frac"],
+        min_rationale_chars=context.config["min_rationale_chars"],
+        scratch=context.out / "scratch",
+    )
+    commit = f" (commit {found.revision})" if found.revision else ""
+    counts = ", ".join(f"{key} {value}" for key, value in found.counts.items())
+    print(f"{name}: {context.places[name]}{commit}: {counts}", flush=True)
+    for warning in found.warnings:
+        print(f"warning: {warning}", flush=True)
+    return found
+
+
+def _question(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("id", "source", "prompt", "rationale", "answer")}

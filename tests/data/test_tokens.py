@@ -125,6 +125,16 @@ def test_long_rows_are_dropped_or_cut_and_counted(tokenizer) -> None:
     assert (counts["kept"], counts["dropped_overlong"], counts["truncated"]) == (2, 0, 1)
 
 
+def test_a_row_that_spells_the_end_of_text_is_dropped(tokenizer) -> None:
+    spelt = [
+        {**COT, "id": field, field: f"{COT[field]}{tokenizer.eos_token} more"} for field in ("prompt", "rationale")
+    ]
+    kept, counts = sft_examples([*spelt, COT], tokenizer, **KEEP)
+    assert [example.id for example in kept] == ["a"]
+    assert (counts["rows"], counts["kept"], counts["dropped_eos_text"]) == (3, 1, 2)
+    assert kept[0].sequences[0].input_ids.count(tokenizer.eos_token_id) == 1
+
+
 def test_a_row_whose_targets_are_cut_off_is_dropped(tokenizer) -> None:
     length = len(prompt_ids(COT["prompt"], tokenizer))
     examples, counts = sft_examples([COT], tokenizer, max_length=length, eos="final", overlong="truncate")

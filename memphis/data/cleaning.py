@@ -1,0 +1,104 @@
+"""One record of a data set -> one row of ours, or the reason why it cannot be one. Pure: knows no files, no columns.
+
+Rows are what `prompts.spans` takes: cot (prompt, rationale, answer), instruct (prompt, response), chat (messages).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from memphis.data import prompts
+
+# Role -> must the data set have it? `source` is every kind's: where the row comes from, else the data set's own name.
+ROLES: dict[str, dict[str, bool]] = {
+    "cot": {"prompt": True, "rationale": True, "answer": True, "source": False},
+    "instruct": {"title": True, "body": False, "response": True, "source": False},
+    "chat": {"messages": True, "source": False},
+}
+BAD = ("null", "blank", "non_string", "header", "roles")  # reasons that count against data.max_drop_frac
+CHOSEN = ("short_rationale", "title", "limit")  # the configuration wants these out
+
+_SPEAKERS = {
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "bot"), "assistant"),
+    "system": "system",
+}
+
+
+class Dropped(Exception):
+    """The record is left out. reason: one of BAD or CHOSEN; field: where it was seen."""
+
+    def __init__(self, reason: str, field: str) -> None:
+        super().__init__(f"{reason} in {field}")
+        self.reason, self.field = reason, field
+
+
+def row(kind: str, fields: Mapping[str, Any], min_rationale_chars: int = 1) -> dict[str, Any]:
+    """The row of a record, every text stripped.
+
+    fields: role -> value, of any type; an optional role may be missing.
+    Raises Dropped.
+    """
+    made = _MAKERS[kind](fields)
+    if kind == "cot" and len(made["rationale"]) < min_rationale_chars:
+        raise Dropped("short_rationale", "rationale")
+    return made
+
+
+def _cot(fields: Mapping[str, Any]) -> dict[str, Any]:
+    made = {role: _text(fields[role], role) for role in ("prompt", "rationale", "answer")}
+    # Any `### ` line counts in what the model learns to write: generations that have one are discarded.
+    if prompts.parse(prompts.completion_cot(made["rationale"], made["answer"]), finished=True).reason:
+        raise Dropped("header", "rationale or answer")
+    return made
+
+
+def _instruct(fields: Mapping[str, Any]) -> dict[str, Any]:
+    title, body = _text(fields["title"], "title"), fields.get("body")
+    if body is not None and not (isinstance(body, str) and not body.strip()):
+        title = f"{title}\n\n{_text(body, 'body')}"
+    return {"prompt": title, "response": _text(fields["response"], "response")}
+
+
+def _chat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    turns = fields["messages"]
+    if turns is None:
+        raise Dropped("null", "messages")
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise Dropped("non_string", "messages")
+    said = [_turn(turn) for turn in turns]
+    if said and said[0][0] == "system" and not str(said[0][1] or "").strip():
+        said = said[1:]  # says nothing
+    if said and said[-1][0] == "user":
+        said = said[:-1]
+    spoken = [role for role, _ in said]
+    asked = spoken[1:] if spoken[:1] == ["system"] else spoken
+    if not asked or asked != ["user", "assistant"] * (len(asked) // 2):
+        raise Dropped("roles", "messages")
+    return {"messages": [{"role": role, "content": _text(text, "messages")} for role, text in said]}
+
+
+def _turn(turn: Mapping[str, Any]) -> tuple[str, Any]:
+    """(role, content) of a turn with role and content, or with from and value."""
+    role = turn["role"] if turn.get("role") is not None else turn.get("from")
+    content = turn["content"] if turn.get("content") is not None else turn.get("value")
+    return _SPEAKERS.get(str(role).strip().lower(), str(role)), content
+
+
+def _text(value: Any, field: str) -> str:
+    if value is None:
+        raise Dropped("null", field)
+    if not isinstance(value, str):
+        raise Dropped("non_string", field)
+    text = value.strip()
+    if not text:
+        raise Dropped("blank", field)
+    if prompts.contains_header(text):
+        raise Dropped("header", field)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        raise Dropped("non_string", field) from None
+    return text
+
+
+_MAKERS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {"cot": _cot, "instruct": _instruct, "chat": _chat}

@@ -1,0 +1,304 @@
+"""A source of data -> rows, through the `datasets` library: a hub id (downloaded, or from the cache), a local .jsonl,
+.json or .parquet file, or a directory. What becomes of a single record is decided in `cleaning`.
+
+The hub's files are taken as one snapshot, so that a commit, once it is in the cache, is read without a network
+(HF_HUB_OFFLINE=1), and a branch is resolved to the commit that is written down. `datasets` finds files and splits in it
+and reads parquet. JSON is parsed here: in a column of mixed types `datasets` turns "2" into 2 near the file's beginning
+and 2 into "2" further on, and a broken line has no number.
+"""
+
+import glob
+import json
+import logging
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from huggingface_hub import constants, snapshot_download
+from pyarrow import parquet
+
+from memphis.data import cleaning
+from memphis.errors import MemphisError
+
+FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+_FILES = ["*.md", "*.json", "*.jsonl", "*.parquet", "*.json.gz", "*.jsonl.gz", "*.jsonl.zst", "*.csv"]
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a source gave.
+
+    counts: rows, kept, and dropped_<reason> of every reason met; rows = kept + all that was dropped.
+    revision: the commit of a hub id, None for a local path.
+    warnings: what the user should know, one line each.
+    """
+
+    rows: list[dict[str, Any]]
+    counts: dict[str, int]
+    revision: str | None
+    warnings: list[str]
+
+
+@dataclass(frozen=True)
+class _Source:
+    name: str  # in data.sources
+    path: str
+    config: Mapping[str, Any]
+
+    def fault(self, text: str, key: str = "") -> MemphisError:
+        """An error that starts with the key: `data.sources.<name>.<key>`."""
+        return MemphisError(f"data.sources.{self.name}{key and f'.{key}'}: {text}")
+
+    @property
+    def title(self) -> str:
+        return f"{self.path}[{self.config['split']}]"
+
+
+@dataclass(frozen=True)
+class _Table:
+    types: dict[str, str]  # column -> type, as a person would say it; `string or int64` if there are several
+    records: list[dict[str, Any]]  # a column may be missing
+    splits: list[str]  # all that there are; this is one of them
+
+
+def read(
+    name: str,
+    place: str,
+    config: Mapping[str, Any],
+    *,
+    max_drop_frac: float,
+    min_rationale_chars: int,
+    scratch: Path,
+) -> Read:
+    """All rows of a source in its own order; with `limit`, the first ones after a shuffle by `subset_seed`.
+
+    place: a local path, or `owner/name@revision` of the hub.
+    config: the source's section of the configuration (config.Source), without path and revision.
+    scratch: a directory that may be written to; it is gone afterwards.
+    Raises MemphisError if there is no such source, if a required column is missing or is no text, if the source is
+    empty, or if more than `max_drop_frac` of its records are bad.
+    """
+    local = Path(place).exists()
+    path, _, revision = (place, "", "") if local else place.rpartition("@")
+    source = _Source(name, path, config)
+    location = Path(path) if local else _snapshot(source, revision)
+    try:
+        table = _load(source, location, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    rows, counts = _clean(source, table, max_drop_frac, min_rationale_chars)
+    warnings = []
+    if config["expect_rows"] not in (None, counts["rows"]):
+        warnings.append(
+            f"data.sources.{name}: {source.title} has {counts['rows']} rows, expected were {config['expect_rows']}"
+        )
+    return Read(rows, counts, None if local else location.name, warnings)
+
+
+def _snapshot(source: _Source, revision: str) -> Path:
+    """The directory of a data set's commit in the hub's cache; its name is the commit."""
+    if Path(source.path).suffix in FORMATS:
+        raise source.fault(f"{source.path}: no such file", "path")
+    try:
+        return Path(snapshot_download(source.path, repo_type="dataset", revision=revision, allow_patterns=_FILES))
+    except Exception as error:  # those of several HTTP libraries among them
+        what = f"{source.path} at revision {revision}"
+        if constants.HF_HUB_OFFLINE:
+            cached = Path(constants.HF_HUB_CACHE) / f"datasets--{source.path.replace('/', '--')}" / "snapshots"
+            found = ", ".join(sorted(entry.name for entry in cached.glob("*"))) or "nothing of it"
+            raise source.fault(
+                f"{what} is not, or not wholly, in the cache (which has {found}), and HF_HUB_OFFLINE=1 forbids "
+                "the network; run the same command with until=data where there is a network",
+                "revision",
+            ) from error
+        raise source.fault(
+            f"{what} cannot be had ({_line(error)}); check spelling and network, HF_TOKEN for private and gated ones",
+            "path",
+        ) from error
+
+
+def _load(source: _Source, location: Path, scratch: Path) -> _Table:
+    """The wanted split."""
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said below, in one line
+    files: dict[str, Any] = {}
+    if location.is_dir():
+        what = str(location)
+    elif location.suffix in FORMATS:
+        what, files = FORMATS[location.suffix], {"data_files": {"train": glob.escape(str(location))}}
+    else:
+        raise source.fault(f"{source.path}: not a {', '.join(FORMATS)} file or a directory of such files", "path")
+    wanted = source.config["split"]
+    try:
+        builder = datasets.load_dataset_builder(what, cache_dir=str(scratch), **files)
+        found = {str(split): names for split, names in (builder.config.data_files or {}).items()}
+        # `datasets` stumbles over parquet without rows.
+        full = [n for n in found.get(wanted, ()) if not n.endswith(".parquet") or parquet.read_metadata(n).num_rows]
+        if full and not all(Path(name).suffix in (".json", ".jsonl") for name in full):
+            builder.config.data_files = {wanted: full}  # the other splits need not have the same columns
+            builder.download_and_prepare(verification_mode="no_checks")
+            table = builder.as_dataset(split=wanted, in_memory=True)  # for `scratch` is removed
+            types = {name: _type(feature) for name, feature in table.features.items()}
+            return _Table(types, table.to_list(), list(found))
+    except Exception as error:  # pyarrow's and the library's own
+        raise source.fault(f"{source.title} cannot be read ({_line(error)})", "path") from error
+    if wanted not in found:
+        raise source.fault(f"{source.path} has no split {wanted!r} (found: {', '.join(found)})", "split")
+    records = [record for name in full for record in _json_records(source, Path(name))]
+    seen: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, value in record.items():
+            seen.setdefault(name, {})[_type_of(value)] = None
+    types = {
+        name: " or ".join([kind for kind in kinds if kind != "null"][:4]) or "null" for name, kinds in seen.items()
+    }
+    return _Table(types, records, list(found))
+
+
+def _json_records(source: _Source, file: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file that is one JSON list, or has one object per line."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        whole = text.lstrip().startswith("[")
+        values = enumerate(json.loads(text), 1) if whole else _lines(text)
+        for number, value in values:
+            if not isinstance(value, dict):
+                raise ValueError(f"{'element' if whole else 'line'} {number} is no object: {str(value)[:40]!r}")
+            yield value
+    except (ValueError, RecursionError) as error:
+        raise source.fault(f"{file} cannot be read ({_line(error)})", "path") from error
+
+
+def _lines(text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number} is no JSON: {str(error).split(':')[0]}") from None
+
+
+def _clean(
+    source: _Source, table: _Table, max_drop_frac: float, min_rationale_chars: int
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    total = len(table.records)
+    if not total:
+        raise source.fault(f"{source.title} has no rows; splits found: {', '.join(table.splits)}", "path")
+    columns = _columns(source, table)
+    kind, limit = source.config["kind"], source.config["limit"]
+    dropped: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    records = {
+        index: {role: record.get(column) for role, column in columns.items()}
+        for index, record in enumerate(table.records)
+    }
+    if source.config["title_exclude"] is not None:
+        before = len(records)
+        records = _without_titles(source, records)
+        dropped["title"] = before - len(records)
+    rows: list[dict[str, Any]] = []
+    for index in records if limit is None else _shuffled(list(records), source.config["subset_seed"]):
+        fields = records[index]
+        try:
+            made = cleaning.row(kind, fields, min_rationale_chars)
+        except cleaning.Dropped as drop:
+            dropped[drop.reason] += 1
+            examples.setdefault(drop.reason, f"row {index}: {drop}")
+            continue
+        if limit is not None and len(rows) == limit:
+            dropped["limit"] += 1
+            continue
+        origin = fields.get("source")
+        origin = origin.strip() if isinstance(origin, str) and origin.strip() else source.name
+        rows.append({"id": f"{source.name}/{index}", "source": origin, "kind": kind, **made})
+    counts = {"rows": total, "kept": len(rows)}
+    counts |= {f"dropped_{r}": dropped[r] for r in (*cleaning.BAD, *cleaning.CHOSEN) if dropped[r]}
+    bad = sum(dropped[reason] for reason in cleaning.BAD)
+    why = ", ".join(f"{reason} {count}" for reason, count in dropped.most_common() if count)
+    if bad > max_drop_frac * total:
+        seen = "; ".join(examples[reason] for reason in cleaning.BAD if reason in examples)
+        raise source.fault(
+            f"{bad} of the {total} rows of {source.title} are bad ({why}), more than "
+            f"data.max_drop_frac={max_drop_frac} ({seen}); mend them, or raise data.max_drop_frac"
+        )
+    if not rows:
+        raise source.fault(f"no row of {source.title} is left ({why})")
+    return rows, counts
+
+
+def _columns(source: _Source, table: _Table) -> dict[str, str]:
+    """Role -> column. Of the names a role may have the first that is there counts: exactly so, else in another case."""
+    types = table.types
+    shown = ", ".join(f"{name} ({kind})" for name, kind in types.items())
+    found = f"Found: {shown}; splits: {', '.join(table.splits)}"
+    folded = {name.lower(): name for name in reversed(types)}
+    chosen: dict[str, str] = {}
+    for role, required in cleaning.ROLES[source.config["kind"]].items():
+        names = source.config["columns"].get(role, [role])
+        plus = "" if role in source.config["columns"] else "+"
+        cure = f"set '{plus}data.sources.{source.name}.columns.{role}=[<name>]'"
+        hits = [name for name in names if name in types] or [folded[n.lower()] for n in names if n.lower() in folded]
+        if hits:
+            chosen[role] = hits[0]
+        elif required:
+            raise source.fault(f"{source.title}: no column for {role!r} (tried: {', '.join(names)}). {found}; {cure}")
+        wanted = "list" if role == "messages" else "string"
+        fitting = (wanted, f"large_{wanted}", "json", "null")
+        if hits and role != "source" and not any(t.startswith(fitting) for t in types[hits[0]].split(" or ")):
+            raise source.fault(
+                f"{source.title}: column {hits[0]!r} for {role!r} is {types[hits[0]]}, not {wanted}. "
+                f"{found}; {cure}, or make it a {wanted} there"
+            )
+    return chosen
+
+
+def _without_titles(source: _Source, records: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    try:
+        pattern = re.compile(source.config["title_exclude"])
+    except re.error as error:
+        raise source.fault(
+            f"{source.config['title_exclude']!r} is no regular expression ({error})", "title_exclude"
+        ) from error
+    return {
+        index: fields
+        for index, fields in records.items()
+        if not (isinstance(fields.get("title"), str) and pattern.search(fields["title"]))
+    }
+
+
+def _shuffled(indices: list[int], seed: int) -> list[int]:
+    """The order that Dataset.shuffle(seed) gives: "the first 5000 of seed 42" names certain rows."""
+    return list(datasets.Dataset.from_dict({"index": indices}).shuffle(seed=seed)["index"])
+
+
+def _type(feature: Any) -> str:
+    """`string`, `int64`, `list of {role, content}`: a column's type as a person would say it."""
+    if isinstance(feature, datasets.Value):
+        return str(feature.dtype)
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return f"list of {_type(feature.feature)}"
+    if isinstance(feature, dict):
+        return f"{{{', '.join(feature)}}}"
+    return type(feature).__name__.lower()
+
+
+def _type_of(value: Any) -> str:
+    """The same of a value from JSON."""
+    if isinstance(value, list):
+        return f"list of {_type_of(value[0])}" if value else "list"
+    if isinstance(value, dict):
+        return f"{{{', '.join(value)}}}"
+    names = {str: "string", bool: "bool", int: "int64", float: "float64", type(None): "null"}
+    return names[type(value)]
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what went wrong at the bottom of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,0 +1,134 @@
+"""The four sources of the card's recipe, and one's own rows, through the stage and through train.py."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import constants
+
+from memphis.config import Config
+from memphis.errors import MemphisError
+from memphis.recipe import recipe
+from memphis.rows import read_rows
+from memphis.runs import REPOSITORY
+from memphis.stages import data
+from memphis.stages.context import Bench, Context, Runtime
+from memphis.store import Stage, read_json
+from tests.composing import compose_config
+from tests.hub import lines, put_dataset, reddit, write_lines
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+GOOD = {"prompt": "1 + 1?", "rationale": "1 + 1 = 2", "answer": "2"}
+
+
+def stage_of(cfg: Config, tmp_path: Path) -> Stage:
+    return recipe(cfg, tmp_path / "identities.json")[0]
+
+
+def run(cfg: Config, tmp_path: Path) -> tuple[dict[str, Any], Path]:
+    stage = stage_of(cfg, tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    config = json.loads(json.dumps(stage.config))
+    context = Context("data", config, {}, stage.seed or 0, 0, stage.places, out, Bench(Runtime("cpu", 1, 64)))
+    return data.run(context), out
+
+
+def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment.pop("HF_HUB_CACHE", None)
+    fixed = ["until=data", "tracking=none", "runtime=laptop", f"runtime.root={folder / 'runs'}"]
+    command = [sys.executable, str(REPOSITORY / "train.py"), *overrides, *fixed]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def fill(cache: Path, shared: Path, cfg: Config) -> int:
+    """The four data sets of the card in a hub cache; the number of rows that reddit's stand-in keeps."""
+    rows, kept = reddit(400)
+    samples = {name: lines(shared / "data" / f"{name}_sample" / "train.jsonl") for name in ("tinycot", "scicot")}
+    samples |= {"oasst2": lines(shared / "data" / "oasst_sample" / "train.jsonl"), "reddit": rows}
+    for name, source in cfg.data.sources.items():
+        put_dataset(cache, source.path, COMMIT if source.revision == "main" else source.revision, samples[name])
+    return kept
+
+
+def test_the_four_sources_of_the_card(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    cfg = compose_config("+exp=memphis_cot", "data.sources.reddit.limit=200")
+    kept = fill(cache, shared, cfg)
+    summary, out = run(cfg, tmp_path)
+    rows, questions, counts = (
+        read_rows(out / "sft.jsonl"),
+        read_rows(out / "questions.jsonl"),
+        read_json(out / "counts.json"),
+    )
+    assert {name: found["kept"] for name, found in counts.items()} == {
+        "tinycot": 5102, "scicot": 500, "reddit": 200, "oasst2": 95,
+    }  # fmt: skip
+    assert counts["reddit"]["dropped_limit"] == kept - 200
+    assert sum(counts["reddit"].values()) == 2 * 400  # rows = kept + dropped
+    assert (summary["rows"], summary["questions"]) == (len(rows), len(questions)) == (5897, 5102)
+    assert {row["id"].split("/")[0] for row in questions} == {"tinycot"}
+    assert set(questions[0]) == {"id", "source", "prompt", "rationale", "answer"}
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert {row["kind"] for row in rows} == {"cot", "instruct", "chat"}
+    metrics = read_rows(out / "metrics.jsonl")[0]
+    for name, found in counts.items():
+        for key, value in found.items():
+            assert metrics[f"data/{name}/{key}"] == value
+    assert summary["revisions"]["scicot"] == COMMIT  # the branch, resolved
+    assert summary["revisions"]["tinycot"] == cfg.data.sources["tinycot"].revision
+    assert len(summary["warnings"]) == 4
+    assert "data.sources.tinycot" in summary["warnings"][0]
+    assert "27676" in summary["warnings"][0]
+    names = {"sft.jsonl", "questions.jsonl", "counts.json", "metrics.jsonl"}
+    assert {file.name for file in out.iterdir()} == names
+
+
+def test_the_card_through_train_without_a_network(tmp_path: Path, shared: Path) -> None:
+    cfg = compose_config("+exp=memphis_cot")
+    fill(tmp_path / "hub", shared, cfg)
+    done = train(tmp_path, "+exp=memphis_cot", "data.sources.reddit.limit=200")
+    assert done.returncode == 0, done.stderr[-500:]
+    (record,) = [read_json(file) for file in (tmp_path / "runs" / "store").glob("data-*/stage.json")]
+    assert record["summary"]["rows"] == 5897
+    assert record["external"]["scicot"] == "euclaise/SciCoT@main"
+    assert record["summary"]["revisions"]["scicot"] == COMMIT
+    done = train(tmp_path, "+exp=memphis_cot", "data.sources.tinycot.revision=v2")
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if "data.sources.tinycot.revision" in line]
+    assert len(told) == 1
+    assert "euclaise/TinyCoT at revision v2 is not, or not wholly, in the cache" in told[0]
+
+
+def test_ones_own_rows(tmp_path: Path) -> None:
+    write_lines(tmp_path / "my.jsonl", [GOOD, GOOD, {**GOOD, "source": "me"}])
+    done = train(tmp_path, "data=local", "data.path=my.jsonl", "eval=none")
+    assert done.returncode == 0, done.stderr[-500:]
+    (out,) = (tmp_path / "runs" / "store").glob("data-*")
+    rows = read_rows(out / "sft.jsonl")
+    assert rows[2] == {"id": "local/2", "source": "me", "kind": "cot", **GOOD}
+    assert [row["id"] for row in read_rows(out / "questions.jsonl")] == ["local/0", "local/1", "local/2"]
+    assert read_json(out / "counts.json") == {"local": {"rows": 3, "kept": 3}}
+
+
+def test_the_key_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
+    def key(file: str, *overrides: str) -> str:
+        return stage_of(
+            compose_config("data=local", f"data.path={tmp_path / file}", "eval=none", *overrides), tmp_path
+        ).key
+
+    write_lines(tmp_path / "a.jsonl", [GOOD])
+    write_lines(tmp_path / "b.jsonl", [GOOD])
+    write_lines(tmp_path / "c.jsonl", [GOOD, GOOD])
+    assert key("a.jsonl") == key("b.jsonl") != key("c.jsonl")
+    assert key("a.jsonl") != key("a.jsonl", "data.sources.local.columns.answer=[label]")
+    assert key("a.jsonl") != key("a.jsonl", "data.min_rationale_chars=5")
+    with pytest.raises(MemphisError, match=r"my/none.jsonl': no such file or directory"):
+        stage_of(compose_config("data=local", "data.path=my/none.jsonl", "eval=none"), tmp_path)
