@@ -52,8 +52,8 @@ def test_greedy_equals_transformers_generate(engine: HfEngine) -> None:
     for prompt, (completion,) in zip(PROMPTS, found, strict=True):
         expected = engine.model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=12)[0, len(prompt) :]
         assert completion.token_ids == expected.tolist()
-        assert completion.text == engine.tokenizer.decode(expected)
-        assert not completion.finished
+        assert completion.finished == (expected[-1] == engine.tokenizer.eos_token_id)
+        assert completion.text == engine.tokenizer.decode(expected).removesuffix(engine.tokenizer.eos_token)
 
 
 def test_neither_batch_nor_padding_changes_a_completion(engine: HfEngine) -> None:
