@@ -111,6 +111,13 @@ TINY = Suite(
     data="stage",
 )
 
+# What choices are made on: the test questions are left for the last command.
+DEV = Suite(
+    "dev",
+    (Column("tiny_gen", "Word problems, dev", ("tiny_gen",), "exact_match", "get-answer", shots=0),),
+    data="stage",
+)
+
 _AGIEVAL_COLUMN = Column("agieval", "AGIEval (English/Nous subset, acc_norm)", _AGIEVAL, "acc_norm", "none", shots=0)
 
 CURRENT = Suite(
@@ -177,7 +184,9 @@ CARD = Suite(
     data="benchmarks",
 )
 
-SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (TINY, CURRENT, CARD, Suite("none", (), data="stage"))}
+SUITES: Mapping[str, Suite] = {
+    suite.name: suite for suite in (TINY, DEV, CURRENT, CARD, Suite("none", (), data="stage"))
+}
 
 
 def find_suite(name: str) -> Suite:

@@ -48,21 +48,22 @@ def write_task(suite: Suite, column: Column, task: str, data_dir: Path | None, f
     data_dir: suite tiny: the data stage's directory. The benchmarks: a local mirror of their data, None for the hub.
     Raises MemphisError if the data are not there.
     """
-    config = _tiny(task, data_dir, folder) if suite.data == "stage" else _stock(task, data_dir, folder)
+    split = "dev" if suite.name == "dev" else "test"
+    config = _tiny(task, data_dir, folder, split) if suite.data == "stage" else _stock(task, data_dir, folder)
     config |= {"task": task, **column.overrides, **column.task_overrides.get(task, {})}
     path = folder / f"{task}.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000), encoding="utf-8")
     return path
 
 
-def _tiny(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
-    if data_dir is None or not (data_dir / "test.jsonl").exists():
+def _tiny(task: str, data_dir: Path | None, folder: Path, split: str) -> dict[str, Any]:
+    if data_dir is None or not (data_dir / f"{split}.jsonl").exists():
         raise MemphisError(
-            f"eval.suites=[tiny] needs test.jsonl of the tiny task, and {data_dir} has none; use data=tiny"
+            f"eval.suites=[tiny] needs {split}.jsonl of the tiny task, and {data_dir} has none; use data=tiny"
         )
     config: dict[str, Any] = {
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data_dir / "test.jsonl")}} | _cache(folder),
+        "dataset_kwargs": {"data_files": {"test": str(data_dir / f"{split}.jsonl")}} | _cache(folder),
         "test_split": "test",
         "num_fewshot": 0,
         "metadata": {"version": 1.0},

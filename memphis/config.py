@@ -127,6 +127,7 @@ class Sft:
     from_: Annotated[
         str | None, Field(alias="from")
     ]  # a checkpoint to use in place of this stage; `base` = skip the stage
+    continued: bool  # the control: in place of self-teaching, SFT goes on for as many steps and tokens
     epochs: Positive
     max_length: Length
     global_batch_size: Positive
@@ -167,10 +168,11 @@ class Pairs:
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
 class Rank:
-    loss: Literal["rank", "ce", "none"]  # none = no self-teaching
-    examples: Literal["pairs", "correct"]  # verified pairs, or the correct samples alone
-    start: Literal["previous", "sft"]  # weights an iteration starts from
+    loss: Literal["rank", "ce", "spin", "dpo", "none"]  # none = no self-teaching
+    examples: Literal["pairs", "correct", "human"]  # verified pairs; correct samples alone; human text against samples
+    start: Literal["previous", "sft", "base"]  # weights an iteration starts from
     weight: Weight  # of the rank loss beside the cross-entropy
+    beta: Rate  # scale of the preference losses `spin` and `dpo`
     ce_target: Literal["chosen", "gold"]
     use_average: bool
     mixce: Ratio | None
@@ -194,7 +196,7 @@ class Slerp:
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
 class Eval:
-    suites: list[Literal["tiny", "card", "current"]]
+    suites: list[Literal["tiny", "dev", "card", "current"]]
     at: Literal["final", "every"]
     limit: Positive | None  # first n items per task; such results are marked as not comparable
     data_dir: str | None  # local mirror of the benchmarks; null = hub or cache
@@ -244,13 +246,25 @@ _ADAPTER = TypeAdapter(Config)
 
 # Knobs that nothing reads under a given choice: (key, value) -> keys that must not be typed with it.
 _IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
-    ("rank.loss", "ce"): ("rank.weight", "rank.use_average", "rank.ce_target", "pairs.mode"),
+    ("rank.loss", "ce"): ("rank.weight", "rank.use_average", "rank.ce_target", "rank.beta"),
+    ("rank.loss", "rank"): ("rank.beta",),
+    ("rank.loss", "spin"): ("rank.weight", "rank.use_average", "rank.ce_target", "rank.mixce"),
+    ("rank.loss", "dpo"): ("rank.weight", "rank.use_average", "rank.ce_target", "rank.mixce"),
+    ("rank.examples", "correct"): ("pairs.mode", "pairs.order", "pairs.max_per_question", "pairs.unfinished"),
     ("rank.loss", "none"): ("rank.", "pairs.", "slerp.", "generate.num_samples", "generate.temperature"),
     ("slerp.method", "none"): ("slerp.t", "slerp.scope", "slerp.dot_threshold"),
     ("slerp.method", "lerp"): ("slerp.dot_threshold",),
     ("sft.from", "base"): ("sft.epochs", "sft.optim.", "sft.neftune.", "sft.mixce", "sft.global_batch_size"),
     ("sft.optim.name", "adamw"): ("sft.optim.variant",),
     ("rank.optim.name", "adamw"): ("rank.optim.variant",),
+}
+# Knobs of `rank` that only some losses read: they enter the key of those alone.
+READ_BY = {
+    "weight": ("rank",),
+    "use_average": ("rank",),
+    "ce_target": ("rank",),
+    "mixce": ("rank", "ce"),
+    "beta": ("spin", "dpo"),
 }
 # Keys that enter no stage's key and therefore no run directory's name.
 FREE = ("runtime", "tracking", "name", "plan", "until", "seed", "exp", "sweep")
@@ -353,18 +367,25 @@ def _contradictions(config: Config) -> list[str]:
         faults.append(
             f"model.path={config.model.path!r}: model.base describes a model to build; use model=hf model.path=…"
         )
-    if "tiny" in config.eval.suites and not tiny:
+    for suite in {"tiny", "dev"} & set(config.eval.suites) if not tiny else ():
         faults.append(
-            "eval.suites: suite 'tiny' asks the questions of data=tiny; use eval=card, eval=current or eval=none"
+            f"eval.suites: suite {suite!r} asks the questions of data=tiny; use eval=card, eval=current or eval=none"
         )
     if len(set(config.eval.seeds)) < len(config.eval.seeds):
         faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
-    if config.rank.loss == "rank" and config.rank.examples != "pairs":
-        faults.append(f"rank.examples={config.rank.examples!r}: loss 'rank' needs pairs; rank.examples=pairs")
-    if config.rank.loss == "rank" and config.generate.num_samples < 2 and config.iterations:
-        faults.append("generate.num_samples=1: one sample cannot be both right and wrong; use at least 2")
-    if config.rank.loss == "rank" and config.generate.temperature == 0 and config.iterations:
-        faults.append("generate.temperature=0: greedy samples are all alike, so no pair can be made; try 0.5")
+    if config.rank.loss in ("rank", "spin", "dpo") and config.rank.examples == "correct":
+        faults.append(f"rank.examples='correct': loss {config.rank.loss!r} compares; rank.examples=pairs, or loss=ce")
+    if config.rank.loss == "ce" and config.rank.examples != "correct":
+        faults.append(f"rank.examples={config.rank.examples!r}: loss 'ce' compares nothing; rank.examples=correct")
+    if config.rank.loss != "none" and config.rank.examples == "pairs" and config.iterations:
+        if config.generate.num_samples < 2:
+            faults.append("generate.num_samples=1: one sample cannot be both right and wrong; use at least 2")
+        if config.generate.temperature == 0:
+            faults.append("generate.temperature=0: greedy samples are all alike, so no pair can be made; try 0.5")
+    if config.sft.continued and (config.rank.loss == "none" or not config.iterations):
+        faults.append("sft.continued=true: goes on for as long as self-teaching would; use iterations=1 or more")
+    if config.sft.continued and config.sft.from_ == "base":
+        faults.append("sft.continued=true: there is no supervised stage to continue; leave sft.from=base out")
     base = config.model.base
     if base is not None:
         if base.hidden % base.heads:

@@ -95,7 +95,9 @@ def drop_weights(run: Run) -> None:
     models = [stage for stage in run.stages if KINDS[stage.kind].writes_weights]
     for stage in models[:-1]:
         path = run.store.path(stage)
-        spare = stage.kind == "rank" or (run.cfg.runtime.keep == "final" and stage.kind in ("sft", "merge"))
+        merged = run.cfg.slerp.method != "none"  # else a rank stage's weights are an iteration's
+        spare = stage.kind == "rank" if merged else False
+        spare = spare or (run.cfg.runtime.keep == "final" and stage.kind in ("sft", "rank", "merge"))
         if spare and stage.directory not in wanted and (path / "DONE").exists() and not (path / "THIN").exists():
             run.store.make_thin(path)
 

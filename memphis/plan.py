@@ -97,7 +97,9 @@ def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
     written = [step.stage for step in steps if step.needed and step.stage.kind in ("sft", "rank", "merge")]
     if not written:
         return 0
-    kept = {"all": len(written), "iterations": sum(stage.kind != "rank" for stage in written), "final": 2}
+    merged = any(stage.kind == "merge" for stage in written)
+    iterations = [stage for stage in written if stage.kind != "rank" or not merged]
+    kept = {"all": len(written), "iterations": len(iterations), "final": 2}
     return size * (min(len(written), kept[cfg.runtime.keep]) + CHECKPOINT_COPIES)
 
 

@@ -4,14 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memphis.config import Config, Source, to_dict
+from memphis.config import READ_BY, Config, Source, to_dict
 from memphis.errors import MemphisError
-from memphis.stages import KINDS
+from memphis.stages import BUDGET, KINDS
 from memphis.store import Stage, derived_seed, file_identity
 
 
 def recipe(cfg: Config, cache: Path) -> list[Stage]:
     """SFT, then `iterations` times generate, pairs, rank, merge; evaluations in between. Every stage once, in order.
+
+    With `sft.continued` the model of the run is another: SFT goes on for as long as the cycles trained.
 
     cache: file that remembers the sha256 of local inputs by path, size and mtime.
     """
@@ -22,18 +24,24 @@ def recipe(cfg: Config, cache: Path) -> list[Stage]:
     chain: list[Stage | None] = [data, base, *([sft] if sft is not base else [])]
     if cfg.eval.at == "every":
         chain += [make.evaluate(stage, data) for stage in dict.fromkeys([base, sft])]
+    cycles = []
     for k in range(1, make.iterations + 1):
         samples = make.generate(k, model, data)
         pairs = make.pairs(k, samples, data)
-        updated = make.rank(k, model if cfg.rank.start == "previous" else sft, pairs, data)
+        updated = make.rank(k, {"previous": model, "sft": sft, "base": base}[cfg.rank.start], pairs, data)
         merged = make.merge(k, model, updated, sft) if cfg.slerp.method != "none" else updated
         chain += [samples, pairs, updated, *([merged] if merged is not updated else [])]
+        cycles.append(updated)
         model = merged
-        if cfg.eval.at == "every":
+        if cfg.eval.at == "every" and not cfg.sft.continued:
             chain.append(make.evaluate(model, data))
-    if cfg.eval.at == "final":
+    if cfg.sft.continued and cycles:
+        model = make.continued(sft, cycles, data)
+        chain.append(model)
+    if cfg.eval.at == "final" or model.name == "sft-continued":
         chain.append(make.evaluate(model, data))
-    return _until([stage for stage in chain if stage is not None], cfg.until)
+    found = [stage for stage in chain if stage is not None]
+    return _until(found, cfg.until) if cfg.until else _read(found, model)
 
 
 class _Maker:
@@ -73,8 +81,16 @@ class _Maker:
             return base
         if self.cfg.sft.from_ is not None:
             return self._checkpoint("sft", "sft.from", self.cfg.sft.from_, None)
-        config = {"sft": _without(self.plain["sft"], "from"), **self._trainer(self.cfg.sft.reduction)}
-        return _stage("sft", "sft", config, {"data": data, "model": base}, derived_seed(self.cfg.seed, "sft"))
+        return _stage("sft", "sft", self._sft(), {"data": data, "model": base}, derived_seed(self.cfg.seed, "sft"))
+
+    def continued(self, sft: Stage, cycles: list[Stage], data: Stage) -> Stage:
+        """The control of self-teaching: the human rationales of the same questions, for as long as `cycles` trained."""
+        inputs = {"data": data, "model": sft, **{f"{BUDGET}{k}": stage for k, stage in enumerate(cycles, 1)}}
+        seed = derived_seed(self.cfg.seed, "sft", "continued")
+        return _stage("sft-continued", "sft", self._sft(), inputs, seed, len(cycles))
+
+    def _sft(self) -> dict[str, Any]:
+        return {"sft": _without(self.plain["sft"], "from", "continued"), **self._trainer(self.cfg.sft.reduction)}
 
     def generate(self, k: int, model: Stage, data: Stage) -> Stage:
         config = {"generate": self.plain["generate"], "model": _only(self.plain["model"], "dtype")}
@@ -87,8 +103,12 @@ class _Maker:
         return _stage(f"pairs-{k}", "pairs", config, {"data": data, "samples": samples}, seed, k)
 
     def rank(self, k: int, model: Stage, pairs: Stage, data: Stage) -> Stage:
-        config = {"rank": _without(self.plain["rank"], "start", "examples"), **self._trainer(self.cfg.rank.reduction)}
-        inputs = {"model": model, "pairs": pairs, **({"data": data} if self.cfg.rank.ce_target == "gold" else {})}
+        rank = self.cfg.rank
+        unread = [knob for knob, losses in READ_BY.items() if rank.loss not in losses]
+        knobs = _without(self.plain["rank"], "start", "examples", *unread)
+        gold = rank.loss == "rank" and rank.ce_target == "gold"
+        config = {"rank": knobs, **self._trainer(rank.reduction)}
+        inputs = {"model": model, "pairs": pairs, **({"data": data} if gold else {})}
         return _stage(f"rank-{k}", "rank", config, inputs, derived_seed(self.cfg.seed, "rank", k), k)
 
     def merge(self, k: int, previous: Stage, updated: Stage, sft: Stage) -> Stage:
@@ -104,7 +124,7 @@ class _Maker:
             "model": _only(self.plain["model"], "dtype"),
             **_only(self.plain, "generate.engine"),
         }
-        inputs = {"model": model, **({"data": data} if "tiny" in ev.suites else {})}
+        inputs = {"model": model, **({"data": data} if {"tiny", "dev"} & set(ev.suites) else {})}
         outside = _Outside(self.cache)
         if ev.data_dir is not None:
             outside.add("benchmarks", "eval.data_dir", ev.data_dir, None)
@@ -168,12 +188,18 @@ def _without(plain: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in keys}
 
 
-def _until(chain: list[Stage], until: str | None) -> list[Stage]:
-    """Cut after the named stage, or after the last one of the named kind. Without `until`, data that no stage reads
-    (an evaluation of a finished model) is left out."""
-    if until is None:
-        read = {stage.key for reader in chain for stage in reader.inputs.values()}
-        return [stage for stage in chain if stage.kind != "data" or stage.key in read]
+def _read(chain: list[Stage], model: Stage) -> list[Stage]:
+    """Without what neither the last model nor an evaluation is made from: data of a model that is only evaluated, the
+    last merge when only the cycles' length matters."""
+    wanted = {model.key, *(stage.key for stage in chain if stage.kind == "evaluate")}
+    for stage in reversed(chain):
+        if stage.key in wanted:
+            wanted.update(source.key for source in stage.inputs.values())
+    return [stage for stage in chain if stage.key in wanted]
+
+
+def _until(chain: list[Stage], until: str) -> list[Stage]:
+    """Cut after the named stage, or after the last one of the named kind."""
     ends = [index for index, stage in enumerate(chain) if until in (stage.name, stage.kind)]
     if not ends:
         raise MemphisError(f"until={until}: no such stage; stages are {', '.join(stage.name for stage in chain)}")

@@ -22,10 +22,12 @@ from memphis.config import FREE, Config, slug, to_dict
 from memphis.errors import MemphisError
 from memphis.privacy import masked
 from memphis.rows import read_rows, write_rows
+from memphis.stages import BUDGET
 from memphis.store import Stage, Store, flatten, installed, read_json, write_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAINED = ("sft", "rank")  # kinds whose optimizer steps count on the run's own axis
+TITLES = {"base": "base", "sft": "SFT", "sft-continued": "SFT continued"}  # of evaluated models that are no iteration
 
 
 def root_of(cfg: Config) -> Path:
@@ -106,26 +108,24 @@ class Run:
 
     def history(self) -> Iterator[tuple[Stage, list[dict[str, Any]]]]:
         """Every finished or running stage with its rows, on the run's axes: iteration, global_step, tokens."""
-        step = tokens = 0
         for stage in self.stages:
             path = self.store.path(stage)
             here = path if path.exists() else self.store.part(path)
             file = here / "metrics.jsonl" if here else None
             rows = read_rows(file) if file and file.exists() else []
+            step, tokens = self.counters(stage)
             yield stage, [on_axes(stage, row, step, tokens) for row in rows]
-            if stage.kind in TRAINED and path.exists():
-                summary = self.store.record(path)["summary"]
-                step += summary["steps"]
-                tokens += summary["tokens"]
 
     def counters(self, until: Stage) -> tuple[int, int]:
-        """Optimizer steps and tokens of the trained stages before `until`."""
+        """Optimizer steps and tokens of the trained stages before `until`; not of those that only say how long it
+        trains."""
+        apart = {source.key for role, source in until.inputs.items() if role.startswith(BUDGET)}
         step = tokens = 0
         for stage in self.stages:
             if stage.key == until.key:
                 break
             path = self.store.path(stage)
-            if stage.kind in TRAINED and (path / "DONE").exists():
+            if stage.kind in TRAINED and stage.key not in apart and (path / "DONE").exists():
                 summary = self.store.record(path)["summary"]
                 step += summary["steps"]
                 tokens += summary["tokens"]
@@ -144,7 +144,7 @@ class Run:
         for row in table:
             if row["kind"] == "evaluate" and row["built"]:
                 label = row["name"].removeprefix("evaluate-")
-                title = {"base": "base", "sft": "SFT"}.get(label, f"iteration {label}")
+                title = TITLES.get(label, f"iteration {label}")
                 columns = row["summary"]["columns"]
                 scores.append({"stage": row["name"], "iteration": row["iteration"], "label": title, "columns": columns})
         summary = {

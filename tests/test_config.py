@@ -55,6 +55,18 @@ CARD = {
     "tracking.mode": "wandb",
 }
 
+# What makes a method: rank.loss, rank.examples, rank.start, slerp.method, sft.continued, sft.from.
+METHODS = {
+    "memphis": ("rank", "pairs", "previous", "slerp", False, None),
+    "sft_only": ("none", "pairs", "previous", "none", False, None),
+    "sft_continued": ("rank", "pairs", "previous", "slerp", True, None),
+    "star": ("ce", "correct", "sft", "none", False, None),
+    "rft": ("ce", "correct", "previous", "none", False, None),
+    "spin": ("spin", "human", "previous", "none", False, None),
+    "dpo": ("dpo", "pairs", "previous", "none", False, None),
+    "none": ("none", "pairs", "previous", "none", False, "base"),
+}
+
 
 def test_memphis_cot_has_every_number_of_the_card() -> None:
     plain = config.to_dict(compose_config("+exp=memphis_cot"))
@@ -75,8 +87,8 @@ def test_memphis_cot_without_the_source_that_is_not_free() -> None:
 @pytest.mark.parametrize(("exp", "method"), itertools.product([None, *options("exp")], options("method")))
 def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> None:
     cfg = compose_config(*([f"+exp={exp}"] if exp else []), f"method={method}")
-    expected = {"memphis": "rank", "sft_only": "none", "none": "none"}
-    assert cfg.rank.loss == expected[method]  # an exp file must not win over `method=`
+    chosen = (cfg.rank.loss, cfg.rank.examples, cfg.rank.start, cfg.slerp.method, cfg.sft.continued, cfg.sft.from_)
+    assert chosen == METHODS[method]  # an exp file must not win over `method=`
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ Bump a kind's version when its results change: it enters every key of that kind 
 from dataclasses import dataclass
 from typing import Literal
 
+BUDGET = "budget-"  # roles of an SFT stage that says by its length how long to train: nothing else of it is read
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -26,7 +26,7 @@ def run(context: Context) -> dict[str, Any]:
             engine,
             model,
             suite,
-            data_dir=context.inputs["data"] if suite == "tiny" else mirror,
+            data_dir=context.inputs["data"] if suite in ("tiny", "dev") else mirror,
             limit=config["eval"]["limit"],
             seeds=config["eval"]["seeds"],
             allow_truncated=config["eval"]["allow_truncated"],

@@ -26,8 +26,12 @@ def run(context: Context) -> dict[str, Any]:
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
         found: list[tuple[str, list[str]]]
         if context.config["examples"] == "correct":
-            found = [(text, []) for text in dict.fromkeys(correct)]
+            found = [(text, []) for text in (dict.fromkeys(correct) if knobs["dedup"] == "text" else correct)]
         else:
+            if context.config["examples"] == "human":  # against the model's own, right or wrong
+                human = prompts.completion_cot(question["rationale"], question["answer"])
+                correct = [human] if question["rationale"] else []
+                incorrect = [sample["text"] for sample in samples if sample["text"] not in ("", human)]
             found = pairs.build(
                 row["id"],
                 correct,

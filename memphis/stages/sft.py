@@ -1,16 +1,28 @@
-"""Supervised fine-tuning of the input model on the data stage's rows."""
+"""Supervised fine-tuning of the input model on the data stage's rows.
+
+As the control of self-teaching it goes on from an earlier SFT for as long as the stages under `budget-…` trained, on
+those rows alone whose questions the model taught itself with.
+"""
 
 from typing import Any
 
 from memphis.data import tokens
+from memphis.errors import MemphisError
 from memphis.rows import read_rows
+from memphis.stages import BUDGET
 from memphis.stages.context import Context
 from memphis.stages.train import train_stage
 
 
 def run(context: Context) -> dict[str, Any]:
     config = context.config
+    budget = [path for role, path in context.inputs.items() if role.startswith(BUDGET)]
     rows = read_rows(context.inputs["data"] / "sft.jsonl")
+    if budget:
+        asked = {row["id"] for row in read_rows(context.inputs["data"] / "questions.jsonl")}
+        rows = [row for row in rows if row["id"] in asked]
+        if not rows:
+            raise MemphisError("sft.continued=true: no question has a human rationale; use method=sft_only")
     tokenizer = tokens.load_tokenizer(context.inputs["model"] / "model")
     examples, counts = tokens.sft_examples(
         rows,
@@ -19,4 +31,4 @@ def run(context: Context) -> dict[str, Any]:
         eos=config["data"]["eos"],
         overlong=config["data"]["overlong"],
     )
-    return train_stage(context, examples, counts, config["sft"], loss="sft")
+    return train_stage(context, examples, counts, config["sft"], loss="sft", like=budget)

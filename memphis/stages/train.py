@@ -1,8 +1,10 @@
 """What the trained kinds share: model in, the one training loop, checkpoint out."""
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from transformers import PreTrainedModel
 
 from memphis.data.tokens import Example
 from memphis.stages.context import Context
+from memphis.store import read_json
 from memphis.training import model as models
 from memphis.training.loop import train
 from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
@@ -18,9 +21,17 @@ CHECKPOINT_EVERY_S = float(os.environ.get("MEMPHIS_CHECKPOINT_S", "300"))
 
 
 def train_stage(
-    context: Context, examples: Sequence[Example], counts: dict[str, int], knobs: dict[str, Any], loss: str
+    context: Context,
+    examples: Sequence[Example],
+    counts: dict[str, int],
+    knobs: dict[str, Any],
+    loss: str,
+    like: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Train the input model on `examples` as the section `knobs` of the config says, and write it to `model/`."""
+    """Train the input model on `examples` as the section `knobs` of the config says, and write it to `model/`.
+
+    like: finished trained stages in place of `epochs`: train for at least as many steps and tokens as all of these.
+    """
     config = context.config["model"]
     source = context.inputs["model"] / "model"
     model, _ = models.load(
@@ -31,10 +42,13 @@ def train_stage(
         checkpointing=config["checkpointing"],
     )
     neftune, optim = knobs["neftune"], knobs["optim"]
+    per_epoch = math.ceil(len(examples) / knobs["global_batch_size"])
+    max_steps = _as_long_as(like, counts["tokens"] / max(1, per_epoch)) if like else None
     plan = TrainPlan(
         family="sft" if context.kind == "sft" else "rank",
         loss="sft" if loss == "ce" else loss,  # type: ignore[arg-type]
-        epochs=knobs["epochs"],
+        epochs=math.ceil(max_steps / max(1, per_epoch)) if max_steps else knobs["epochs"],
+        max_steps=max_steps,
         global_batch_size=knobs["global_batch_size"],
         optim=OptimPlan(optim["name"], optim["lr"], optim["decay"], optim["variant"]),
         seed=context.seed,
@@ -42,12 +56,17 @@ def train_stage(
         schedule=knobs["schedule"],
         reduction=knobs["reduction"],
         neftune=NeftunePlan(neftune["alpha"], neftune["variant"], neftune["length"] or knobs["max_length"]),
-        mixce=knobs["mixce"],
         micro_batch_tokens=context.config.get("micro_batch_tokens", context.runtime.micro_batch_tokens),
         dtype=config["dtype"],
-        **({key: knobs[key] for key in ("weight", "use_average", "ce_target")} if loss == "rank" else {}),
+        **{key: knobs[key] for key in ("mixce", "weight", "use_average", "ce_target", "beta") if key in knobs},
     )
     return {**run_loop(context, model, examples, plan, source), "examples": counts}
+
+
+def _as_long_as(stages: Sequence[Path], tokens_per_step: float) -> int:
+    summaries = [read_json(path / "stage.json")["summary"] for path in stages]
+    tokens = sum(summary["tokens"] for summary in summaries)
+    return max(sum(summary["steps"] for summary in summaries), math.ceil(tokens / tokens_per_step))
 
 
 def run_loop(
