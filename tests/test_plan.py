@@ -90,6 +90,40 @@ def test_slerp_rebuilds_nothing_before_the_first_merge(store: Store) -> None:
     assert needed(chain("model.base.seed=1"), store)[0] == "base"
 
 
+def test_the_control_takes_its_length_from_the_cycles_and_shares_all_before(store: Store) -> None:
+    pretend(store, chain())
+    assert needed(chain("method=sft_continued"), store) == ["sft-continued", "evaluate-sft-continued"]
+    stages = {stage.name: stage for stage in chain("method=sft_continued")}
+    assert "merge-3" not in stages  # nothing reads it
+    assert {name for name in stages if name.startswith("evaluate")} == {
+        "evaluate-base",
+        "evaluate-sft",
+        "evaluate-sft-continued",
+    }
+    control = stages["sft-continued"]
+    assert control.inputs["model"] is stages["sft"]
+    assert [control.inputs[f"budget-{k}"].name for k in (1, 2, 3)] == ["rank-1", "rank-2", "rank-3"]
+    weight = {stage.name: stage for stage in chain("method=sft_continued", "rank.weight=0.1")}
+    assert weight["sft-continued"].key != control.key  # other cycles may be of another length
+    assert weight["sft"].key == control.inputs["model"].key
+
+
+def test_each_method_shares_sft_and_the_first_samples(store: Store) -> None:
+    pretend(store, chain())
+    for method in ("star", "rft", "spin"):
+        assert needed(chain(f"method={method}"), store)[:2] == ["pairs-1", "rank-1"]
+    assert needed(chain("method=dpo"), store)[0] == "rank-1"  # its pairs are those of the rank loss
+    assert needed(chain("method=sft_only"), store) == []
+
+
+def test_a_preference_loss_has_no_knob_of_the_rank_loss_in_its_key() -> None:
+    rank = next(stage for stage in chain("method=dpo") if stage.kind == "rank")
+    assert "beta" in rank.config["rank"]
+    assert not {"weight", "use_average", "ce_target", "mixce"} & set(rank.config["rank"])
+    with pytest.raises(MemphisError, match=r"rank.weight: has no effect with rank.loss=dpo"):
+        chain("method=dpo", "rank.weight=0.5")
+
+
 @pytest.mark.parametrize(
     "free", ["runtime.micro_batch_tokens=512", "tracking=none", "name=x", "runtime.keep=final", "eval.at=final"]
 )
