@@ -101,6 +101,7 @@ class Run:
                     "built": built,
                     "reused": stage.key in self.reused,
                     "seconds": record.get("seconds"),
+                    "cpu_seconds": record.get("cpu_seconds"),
                     "summary": record.get("summary", {}),
                 }
             )

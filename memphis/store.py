@@ -209,9 +209,18 @@ class Store:
 
 
 def finish(
-    claim: Claim, spec: dict[str, Any], summary: dict[str, Any], seconds: float, versions: dict[str, str]
+    claim: Claim,
+    spec: dict[str, Any],
+    summary: dict[str, Any],
+    seconds: float,
+    versions: dict[str, str],
+    cpu_seconds: float | None = None,
 ) -> None:
-    """Turn the part directory into the finished stage: record of the outputs, DONE, rename."""
+    """Turn the part directory into the finished stage: record of the outputs, DONE, rename.
+
+    seconds, cpu_seconds: of the clock and of all threads of the process that finished it; a stage that was interrupted
+    took longer.
+    """
     outputs = {}
     for file in sorted(path for path in claim.part.rglob("*") if path.is_file()):
         name = file.relative_to(claim.part).as_posix()
@@ -226,6 +235,7 @@ def finish(
         "outputs": outputs,
         "summary": summary,
         "seconds": round(seconds, 3),
+        "cpu_seconds": None if cpu_seconds is None else round(cpu_seconds, 3),
         "finished": round(time.time(), 3),
         "host": socket.gethostname(),
         "versions": versions,

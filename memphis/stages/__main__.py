@@ -66,7 +66,7 @@ def build(path: Path, bench: Bench) -> None:
         return
     try:
         kill_point(spec["kind"], "start")
-        started = time.monotonic()
+        started, worked = time.monotonic(), time.process_time()
         context = Context(
             kind=spec["kind"],
             config=spec["config"],
@@ -81,7 +81,8 @@ def build(path: Path, bench: Bench) -> None:
         if not claim.held():
             raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
         kill_point(spec["kind"], "done")
-        finish(claim, spec, summary, time.monotonic() - started, made_with(bench))
+        spent, cpu = time.monotonic() - started, time.process_time() - worked
+        finish(claim, spec, summary, spent, made_with(bench), cpu)
         kill_point(spec["kind"], "renamed")
     finally:
         claim.release()
