@@ -19,7 +19,7 @@ from memphis.config import FREE, Source, to_dict
 from memphis.console import percent
 from memphis.privacy import masked
 from memphis.runs import TRAINED, Run
-from memphis.stages import KINDS
+from memphis.stages import BUDGET, KINDS
 from memphis.store import Stage, read_json
 
 UNKNOWN = "other"  # the hub's word for a licence that is not in its list
@@ -108,12 +108,13 @@ def _trained(stage: Stage) -> bool:
 
 
 def _made_from(stage: Stage, seen: set[str] | None = None) -> Iterator[Stage]:
-    """Every stage that went into `stage`, inputs before readers, itself last."""
+    """Every stage that went into `stage`, inputs before readers, itself last; not those that only say how long."""
     seen = set() if seen is None else seen
     if stage.key not in seen:
         seen.add(stage.key)
-        for source in stage.inputs.values():
-            yield from _made_from(source, seen)
+        for role, source in stage.inputs.items():
+            if not role.startswith(BUDGET):
+                yield from _made_from(source, seen)
         yield stage
 
 
@@ -200,12 +201,12 @@ def _source_table(sources: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _recipe(run: Run, chain: Sequence[Stage]) -> str:
-    """The sections of the config that went into the model."""
+    """The parts of the config that went into the model."""
     kinds = {stage.kind for stage in chain}
-    sections = [name for name in ("sft", "generate", "pairs", "rank") if name in kinds]
-    sections += ["slerp"] if "merge" in kinds else []
+    readers = {name: name for name in ("sft", "generate", "pairs", "rank")}
+    readers = {"iterations": "rank", **readers, "slerp": "merge"}
     plain = to_dict(run.cfg)
-    chosen = {"seed": run.cfg.seed, "iterations": run.cfg.iterations, **{name: plain[name] for name in sections}}
+    chosen = {"seed": run.cfg.seed} | {name: plain[name] for name, kind in readers.items() if kind in kinds}
     return f"```yaml\n{yaml.safe_dump(chosen, sort_keys=False, default_flow_style=None, width=110)}```"
 
 

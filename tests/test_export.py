@@ -100,6 +100,12 @@ def test_what_is_not_there_is_not_claimed(tmp_path: Path) -> None:
     assert "a local checkpoint (sha256" in (only / "README.md").read_text(encoding="utf-8")
 
 
+def test_what_only_says_how_long_to_train_is_no_ingredient(tmp_path: Path) -> None:
+    out = export.write(finished(tmp_path, "method=sft_continued", "iterations=1", "eval=none")) or tmp_path
+    assert "self-teaching" not in front_of(out)["tags"]
+    assert "rank" not in (out / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("overrides", [["method=none"], ["until=sft"], ["until=data"]])
 def test_nothing_to_publish(tmp_path: Path, overrides: list[str]) -> None:
     assert export.write(finished(tmp_path, *overrides)) is None
