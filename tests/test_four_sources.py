@@ -1,6 +1,6 @@
 """The card's recipe on its four sources, small: `+exp=memphis_cot` from a hub cache, without a network.
 
-The base model is a StableLM with a GPT-NeoX tokenizer, over-fitted for a minute on the real rows that it will be asked
+The base model is a StableLM with a GPT-NeoX tokenizer, over-fitted for some seconds on the real rows that it will be asked
 about, so that right and wrong samples are mixed as they are with a model that can reason a little.
 """
 
@@ -29,7 +29,7 @@ from memphis.training.plan import OptimPlan, TrainPlan
 from tests.composing import compose_config
 from tests.hub import lines, put_dataset, put_model, reddit
 
-# Two minutes of processor time, of which the over-fitting is a third: what only a run of all stages shows.
+# Nine processes, two of them with vLLM, take two minutes: that all stages fit together on four sources shows nowhere else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -40,8 +40,7 @@ OVERRIDES = [
     *("+exp=memphis_cot", "iterations=2", "eval=none", "tracking=none", "runtime=laptop"),
     *(f"data.sources.{name}.limit={limit}" if name == "reddit" else f"+data.sources.{name}.limit={limit}" for name, limit in LIMITS.items()),
     *("model.dtype=float32", "model.parameters=1000000", "sft.max_length=384", "sft.epochs=1", "sft.global_batch_size=16"),
-    # The engine is transformers: vLLM would be started twice, which takes longer than all the rest.
-    *("generate=hf", "generate.num_samples=6", "generate.max_new_tokens=72", "generate.temperature=0.8"),
+    *("generate.num_samples=6", "generate.max_new_tokens=72", "generate.temperature=0.8"),
     *("rank.max_length=256", "rank.global_batch_size=8"),
 ]  # fmt: skip
 
@@ -76,7 +75,7 @@ def hub(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = neox_tokenizer([span.text for row in cot for span in prompts.spans(row, "", "every_turn")])
     model = new_tiny(tokenizer, hidden=128, layers=2, heads=4, intermediate=256, max_positions=640, seed=0)
     examples, _ = sft_examples(cot, tokenizer, max_length=384, eos="every_turn", overlong="drop")
-    plan = TrainPlan("base", epochs=16, global_batch_size=16, optim=OptimPlan("adamw", 3e-3, beta2=0.95), seed=0)
+    plan = TrainPlan("base", epochs=7, global_batch_size=16, optim=OptimPlan("adamw", 3e-3, beta2=0.95), seed=0)
     work = tmp_path_factory.mktemp("base")
     train(model, examples, plan, out_dir=work, log=RowLog(work / "metrics.jsonl"))
     save(model, tokenizer, work / "model")
@@ -120,7 +119,7 @@ def test_the_whole_recipe_on_the_four_sources(hub: Path, tmp_path: Path) -> None
     for k in (1, 2):
         found = read_json(stages[f"pairs-{k}"] / "counts.json")
         assert found["pairs/count"] >= 20, found
-        assert found["gen/valid_frac"] > 0.2, found
+        assert 0.3 < found["gen/valid_frac"] < 0.95, found
         assert 0.1 < found["gen/pass@1"] < 0.9, found
 
     weights = {
@@ -144,4 +143,3 @@ def test_fetched_once_the_data_are_read_from_the_cache(hub: Path, tmp_path: Path
         (record,) = (tmp_path / attempt / "store").glob("data-*/stage.json")
         contents.add(read_json(record)["summary"]["content"])
     assert len(contents) == 1
-    assert run(hub, tmp_path / "second", "until=data", "data.sources.scicot.revision=v9").returncode == 1
