@@ -27,6 +27,7 @@ _LICENCES = re.compile(
     r"apache-2\.0|mit|isc|unlicense|bsd(-\w+)*|cc0-1\.0|pddl|odc-by|odbl|[al]?gpl-[23]\.[01]"
     r"|cc-by(-nc)?(-sa|-nd)?-[234]\.[05]"
 )
+_RESTRICTIONS = {"-nc": 4, "-nd": 4, "-sa": 2, "gpl": 2, "odbl": 2, "-by": 1}  # 3: unknown
 _PATH = re.compile(r"(?<![\w.:/-])(?:~[\w-]*|\.{0,2})/[^\s'\",;)\]}]+")
 _LOCAL = set(FREE) - {"name", "seed", "exp", "sweep"}  # keys that say where and how it ran, not what was made
 _METRICS = {"acc": "accuracy", "acc_norm": "accuracy"}  # lm-eval's words -> the hub's
@@ -61,8 +62,7 @@ def licence(found: Sequence[str]) -> str:
     def rank(name: str) -> int:
         if not _LICENCES.fullmatch(name):
             return 3
-        order = [("-nc", "-nd"), (), ("-sa", "gpl", "odbl"), ("-by",)]
-        return next((4 - place for place, parts in enumerate(order) if any(part in name for part in parts)), 0)
+        return max((weight for part, weight in _RESTRICTIONS.items() if part in name), default=0)
 
     names = [name.strip().lower() for name in found]
     strictest = max(names, key=lambda name: (rank(name), len(name), name), default=UNKNOWN)
@@ -94,8 +94,9 @@ def card(run: Run, model: Stage) -> str:
         head["base_model"] = hub
     columns = _scores(run, model)
     head["metrics"] = sorted({_METRICS.get(column["metric"], column["metric"]) for column in columns.values()})
-    head["model-index"] = [{"name": run.cfg.name, "results": [_result(*item) for item in columns.items()]}]
-    front = yaml.safe_dump({k: v for k, v in head.items() if v not in ([], None)}, sort_keys=False, allow_unicode=True)
+    if columns:
+        head["model-index"] = [{"name": run.cfg.name, "results": [_result(*item) for item in columns.items()]}]
+    front = yaml.safe_dump({k: v for k, v in head.items() if v != []}, sort_keys=False, allow_unicode=True)
     parts = [f"---\n{front}---", f"# {run.cfg.name}", _start(run, chain, base)]
     parts += ["## Scores", _score_table(columns)] if columns else []
     parts += ["## Data", _source_table(sources)]

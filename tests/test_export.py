@@ -90,7 +90,7 @@ def test_the_card_of_the_cards_recipe(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_not_claimed(tmp_path: Path) -> None:
     front = front_of(export.write(finished(tmp_path / "a", "iterations=1", "eval=none")) or tmp_path)
-    assert not {"base_model", "datasets", "metrics"} & set(front)
+    assert not {"base_model", "datasets", "metrics", "model-index"} & set(front)
     assert front["license"] == "apache-2.0"  # generated problems
     free = front_of(export.write(finished(tmp_path / "b", "+exp=memphis_cot_no_scicot", "iterations=1")) or tmp_path)
     assert (free["license"], free["license_name"]) == ("other", "unknown")  # TinyCoT's parts keep theirs
