@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments import report
-from memphis import config, launch, plan, runs
+from memphis import config, export, launch, plan, runs
 from memphis.console import Console, arms
 from memphis.errors import MemphisError, NotLoadable, Stopped
 from memphis.recipe import recipe
@@ -61,6 +61,7 @@ def build(run: runs.Run, steps: list[plan.Step]) -> None:
             raise
         finally:
             tracker.summary(run.finish(status))
+    export.write(run)
 
 
 ENDED: list[tuple[list[str], str]] = []  # of a multirun: what was typed for each run, and how it ended

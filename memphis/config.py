@@ -153,7 +153,7 @@ class Generate:
 class Answer:
     mode: Literal["normalized", "exact", "numeric"]
     types: list[tuple[str, str]]  # (regular expression on the source, answer type), first match counts
-    symbolic: bool
+    symbolic: bool  # ask an algebra system about formulas; needs the package math-verify
 
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
@@ -252,6 +252,8 @@ _IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
     ("rank.loss", "dpo"): ("rank.weight", "rank.use_average", "rank.ce_target", "rank.mixce"),
     ("rank.examples", "correct"): ("pairs.mode", "pairs.order", "pairs.max_per_question", "pairs.unfinished"),
     ("rank.loss", "none"): ("rank.", "pairs.", "slerp.", "generate.num_samples", "generate.temperature"),
+    ("pairs.answer.mode", "exact"): ("pairs.answer.types", "pairs.answer.symbolic"),
+    ("pairs.answer.mode", "numeric"): ("pairs.answer.types", "pairs.answer.symbolic"),
     ("slerp.method", "none"): ("slerp.t", "slerp.scope", "slerp.dot_threshold"),
     ("slerp.method", "lerp"): ("slerp.dot_threshold",),
     ("sft.from", "base"): ("sft.epochs", "sft.optim.", "sft.neftune.", "sft.mixce", "sft.global_batch_size"),
@@ -403,8 +405,6 @@ def _contradictions(config: Config) -> list[str]:
                 f"rank.ce_target=gold: data.sources.{name}.questions={source.questions} exceeds "
                 f"data.sources.{name}.train={source.train}, and only the latter have human rationales"
             )
-    if config.pairs.answer.symbolic:
-        faults.append("pairs.answer.symbolic=true: not available in this version; use false")
     if config.model.master_dtype == "bfloat16_stochastic":
         faults.append("model.master_dtype=bfloat16_stochastic: not available in this version; use float32 or bfloat16")
     if config.runtime.num_devices > 1:

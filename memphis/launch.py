@@ -48,7 +48,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     Raises MemphisError with the reason when a child fails, NotLoadable when a checkpoint is the reason, Stopped when a
     signal asked for it and all is written down.
     """
-    check_engines(steps)
+    check_packages(steps)
     planning.check_disk(run.cfg, steps, run.store)
     followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
     waiting = list(steps)
@@ -74,9 +74,15 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     report_reused()
 
 
-def check_engines(steps: list[Step]) -> None:
-    """Fail before anything is trained when the engine that a later stage asks for is not installed."""
+def check_packages(steps: list[Step]) -> None:
+    """Fail before anything is trained when a package that a later stage asks for is not installed."""
     for step in steps:
+        algebra = step.stage.kind == "pairs" and step.stage.config["pairs"]["answer"]["symbolic"]
+        if step.needed and algebra and importlib.util.find_spec("math_verify") is None:
+            raise MemphisError(
+                f"pairs.answer.symbolic=true: stage {step.stage.name} needs the package math-verify, which is not "
+                "installed; install the line of requirements-dev.txt that names it, or use symbolic=false"
+            )
         if step.needed and KINDS[step.stage.kind].needs == "engine":
             engine = step.stage.config["generate"]["engine"]
             if engine == "vllm" and importlib.util.find_spec("vllm") is None:
@@ -239,6 +245,8 @@ class _Follower:
         record = self.run.store.record(self.path)
         for watcher in self.watchers:
             watcher.finished(self.stage, record, reused)
+            for warning in record["summary"].get("warnings", ()):
+                watcher.said(f"warning: {warning}")
 
 
 def _environment() -> dict[str, str]:

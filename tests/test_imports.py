@@ -33,6 +33,7 @@ HEIGHTS = {
     "memphis.console": 6,
     "memphis.tracking": 7,
     "memphis.launch": 7,
+    "memphis.export": 7,
     "experiments": 8,
     "train": 9,
 }

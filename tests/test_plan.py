@@ -182,7 +182,7 @@ def test_a_full_disk_is_noticed_before_anything_starts(store: Store) -> None:
 
 def test_missing_vllm_is_noticed_before_anything_starts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = plan.make_plan(chain(), store)
-    launch.check_engines(steps)
+    launch.check_packages(steps)
     monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MemphisError, match="generate.engine=vllm: stage evaluate-base needs the package vllm"):
-        launch.check_engines(steps)
+        launch.check_packages(steps)

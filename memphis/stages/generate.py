@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from memphis.data import prompts, tokens
-from memphis.errors import Stopped
+from memphis.errors import MemphisError, Stopped
 from memphis.rows import read_rows, write_rows
 from memphis.stages.context import Context
 from memphis.store import derived_seed
@@ -16,11 +16,19 @@ from memphis.training.model import fingerprint
 def run(context: Context) -> dict[str, Any]:
     knobs = context.config["generate"]
     model = context.inputs["model"] / "model"
-    questions = read_rows(context.inputs["data"] / "questions.jsonl")
+    tokenizer = tokens.load_tokenizer(model)
+    rows = read_rows(context.inputs["data"] / "questions.jsonl")
+    # Spelt out in a row, the end-of-text token would end it in the middle: training drops such rows too.
+    spelt = [f"{row['prompt']}\n{row['rationale']}\n{row['answer']}" for row in rows]
+    questions = [row for row, text in zip(rows, spelt, strict=True) if tokenizer.eos_token not in text]
+    warnings = []
+    if left_out := len(rows) - len(questions):
+        warnings.append(f"{left_out} of {len(rows)} questions contain {tokenizer.eos_token!r} and were not asked")
+    if not questions:
+        raise MemphisError(f"data.sources: there is no question to ask ({'; '.join(warnings) or 'none was read'})")
     shards = math.ceil(len(questions) / knobs["shard_size"])
     parts = context.out / "shards"
     parts.mkdir(exist_ok=True)
-    tokenizer = tokens.load_tokenizer(model)
     started = time.monotonic()
     for index in range(shards):
         batch = questions[index * knobs["shard_size"] : (index + 1) * knobs["shard_size"]]
@@ -54,11 +62,17 @@ def run(context: Context) -> dict[str, Any]:
             }
         )
         context.kill_point("shard-done")
-    return _join(context, [parts / f"{index:05d}.jsonl" for index in range(shards)], model, time.monotonic() - started)
+    found = [parts / f"{index:05d}.jsonl" for index in range(shards)]
+    return _join(context, found, model, time.monotonic() - started, warnings)
 
 
-def _join(context: Context, parts: list[Path], model: Path, seconds: float) -> dict[str, Any]:
+def _join(context: Context, parts: list[Path], model: Path, seconds: float, warnings: list[str]) -> dict[str, Any]:
     rows = [row for part in parts for row in read_rows(part)]
+    if without_room := sum(not any(sample["token_ids"] for sample in row["samples"]) for row in rows):
+        what = f"{without_room} of {len(rows)} questions fill the model's context and leave no room for an answer"
+        if without_room == len(rows):
+            raise MemphisError(f"data.sources: {what}; ask shorter ones, or use a model with a longer context")
+        warnings = [*warnings, what]
     write_rows(context.out / "samples.jsonl", rows)
     for part in parts:
         part.unlink()
@@ -76,4 +90,5 @@ def _join(context: Context, parts: list[Path], model: Path, seconds: float) -> d
         "gen/wall_s": seconds,
     }
     context.log(metrics)
-    return {"tokens": sum(lengths), "samples": len(lengths), "fingerprint": fingerprint(model)}
+    summary = {"tokens": sum(lengths), "samples": len(lengths), "fingerprint": fingerprint(model)}
+    return summary | ({"warnings": warnings} if warnings else {})

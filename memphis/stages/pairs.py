@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from contextlib import nullcontext
 from typing import Any
 
 from memphis.answers import equal, pairs
@@ -9,6 +10,7 @@ from memphis.data import prompts
 from memphis.errors import MemphisError
 from memphis.rows import read_rows, write_rows
 from memphis.stages.context import Context
+from memphis.stages.symbolic import Algebra
 from memphis.store import write_json
 
 FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not refused
@@ -17,11 +19,14 @@ FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not re
 def run(context: Context) -> dict[str, Any]:
     knobs = context.config["pairs"]
     questions = {row["id"]: row for row in read_rows(context.inputs["data"] / "questions.jsonl")}
-    judged, paired = [], []
-    for row in read_rows(context.inputs["samples"] / "samples.jsonl"):
-        question = questions[row["id"]]
-        samples = [_judge(sample, question, knobs) for sample in row["samples"]]
-        judged.append({"id": row["id"], "samples": samples})
+    with Algebra() if knobs["answer"]["symbolic"] else nullcontext() as algebra:
+        judged = [
+            {"id": row["id"], "samples": [_judge(s, questions[row["id"]], knobs, algebra) for s in row["samples"]]}
+            for row in read_rows(context.inputs["samples"] / "samples.jsonl")
+        ]
+    paired = []
+    for row in judged:
+        question, samples = questions[row["id"]], row["samples"]
         correct = [sample["text"] for sample in samples if sample["correct"]]
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
         found: list[tuple[str, list[str]]]
@@ -47,16 +52,27 @@ def run(context: Context) -> dict[str, Any]:
     write_rows(context.out / "judged.jsonl", judged)
     write_rows(context.out / "pairs.jsonl", paired)
     counts = _count(judged, paired, knobs["dedup"])
+    if algebra is not None:
+        counts |= {f"pairs/symbolic_{what}": number for what, number in algebra.counts.items()}
     write_json(context.out / "counts.json", counts)
     context.log(counts)
     if not paired:
         raise MemphisError(_no_pairs(counts))
+    warnings = []
     if len(paired) < FEW_PAIRS:
-        print(f"warning: only {len(paired)} pairs in iteration {context.iteration}; expect little effect", flush=True)
-    return {"pairs": len(paired), "pass@1": counts["gen/pass@1"]}
+        warnings.append(f"only {len(paired)} pairs in iteration {context.iteration}; expect little effect")
+    if algebra is not None and algebra.counts["unavailable"]:
+        warnings.append(
+            f"pairs.answer.symbolic=true: the worker of math-verify does not start here, so "
+            f"{algebra.counts['unavailable']} pairs of formulas count as different; see requirements-dev.txt"
+        )
+    summary = {"pairs": len(paired), "pass@1": counts["gen/pass@1"]}
+    return summary | ({"warnings": warnings} if warnings else {})
 
 
-def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, Any]) -> dict[str, Any]:
+def _judge(
+    sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, Any], solve: equal.Solve | None
+) -> dict[str, Any]:
     text = sample["text"].strip()
     parsed = prompts.parse(sample["text"], sample["finished"])
     correct: bool | None = None
@@ -69,6 +85,7 @@ def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, An
             options=equal.options_of(question["prompt"]),
             mode=knobs["answer"]["mode"],
             kind=equal.kind_of(question["source"], types),
+            solve=solve,
         )
     elif parsed.reason == "unfinished" and knobs["unfinished"] == "incorrect":
         correct = False

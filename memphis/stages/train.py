@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from memphis.data.tokens import Example
+from memphis.errors import MemphisError
 from memphis.stages.context import Context
 from memphis.store import read_json
 from memphis.training import model as models
@@ -31,7 +32,9 @@ def train_stage(
     """Train the input model on `examples` as the section `knobs` of the config says, and write it to `model/`.
 
     like: finished trained stages in place of `epochs`: train for at least as many steps and tokens as all of these.
+    Raises MemphisError, before the model is loaded, if no example is left.
     """
+    warnings = _left_out(context, counts, knobs["max_length"])
     config = context.config["model"]
     source = context.inputs["model"] / "model"
     model, _ = models.load(
@@ -60,7 +63,20 @@ def train_stage(
         dtype=config["dtype"],
         **{key: knobs[key] for key in ("mixce", "weight", "use_average", "ce_target", "beta") if key in knobs},
     )
-    return {**run_loop(context, model, examples, plan, source), "examples": counts}
+    summary = {**run_loop(context, model, examples, plan, source), "examples": counts}
+    return summary | ({"warnings": warnings} if warnings else {})
+
+
+def _left_out(context: Context, counts: dict[str, int], max_length: int) -> list[str]:
+    """What to say about rows that made no example."""
+    why = {name.removeprefix("dropped_"): n for name, n in counts.items() if name.startswith("dropped_") and n}
+    if not why:
+        return []
+    key, rule = f"{context.kind}.max_length={max_length}", f"data.overlong={context.config['data']['overlong']}"
+    shown = ", ".join(f"{name} {n}" for name, n in why.items())
+    if not counts["kept"]:
+        raise MemphisError(f"{key}: none of {counts['rows']} rows is left ({shown}); raise it, or choose other rows")
+    return [f"{context.kind}: {sum(why.values())} of {counts['rows']} rows left out ({shown}; {key}, {rule})"]
 
 
 def _as_long_as(stages: Sequence[Path], tokens_per_step: float) -> int:
