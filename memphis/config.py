@@ -405,8 +405,6 @@ def _contradictions(config: Config) -> list[str]:
             )
     if config.pairs.answer.symbolic:
         faults.append("pairs.answer.symbolic=true: not available in this version; use false")
-    if config.model.master_dtype == "bfloat16_stochastic":
-        faults.append("model.master_dtype=bfloat16_stochastic: not available in this version; use float32 or bfloat16")
     if config.runtime.num_devices > 1:
         faults.append(f"runtime.num_devices={config.runtime.num_devices}: not available in this version; use 1")
     return faults
