@@ -169,7 +169,9 @@ class Pairs:
 @dataclass(config=_RULES, frozen=True, kw_only=True)
 class Rank:
     loss: Literal["rank", "ce", "spin", "dpo", "none"]  # none = no self-teaching
-    examples: Literal["pairs", "correct", "human"]  # verified pairs; correct samples alone; human text against samples
+    # verified pairs; correct samples alone; these, and for questions without one those made knowing the answer; human
+    # text against samples
+    examples: Literal["pairs", "correct", "rationalized", "human"]
     start: Literal["previous", "sft", "base"]  # weights an iteration starts from
     weight: Weight  # of the rank loss beside the cross-entropy
     beta: Rate  # scale of the preference losses `spin` and `dpo`
@@ -251,6 +253,7 @@ _IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
     ("rank.loss", "spin"): ("rank.weight", "rank.use_average", "rank.ce_target", "rank.mixce"),
     ("rank.loss", "dpo"): ("rank.weight", "rank.use_average", "rank.ce_target", "rank.mixce"),
     ("rank.examples", "correct"): ("pairs.mode", "pairs.order", "pairs.max_per_question", "pairs.unfinished"),
+    ("rank.examples", "rationalized"): ("pairs.mode", "pairs.order", "pairs.max_per_question", "pairs.unfinished"),
     ("rank.loss", "none"): ("rank.", "pairs.", "slerp.", "generate.num_samples", "generate.temperature"),
     ("slerp.method", "none"): ("slerp.t", "slerp.scope", "slerp.dot_threshold"),
     ("slerp.method", "lerp"): ("slerp.dot_threshold",),
@@ -373,9 +376,13 @@ def _contradictions(config: Config) -> list[str]:
         )
     if len(set(config.eval.seeds)) < len(config.eval.seeds):
         faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
-    if config.rank.loss in ("rank", "spin", "dpo") and config.rank.examples == "correct":
-        faults.append(f"rank.examples='correct': loss {config.rank.loss!r} compares; rank.examples=pairs, or loss=ce")
-    if config.rank.loss == "ce" and config.rank.examples != "correct":
+    alone = config.rank.examples in ("correct", "rationalized")
+    if config.rank.loss in ("rank", "spin", "dpo") and alone:
+        faults.append(
+            f"rank.examples={config.rank.examples!r}: loss {config.rank.loss!r} compares; "
+            "rank.examples=pairs, or loss=ce"
+        )
+    if config.rank.loss == "ce" and not alone:
         faults.append(f"rank.examples={config.rank.examples!r}: loss 'ce' compares nothing; rank.examples=correct")
     if config.rank.loss != "none" and config.rank.examples == "pairs" and config.iterations:
         if config.generate.num_samples < 2:

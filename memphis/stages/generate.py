@@ -1,4 +1,7 @@
-"""Sample answers to every question, shard by shard; a shard's tokens depend on nothing but its own seed."""
+"""Sample answers to every question, shard by shard; a shard's tokens depend on nothing but its own seed.
+
+With an input `judged`, only the questions that none of its samples got right are asked, with the answer as a hint.
+"""
 
 import math
 import time
@@ -16,7 +19,8 @@ from memphis.training.model import fingerprint
 def run(context: Context) -> dict[str, Any]:
     knobs = context.config["generate"]
     model = context.inputs["model"] / "model"
-    questions = read_rows(context.inputs["data"] / "questions.jsonl")
+    questions = _questions(context.inputs)
+    family = "gen/hinted_" if "judged" in context.inputs else "gen/"
     shards = math.ceil(len(questions) / knobs["shard_size"])
     parts = context.out / "shards"
     parts.mkdir(exist_ok=True)
@@ -50,14 +54,26 @@ def run(context: Context) -> dict[str, Any]:
             {
                 "step": index + 1,
                 "steps": shards,
-                "gen/questions": min((index + 1) * knobs["shard_size"], len(questions)),
+                f"{family}questions": min((index + 1) * knobs["shard_size"], len(questions)),
             }
         )
         context.kill_point("shard-done")
-    return _join(context, [parts / f"{index:05d}.jsonl" for index in range(shards)], model, time.monotonic() - started)
+    done = [parts / f"{index:05d}.jsonl" for index in range(shards)]
+    return _join(context, done, model, time.monotonic() - started, family)
 
 
-def _join(context: Context, parts: list[Path], model: Path, seconds: float) -> dict[str, Any]:
+def _questions(inputs: dict[str, Path]) -> list[dict[str, Any]]:
+    questions = read_rows(inputs["data"] / "questions.jsonl")
+    if "judged" not in inputs:
+        return questions
+    judged = read_rows(inputs["judged"] / "judged.jsonl")
+    solved = {row["id"] for row in judged if any(sample["correct"] for sample in row["samples"])}
+    return [
+        row | {"prompt": prompts.hinted(row["prompt"], row["answer"])} for row in questions if row["id"] not in solved
+    ]
+
+
+def _join(context: Context, parts: list[Path], model: Path, seconds: float, family: str) -> dict[str, Any]:
     rows = [row for part in parts for row in read_rows(part)]
     write_rows(context.out / "samples.jsonl", rows)
     for part in parts:
@@ -65,15 +81,16 @@ def _join(context: Context, parts: list[Path], model: Path, seconds: float) -> d
     (context.out / "shards").rmdir()
     lengths = sorted(len(sample["token_ids"]) for row in rows for sample in row["samples"])
     unique = sum(len({sample["text"] for sample in row["samples"]}) for row in rows)
+    count = max(1, len(lengths))
     metrics = {
-        "gen/questions": len(rows),
-        "gen/samples": len(lengths),
-        "gen/truncated_frac": sum(not sample["finished"] for row in rows for sample in row["samples"]) / len(lengths),
-        "gen/unique_frac": unique / len(lengths),
-        "gen/len_mean": sum(lengths) / len(lengths),
-        "gen/len_p95": lengths[int(0.95 * (len(lengths) - 1))],
-        "gen/tokens_per_sec": sum(lengths) / max(seconds, 1e-9),
-        "gen/wall_s": seconds,
+        "questions": len(rows),
+        "samples": len(lengths),
+        "truncated_frac": sum(not sample["finished"] for row in rows for sample in row["samples"]) / count,
+        "unique_frac": unique / count,
+        "len_mean": sum(lengths) / count,
+        "len_p95": lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0,
+        "tokens_per_sec": sum(lengths) / max(seconds, 1e-9),
+        "wall_s": seconds,
     }
-    context.log(metrics)
+    context.log({f"{family}{name}": value for name, value in metrics.items()})
     return {"tokens": sum(lengths), "samples": len(lengths), "fingerprint": fingerprint(model)}

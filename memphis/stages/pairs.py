@@ -1,4 +1,8 @@
-"""Judge every sample against its question's answer and pair correct with incorrect ones."""
+"""Judge every sample against its question's answer and pair correct with incorrect ones.
+
+Samples of the input `hinted`, made knowing the answer, count only where they are correct, and as answers to the
+question without the hint.
+"""
 
 import math
 from collections import Counter
@@ -17,7 +21,10 @@ FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not re
 def run(context: Context) -> dict[str, Any]:
     knobs = context.config["pairs"]
     questions = {row["id"]: row for row in read_rows(context.inputs["data"] / "questions.jsonl")}
+    hinted = read_rows(context.inputs["hinted"] / "samples.jsonl") if "hinted" in context.inputs else []
+    knowing = {row["id"]: row["samples"] for row in hinted}
     judged, paired = [], []
+    rationalized = 0
     for row in read_rows(context.inputs["samples"] / "samples.jsonl"):
         question = questions[row["id"]]
         samples = [_judge(sample, question, knobs) for sample in row["samples"]]
@@ -26,7 +33,10 @@ def run(context: Context) -> dict[str, Any]:
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
         found: list[tuple[str, list[str]]]
         if context.config["examples"] == "correct":
+            told = [_judge(sample, question, knobs) for sample in knowing.get(row["id"], ())]
+            correct += [sample["text"] for sample in told if sample["correct"]]
             found = [(text, []) for text in (dict.fromkeys(correct) if knobs["dedup"] == "text" else correct)]
+            rationalized += len(found) if told else 0  # only questions without a correct sample are told the answer
         else:
             if context.config["examples"] == "human":  # against the model's own, right or wrong
                 human = prompts.completion_cot(question["rationale"], question["answer"])
@@ -46,7 +56,9 @@ def run(context: Context) -> dict[str, Any]:
             paired.append({"id": row["id"], "prompt": question["prompt"], "chosen": chosen, "rejected": rejected})
     write_rows(context.out / "judged.jsonl", judged)
     write_rows(context.out / "pairs.jsonl", paired)
-    counts = _count(judged, paired, knobs["dedup"])
+    counts = _count(judged, paired, knobs["dedup"], rationalized)
+    if "hinted" in context.inputs:
+        counts["pairs/rationalized"] = rationalized
     write_json(context.out / "counts.json", counts)
     context.log(counts)
     if not paired:
@@ -81,7 +93,8 @@ def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, An
     }
 
 
-def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str) -> dict[str, Any]:
+def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str, rationalized: int) -> dict[str, Any]:
+    """rationalized: how many of `paired` are not from `judged`."""
     samples = [sample for row in judged for sample in row["samples"]]
     right = [sum(bool(sample["correct"]) for sample in row["samples"]) for row in judged]
     sizes = [len(row["samples"]) for row in judged]
@@ -93,7 +106,7 @@ def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: st
     for row in judged:
         for verdict in unique:
             unique[verdict] += len({sample["text"] for sample in row["samples"] if sample["correct"] is verdict})
-    used = sum(1 + len(pair["rejected"]) for pair in paired)
+    used = sum(1 + len(pair["rejected"]) for pair in paired) - rationalized
     reasons = Counter(sample["reason"] for sample in samples if sample["reason"])
     judgeable = sum(sample["correct"] is not None for sample in samples)
     return {
