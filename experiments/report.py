@@ -214,7 +214,7 @@ def find_change(stages: Sequence[dict[str, Any]], paths: dict[str, Path]) -> Cha
         if task and task == same:
             pairs = _common(before, after)
             return Change(_model_of(first), _model_of(last), f"the {len(pairs)} questions of {task}", pairs)
-    judged = [stage for stage in stages if stage["kind"] == "pairs"]
+    judged = list({stage["iteration"]: stage for stage in stages if stage["kind"] == "pairs"}.values())
     data = [stage for stage in stages if stage["kind"] == "data"]
     if len(judged) < 2 or not data:
         return None

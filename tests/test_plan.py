@@ -186,3 +186,13 @@ def test_missing_vllm_is_noticed_before_anything_starts(store: Store, monkeypatc
     monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MemphisError, match="generate.engine=vllm: stage evaluate-base needs the package vllm"):
         launch.check_packages(steps)
+
+
+def test_rationalisation_goes_on_from_the_samples_and_judgements_of_star(store: Store) -> None:
+    pretend(store, chain("method=star", "eval=none", "iterations=1"))
+    stages = chain("method=star", "rank.examples=rationalized", "eval=none", "iterations=1")
+    names = ["data", "base", "sft", "generate-1", "judge-1", "rationalize-1", "pairs-1", "rank-1"]
+    assert [stage.name for stage in stages] == names
+    assert needed(stages, store) == names[-3:]
+    with pytest.raises(MemphisError, match=r"rank.examples='rationalized': loss 'rank' compares"):
+        chain("method=memphis", "rank.examples=rationalized")

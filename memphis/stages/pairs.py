@@ -1,4 +1,8 @@
-"""Judge every sample against its question's answer and pair correct with incorrect ones."""
+"""Judge every sample against its question's answer and pair correct with incorrect ones.
+
+Samples of the input `hinted`, made knowing the answer, count only where they are correct, and as answers to the
+question without the hint.
+"""
 
 import math
 from collections import Counter
@@ -19,19 +23,29 @@ FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not re
 def run(context: Context) -> dict[str, Any]:
     knobs = context.config["pairs"]
     questions = {row["id"]: row for row in read_rows(context.inputs["data"] / "questions.jsonl")}
+    hinted = read_rows(context.inputs["hinted"] / "samples.jsonl") if "hinted" in context.inputs else []
     with Algebra() if knobs["answer"]["symbolic"] else nullcontext() as algebra:
-        judged = [
-            {"id": row["id"], "samples": [_judge(s, questions[row["id"]], knobs, algebra) for s in row["samples"]]}
-            for row in read_rows(context.inputs["samples"] / "samples.jsonl")
-        ]
+
+        def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [
+                {"id": row["id"], "samples": [_judge(s, questions[row["id"]], knobs, algebra) for s in row["samples"]]}
+                for row in rows
+            ]
+
+        judged = judge(read_rows(context.inputs["samples"] / "samples.jsonl"))
+        knowing = {row["id"]: row["samples"] for row in judge(hinted)}
     paired = []
+    rationalized = 0
     for row in judged:
         question, samples = questions[row["id"]], row["samples"]
         correct = [sample["text"] for sample in samples if sample["correct"]]
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
         found: list[tuple[str, list[str]]]
         if context.config["examples"] == "correct":
+            told = knowing.get(row["id"], [])
+            correct += [sample["text"] for sample in told if sample["correct"]]
             found = [(text, []) for text in (dict.fromkeys(correct) if knobs["dedup"] == "text" else correct)]
+            rationalized += len(found) if told else 0  # only questions without a correct sample are told the answer
         else:
             if context.config["examples"] == "human":  # against the model's own, right or wrong
                 human = prompts.completion_cot(question["rationale"], question["answer"])
@@ -51,7 +65,9 @@ def run(context: Context) -> dict[str, Any]:
             paired.append({"id": row["id"], "prompt": question["prompt"], "chosen": chosen, "rejected": rejected})
     write_rows(context.out / "judged.jsonl", judged)
     write_rows(context.out / "pairs.jsonl", paired)
-    counts = _count(judged, paired, knobs["dedup"])
+    counts = _count(judged, paired, knobs["dedup"], rationalized)
+    if "hinted" in context.inputs:
+        counts["pairs/rationalized"] = rationalized
     if algebra is not None:
         counts |= {f"pairs/symbolic_{what}": number for what, number in algebra.counts.items()}
     write_json(context.out / "counts.json", counts)
@@ -98,7 +114,8 @@ def _judge(
     }
 
 
-def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str) -> dict[str, Any]:
+def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str, rationalized: int) -> dict[str, Any]:
+    """rationalized: how many of `paired` are not from `judged`."""
     samples = [sample for row in judged for sample in row["samples"]]
     right = [sum(bool(sample["correct"]) for sample in row["samples"]) for row in judged]
     sizes = [len(row["samples"]) for row in judged]
@@ -110,7 +127,7 @@ def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: st
     for row in judged:
         for verdict in unique:
             unique[verdict] += len({sample["text"] for sample in row["samples"] if sample["correct"] is verdict})
-    used = sum(1 + len(pair["rejected"]) for pair in paired)
+    used = sum(1 + len(pair["rejected"]) for pair in paired) - rationalized
     reasons = Counter(sample["reason"] for sample in samples if sample["reason"])
     judgeable = sum(sample["correct"] is not None for sample in samples)
     return {

@@ -37,9 +37,10 @@ def train_stage(
     warnings = _left_out(context, counts, knobs["max_length"])
     config = context.config["model"]
     source = context.inputs["model"] / "model"
+    master, _, stochastic = config["master_dtype"].partition("_")
     model, _ = models.load(
         source,
-        dtype=getattr(torch, config["master_dtype"]),
+        dtype=getattr(torch, master),
         device=context.bench.device,
         freeze_embeddings=config["freeze_embeddings"],
         checkpointing=config["checkpointing"],
@@ -61,6 +62,7 @@ def train_stage(
         neftune=NeftunePlan(neftune["alpha"], neftune["variant"], neftune["length"] or knobs["max_length"]),
         micro_batch_tokens=context.config.get("micro_batch_tokens", context.runtime.micro_batch_tokens),
         dtype=config["dtype"],
+        rounding="stochastic" if stochastic else "nearest",
         **{key: knobs[key] for key in ("mixce", "weight", "use_average", "ce_target", "beta") if key in knobs},
     )
     summary = {**run_loop(context, model, examples, plan, source), "examples": counts}

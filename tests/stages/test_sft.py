@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from memphis import config
 from memphis.errors import MemphisError
@@ -34,9 +36,13 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(place: Path, *budget: tuple[int, int], batch: int = 4) -> tuple[dict[str, Any], Path]:
+def run(
+    place: Path, *budget: tuple[int, int], batch: int = 4, typed: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], Path]:
     """budget: (steps, tokens) of each cycle."""
-    plain = config.to_dict(compose_config(f"sft.global_batch_size={batch}", "sft.epochs=2", "sft.max_length=64"))
+    plain = config.to_dict(
+        compose_config(f"sft.global_batch_size={batch}", "sft.epochs=2", "sft.max_length=64", *typed)
+    )
     keys = ("freeze_embeddings", "dtype", "master_dtype", "attention", "checkpointing")
     chosen = {
         "sft": plain["sft"],
@@ -84,3 +90,18 @@ def test_questions_without_any_rationale_are_refused(place: Path) -> None:
     write_rows(place / "data" / "questions.jsonl", [row(99)])
     with pytest.raises(MemphisError, match=r"sft.continued=true: no question has a human rationale"):
         run(place, (1, 1))
+
+
+@pytest.mark.parametrize("master", ["float32", "bfloat16", "bfloat16_stochastic"])
+def test_master_weights_of_each_kind_are_trained_and_written_as_they_are(place: Path, master: str) -> None:
+    _, out = run(place, typed=(f"model.master_dtype={master}",))
+    dtypes = {tensor.dtype for tensor in load_file(out / "model" / "model.safetensors").values()}
+    assert dtypes == {getattr(torch, master.removesuffix("_stochastic"))}
+    moved = [line["optim/moved_frac"] for line in read_rows(out / "metrics.jsonl")]
+    assert moved[0] == 0  # the first warm-up step
+    assert 0 < moved[-1] <= 1
+
+
+def test_stochastic_rounding_is_another_result_than_rounding_to_nearest(place: Path) -> None:
+    found = {run(place, typed=(f"model.master_dtype={kind}",))[1] for kind in ("bfloat16", "bfloat16_stochastic")}
+    assert len({fingerprint(out / "model") for out in found}) == 2
