@@ -60,9 +60,6 @@ def run(context: Context) -> dict[str, Any]:
 def _join(context: Context, parts: list[Path], model: Path, seconds: float) -> dict[str, Any]:
     rows = [row for part in parts for row in read_rows(part)]
     write_rows(context.out / "samples.jsonl", rows)
-    for part in parts:
-        part.unlink()
-    (context.out / "shards").rmdir()
     lengths = sorted(len(sample["token_ids"]) for row in rows for sample in row["samples"])
     unique = sum(len({sample["text"] for sample in row["samples"]}) for row in rows)
     metrics = {
