@@ -10,7 +10,7 @@ from pathlib import Path
 
 from memphis.errors import MemphisError, NoSpace, Stopped
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: more than this process may write into one file
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 CURE = "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to"
 
@@ -39,8 +39,9 @@ def explain(error: BaseException, root: Path) -> MemphisError | None:
     cause: BaseException | None = error
     while cause is not None:
         number = cause.errno if isinstance(cause, OSError) else None
-        if number in _FULL or "No space left on device" in str(cause) or "Disk quota exceeded" in str(cause):
-            return no_space(root, os.strerror(number) if number else "No space left on device")
+        for full in _FULL:
+            if number == full or os.strerror(full) in str(cause):
+                return no_space(root, os.strerror(full))
         if number in _FORBIDDEN and isinstance(cause, OSError) and cause.filename is not None:
             place = Path(os.fsdecode(cause.filename))
             if place.is_relative_to(root):
@@ -49,7 +50,7 @@ def explain(error: BaseException, root: Path) -> MemphisError | None:
     return None
 
 
-def no_space(root: Path, reason: str = "No space left on device") -> NoSpace:
+def no_space(root: Path, reason: str = os.strerror(errno.ENOSPC)) -> NoSpace:
     """The line about a full disk. Without a path in the error the fullest of the places that are written to is it."""
     places = {existing(place) for place in (root, Path(os.environ.get("TMPDIR", "/tmp")))}
     place = min(places, key=lambda path: (shutil.disk_usage(path).free, path != existing(root)))

@@ -37,14 +37,16 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     return {**clean, "MEMPHIS_RUNS": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **more}
 
 
-def start(root: Path, *overrides: str, **more: str) -> "subprocess.Popen[str]":
+def start(root: Path, *overrides: str, user: int | None = None, **more: str) -> "subprocess.Popen[str]":
     command = [sys.executable, str(REPOSITORY / "train.py"), *OVERRIDES, *overrides]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(root, **more), cwd=root)
+    options: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    env = environment(root, **more)
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd=root, **options)
 
 
-def run(root: Path, *overrides: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    process = start(root, *overrides, **more)
+def run(root: Path, *overrides: str, user: int | None = None, **more: str) -> "subprocess.CompletedProcess[str]":
+    process = start(root, *overrides, user=user, **more)
     try:
         out, err = process.communicate(timeout=300)
     except BaseException:

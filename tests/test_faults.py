@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
+import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,11 @@ import psutil
 import pytest
 
 from tests import micro
+from tests.small_disk import small_disk
 
 pytestmark = pytest.mark.slow
+
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +146,72 @@ def test_damaged_stage_is_named_set_aside_and_built_again(unbroken: Path, tmp_pa
     assert micro.outcome(root) == micro.outcome(unbroken)
 
 
+# Four runs that the disk ends, at their first rows or at their weights, and one with room for all.
+@pytest.mark.timeout(600)
+def test_a_full_disk_ends_with_a_line_and_the_same_command_continues(unbroken: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "24m") as disk:
+        copy(unbroken, disk.root, "data", "base")
+        for kind in ("sft", "generate", "evaluate"):
+            process = micro.start(disk.root, MEMPHIS_CHECKPOINT_S="0.2")
+            wait_for(lambda kind=kind: built_now(disk.root, kind), 120)  # type: ignore[misc]
+            disk.fill()
+            told_of_a_full_disk(*process.communicate(timeout=120), process.returncode, disk.root)
+            disk.empty()
+        process = micro.start(disk.root, "tracking=none")
+        limit = 300_000  # bytes: less than the weights of the rank stage
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        told_of_a_full_disk(*process.communicate(timeout=120), process.returncode, disk.root)
+        done = micro.run(disk.root)
+        assert done.returncode == 0, done.stderr
+        assert micro.outcome(disk.root) == micro.outcome(unbroken)
+        assert not list((disk.root / "store").glob("**/*.tmp"))
+        page = next(disk.root.glob("micro/s0/*/results.md"))
+        before = page.read_text()
+        page.unlink()
+        disk.fill()
+        again = micro.run(disk.root)  # nothing to build, only the pages to write
+        told_of_a_full_disk(again.stdout, again.stderr, again.returncode, disk.root)
+        disk.empty()
+        assert micro.run(disk.root).returncode == 0
+        assert page.read_text() == before
+
+
+def built_now(root: Path, kind: str) -> bool:
+    return any((root / "store").glob(f"{kind}-*.part-*/*"))
+
+
+def told_of_a_full_disk(out: str, err: str, status: int, root: Path) -> None:
+    assert status == 1, out + err
+    assert "Traceback" not in out + err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert re.search(r"(no space left on device|file too large) \([\d.]+ [MG]iB free\); free some, or set", lines[0])
+    assert str(root) in lines[0]
+
+
+def test_another_users_root_is_one_line(unbroken: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:  # pytest's own directories cannot be entered by others
+        root = Path(name)
+        root.chmod(0o755)
+        shutil.copytree(unbroken / "store", root / "store")
+        (root / "mine").mkdir()
+        os.chown(root / "mine", NOBODY, NOBODY)
+        cases = {"not writable": root, "not readable": root / "mine"}
+        shutil.copytree(unbroken / "store", root / "mine" / "store")
+        for path in ("store", "store/specs"):
+            os.chown(root / "mine" / path, NOBODY, NOBODY)
+        next((root / "mine" / "store").glob("sft-*/model/model.safetensors")).chmod(0o600)
+        for case, place in cases.items():
+            done = micro.run(place, user=NOBODY, TRITON_CACHE_DIR="/nowhere", HOME="/nowhere")
+            assert done.returncode == 1, (case, done.stdout, done.stderr)
+            assert "Traceback" not in done.stderr
+            (line,) = done.stderr.splitlines()
+            assert "permission denied" in line.lower(), (case, line)
+            assert "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to" in line
+
+
 def test_the_same_command_again_builds_nothing_and_is_quick(unbroken: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (unbroken / "store").glob("*-*/DONE")}
     started = time.monotonic()
@@ -157,6 +229,52 @@ def test_a_new_slerp_factor_reuses_all_before_the_first_merge(unbroken: Path, tm
     assert re.findall(r"^ *\d+ build +(\S+)", done.stdout, re.M) == ["merge-1", "evaluate-1"]
     assert "slerp.t=0.5, built with 0.99" in done.stdout
     assert {path.parent.name for path in (tmp_path / "r" / "store").glob("*-*/DONE")} == before  # plan builds nothing
+
+
+EDITS = {  # what a hand may change in a store, by kind
+    "data": lambda path: flip(path / "sft.jsonl"),
+    "sft": lambda path: flip(path / "model" / "model.safetensors"),
+    "generate": lambda path: flip(path / "samples.jsonl"),
+    "pairs": lambda path: flip(path / "pairs.jsonl"),
+    "rank": lambda path: (path / "metrics.jsonl").unlink(),
+    "merge": lambda path: (path / "stage.json").write_text("{ broken"),
+    "evaluate": lambda path: flip(path / "record.json"),
+}
+
+
+def flip(file: Path) -> None:
+    """Change a byte in the middle: the size stays."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_every_edited_stage_is_named_set_aside_and_built_again(unbroken: Path, tmp_path: Path) -> None:
+    root = tmp_path / "r"
+    shutil.copytree(unbroken, root, symlinks=True)
+    edited = [next((root / "store").glob(f"{kind}-*")) for kind in EDITS]
+    for path, edit in zip(edited, EDITS.values(), strict=True):
+        edit(path)
+    done = micro.run(root)
+    assert done.returncode == 0, done.stderr
+    for path in edited:
+        assert len(list(path.parent.glob(f"{path.name}.damaged-*"))) == 1
+        assert re.search(rf"was changed after|is missing|cannot be read.* \({path}\); set aside and built", done.stdout)
+    assert done.stdout.count("set aside and built again") == len(EDITS)
+    assert micro.outcome(root) == micro.outcome(unbroken)
+
+
+def test_two_sweep_arms_at_the_same_time_build_each_stage_once(unbroken: Path, tmp_path: Path) -> None:
+    copy(unbroken, tmp_path, "data", "base", "sft")
+    arms = [micro.start(tmp_path, "eval=none", f"slerp.t={t}") for t in (0.5, 0.99)]
+    codes = [process.communicate(timeout=300) and process.returncode for process in arms]
+    assert codes == [0, 0]
+    said = "".join(log.read_text() for log in tmp_path.glob("*/s0/*/logs/*/*.log"))
+    tried = Counter(re.findall(r"^stage (\S+)$", said, re.M))
+    spared = Counter(re.findall(r"^(\S+): built by another process$", said, re.M))
+    built = {name: count - spared[name] for name, count in tried.items()}
+    assert sorted(name.split("-")[0] for name in built) == ["generate", "merge", "merge", "pairs", "rank"]
+    assert set(built.values()) == {1}
 
 
 def test_two_runs_that_want_the_same_stages_build_each_once(tmp_path: Path, unbroken: Path) -> None:
