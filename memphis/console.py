@@ -197,7 +197,8 @@ class Console:
         centre = places[0] if places else len(self._rows) - 1
         room = max(1, height - 3)  # the first line, the bar, and the line in which the cursor waits
         first = max(0, min(centre - room // 2, len(self._rows) - room))
-        view = Table.grid(padding=(0, 1), expand=True)
+        view = Table.grid(padding=(0, 1))
+        view.width = max(1, width - 3)  # the terminal writes ^C where the cursor waits: there is room for it
         view.add_column(no_wrap=True, overflow="ellipsis")
         view.add_row(self._headline())
         narrow = width < 60
@@ -205,9 +206,9 @@ class Console:
             view.add_row(Text(printable(self._running.facts(going=True))))
         plan = Table.grid(padding=(0, 1), expand=True)
         plan.add_column(justify="right", no_wrap=True)
-        plan.add_column(no_wrap=True)
+        plan.add_column(no_wrap=True, min_width=7)  # `running`: columns stand still
         plan.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 4))
-        plan.add_column(no_wrap=True, justify="right")
+        plan.add_column(no_wrap=True, justify="right", min_width=8)
         plan.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for place in range(first, min(first + room, len(self._rows))):
             row = self._rows[place]

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,15 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     return {**clean, "MEMPHIS_RUNS": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **more}
 
 
-def start(root: Path, *overrides: str, user: int | None = None, **more: str) -> "subprocess.Popen[str]":
+def start(root: Path, *overrides: str, prefix: Sequence[str] = (), **more: str) -> "subprocess.Popen[str]":
     command = [sys.executable, str(REPOSITORY / "train.py"), *OVERRIDES, *overrides]
     pipe = subprocess.PIPE
-    options: dict[str, Any] = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     env = environment(root, **more)
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env, cwd=root, **options)
+    return subprocess.Popen([*prefix, *command], stdout=pipe, stderr=pipe, text=True, env=env, cwd=root)
 
 
-def run(root: Path, *overrides: str, user: int | None = None, **more: str) -> "subprocess.CompletedProcess[str]":
-    process = start(root, *overrides, user=user, **more)
+def run(root: Path, *overrides: str, prefix: Sequence[str] = (), **more: str) -> "subprocess.CompletedProcess[str]":
+    process = start(root, *overrides, prefix=prefix, **more)
     try:
         out, err = process.communicate(timeout=300)
     except BaseException:

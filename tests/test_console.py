@@ -204,7 +204,7 @@ def test_the_view_shows_every_stage_with_its_state(ranking):
     assert len(lines) == 1 + 15 + 1
     assert lines[1].split() == ["1", "store", "data"]
     assert lines[8].split() == ["8", "done", "generate-2", "3.0", "s"]
-    assert "41.2 % right · 634 pairs · 32 % of" in lines[9]
+    assert "41.2 % right · 634 pairs · 32 %" in lines[9]
     assert re.search(r"running +rank-2 +5.0 s +5/10 · loss 0.400 · 9.12k tokens/s", lines[10])
     assert "5.0 s left" in lines[11]
     assert lines[12].split() == ["11", "to", "do", "merge-2"]
