@@ -197,7 +197,7 @@ def test_another_users_root_is_one_line(unbroken: Path, tmp_path: Path) -> None:
     for case, theirs, mode in cases:
         root = tmp_path / case
         shutil.copytree(unbroken / "store", root / "store")
-        for path in (root / "store").glob(f"sft-*/{theirs}") if theirs else [root, root / "store"]:
+        for path in (root / "store").glob(f"sft-*/{theirs}") if theirs else [root / "store"]:
             path.chmod(mode)
             os.chown(path, NOBODY, NOBODY)
         for plan in ("false", "true") if case != "not writable" else ("false",):
