@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 from memphis import plan as planning
 from memphis.claims import Claim
-from memphis.errors import MemphisError, NotLoadable, Stopped
+from memphis.disk import no_space
+from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
@@ -29,8 +30,6 @@ from memphis.stages import KINDS
 from memphis.store import Stage, Store, installed, read_json
 
 POLL_S = 0.2
-STOPPED = 85
-NOT_LOADABLE = 86
 
 
 class Watcher(Protocol):
@@ -161,7 +160,7 @@ def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
         raise Stopped(f"stopped in {active.name if active else leg[0].name}; the same command continues")
     if status != 0:
         where = active.name if active else leg[0].name
-        reason = _reason(status, log)
+        reason = _reason(status, log, run.store.root.parent)
         message = f"stage {where} failed: {reason}; log: {log}; the same command continues"
         raise NotLoadable(message, reason) if status == NOT_LOADABLE else MemphisError(message)
 
@@ -278,12 +277,14 @@ def _pass_signals(child: "subprocess.Popen[bytes]") -> Iterator[Callable[[], boo
             signal.signal(number, handler)
 
 
-def _reason(status: int, log: Path) -> str:
-    """One line: what the child said last, or what ended it."""
+def _reason(status: int, log: Path, root: Path) -> str:
+    """One line: what the child said last, or what ended it. On a full disk it could perhaps say nothing."""
     lines = log.read_text(errors="replace").splitlines()
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if said:
         return said[-1]
+    if status == NO_SPACE:
+        return str(no_space(root))
     if status < 0:
         name = signal.Signals(-status).name
         hint = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""

@@ -90,9 +90,6 @@ def _join(
             raise MemphisError(f"data.sources: {what}; ask shorter ones, or use a model with a longer context")
         warnings = [*warnings, what]
     write_rows(context.out / "samples.jsonl", rows)
-    for part in parts:
-        part.unlink()
-    (context.out / "shards").rmdir()
     lengths = sorted(len(sample["token_ids"]) for row in rows for sample in row["samples"])
     unique = sum(len({sample["text"] for sample in row["samples"]}) for row in rows)
     count = max(1, len(lengths))

@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def run_loop(
     plan: TrainPlan,
     tokenizer: Any,
 ) -> dict[str, Any]:
-    """Train, save the checkpoint with its tokenizer, drop the step checkpoints. tokenizer: an object or a directory."""
+    """Train and save the model with its tokenizer. tokenizer: an object or a directory."""
     summary = train(
         model,
         examples,
@@ -108,5 +107,4 @@ def run_loop(
     dtype = next(model.parameters()).dtype
     models.save(model, tokenizer, context.out / "model", dtype)
     context.kill_point("saved")
-    shutil.rmtree(context.out / "checkpoint", ignore_errors=True)
     return summary
