@@ -29,7 +29,7 @@ from memphis.training.plan import OptimPlan, TrainPlan
 from tests.composing import compose_config
 from tests.hub import lines, put_dataset, put_model, reddit
 
-# Nine processes, two of them with vLLM, take two minutes: that all stages fit together on four sources shows nowhere else.
+# 95 s of processor time, two starts of vLLM among it: that all stages fit together on four sources shows nowhere else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
