@@ -11,11 +11,15 @@ BASE = -1  # place of the base model on the axis of iterations, left of SFT
 ACCURACY = "accuracy (%)"
 ONE_ERROR = "bars: ± 1 standard error"
 OVER_SEEDS = "mean over seeds, bars: ± 1 standard error of the mean"
-SAMPLED = "iteration whose training questions are sampled, by the model before it"
+SAMPLED = "iteration (its samples are by the model before it)"
 
 
 def _place(row: dict[str, Any]) -> float:
     return BASE if row["label"] == "base" else row["iteration"]
+
+
+def _title(column: dict[str, Any]) -> str:
+    return f"{column['title']}, N\u00a0=\u00a0{column['n']}"  # not to be torn apart at the end of a line
 
 
 def _ticks(places: Iterable[float]) -> dict[float, str]:
@@ -28,19 +32,18 @@ def accuracy_of_run(run: dict[str, Any], control: dict[str, Any] | None) -> list
     if not rows:
         return []
     columns = {name: column for row in rows for name, column in row["columns"].items()}
-    series = [
-        Series(f"{c['title']}, N = {c['n']}", _scores(rows, n), look) for look, (n, c) in enumerate(columns.items())
-    ]
+    series = [Series(_title(c), _scores(rows, n), look) for look, (n, c) in enumerate(columns.items())]
     title = f"{run['name']}, seed {run['seed']}: accuracy by iteration"
+    known = control["scores"] if control else []
     said = ("iteration", f"{ACCURACY}, {ONE_ERROR}")
     found = [lines(title, series, *said, ticks=_ticks(map(_place, rows)))]
-    theirs = [row for row in control["scores"] if row["columns"] and _place(row) >= 0] if control else []
+    ours, theirs = ([row for row in one if row["columns"] and _place(row) != BASE] for one in (rows, known))
     for name, column in columns.items():
-        mine, other = _scores(rows, name), _scores(theirs, name)
+        other = _scores(theirs, name)
         if other:
-            both = [Series(run["method"], mine, 0), Series(f"control: {CONTROL}", other, 1)]
-            ticks = _ticks(map(_place, [*rows, *theirs]))
-            found.append(lines(f"With the control: {column['title']}, N = {column['n']}", both, *said, ticks=ticks))
+            both = [Series(run["method"], _scores(ours, name), 0), Series(f"control: {CONTROL}", other, 1)]
+            ticks = _ticks(map(_place, [*ours, *theirs]))
+            found.append(lines(f"With the control: {_title(column)}", both, *said, ticks=ticks))
     return found
 
 
@@ -112,7 +115,7 @@ def results(comparison: Comparison) -> list[str]:
     """Per column the last model by arm, or by the factor where that is a number; with the column by iteration."""
     found = []
     for name, column in comparison.columns.items():
-        title = f"{column['title']}, N = {column['n']}"
+        title = _title(column)
         last = {arm.label: _mean(arm, name) for arm in comparison.arms}
         if comparison.numeric:
             found.append(_by_factor(comparison, title, f"{ACCURACY}, {_bars(comparison)}", last))
@@ -125,10 +128,10 @@ def results(comparison: Comparison) -> list[str]:
 
 def _bars(comparison: Comparison) -> str:
     """What error bars of scores are here."""
-    sizes = {len(arm.complete) > 1 for arm in comparison.arms if arm.complete}
-    return {(True,): OVER_SEEDS, (False,): f"one seed, {ONE_ERROR} of the items"}.get(
-        tuple(sizes), f"{OVER_SEEDS}; of the items for a single seed"
-    )
+    several = {len(arm.complete) > 1 for arm in comparison.arms if arm.complete}
+    if several == {True}:
+        return OVER_SEEDS
+    return f"{OVER_SEEDS}; of the items for a single seed" if True in several else f"one seed, {ONE_ERROR} of the items"
 
 
 def _mean(arm: Arm, column: str, label: str | None = None) -> tuple[float, float | None] | None:
@@ -161,7 +164,8 @@ def _by_iteration(comparison: Comparison, name: str, title: str) -> list[str]:
         labels = {row["label"]: _place(row) for run in arm.complete.values() for row in run["scores"]}
         points: list[tuple[float, float, float | None] | None] = []
         for label, x in sorted(labels.items(), key=lambda item: item[1]):
-            if (mean := _mean(arm, name, label)) is not None:
+            # The base model is the same for all, and so far off that the others could not be told apart.
+            if x != BASE and (mean := _mean(arm, name, label)) is not None:
                 points.append((x, *mean))
                 places.add(x)
         series.append(Series(arm.label, points, look))

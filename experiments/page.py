@@ -38,7 +38,7 @@ def run_page(
     said: Mapping[str, str],
 ) -> str:
     """One run. control: the run that spends the same on supervised training, if it is there. said: name -> sentence
-    (notes, what changed, time, cost)."""
+    (note, changed, time, cost), "" where there is nothing to say."""
     sections: list[Section] = []
     scores = [row for row in run["scores"] if row["columns"]]
     accuracy = figures.accuracy_of_run(dict(run), control)
@@ -51,22 +51,21 @@ def run_page(
         sections.append((anchor, heading, html + _table(cycle_rows, "The same numbers by iteration.")))
     sections += _plotted(("losses", "Training", figures.losses_of_run(dict(run))))
     sections += _samples(browser)
-    sections.append(("stages", "What ran", _facts(said) + _table(_stage_rows(run["stages"]), "Stages in their order.")))
-    config = [["key", "value"], *([key, _value(value)] for key, value in sorted(run["config"].items()))]
-    summary = f"<summary>All {len(config) - 1} keys that can change a result</summary>"
-    sections.append(("config", "Configuration", f"<details>{summary}{_table(config, '', 'left')}</details>"))
-    facts = {
-        "status": run["status"],
-        "method": run["method"],
+    about = {
         "command": " ".join(["python train.py", *run["command"]]),
         "overrides": run["slug"],
         "code": _commit(run),
         "started": f"{datetime.fromtimestamp(run['created'], UTC):%Y-%m-%d %H:%M} UTC",
     }
+    stages = _table(_stage_rows(run["stages"]), "Stages in their order.")
+    sections.append(("stages", "What ran", _facts(about | {"time": said["time"], "cost": said["cost"]}) + stages))
+    config = [["key", "value"], *([key, _value(value)] for key, value in sorted(run["config"].items()))]
+    summary = f"<summary>All {len(config) - 1} keys that can change a result</summary>"
+    sections.append(("config", "Configuration", f"<details>{summary}{_table(config, '', 'left')}</details>"))
     sections.append(_words())
-    warnings = (
-        [] if run["complete"] else [f"This run is not complete ({run['status']}): what is shown is what there is."]
-    )
+    facts = {"status": run["status"], "method": run["method"], "note": said["note"]}
+    incomplete = f"This run is not complete ({run['status']}): what is shown is what there is."
+    warnings = [] if run["complete"] else [incomplete]
     lead = [said["changed"] + "."] if said.get("changed") else []
     return _page(f"{run['name']}, seed {run['seed']}: {run['method']}", facts, lead, warnings, sections, browser)
 
@@ -273,4 +272,4 @@ def _samples(browser: Mapping[str, Any] | None) -> list[Section]:
         '<button type="button" id="more" hidden>show more</button>'
         "<noscript><p>The samples need JavaScript.</p></noscript>"
     )
-    return [("samples", "Samples: the same question, answered by each model", html)]
+    return [("samples", "Answers to the same questions", html)]

@@ -1,7 +1,7 @@
 """Plots as SVG text: lines with error bars, dots with error bars, stacked bars. Colours are CSS variables, so that one
 drawing is right on light and dark paper; what it shows is also in a table beside it.
 
-Text is escaped here. Every drawing is 520 units wide: at 390 px its smallest letters are still about 8 px high.
+Text is escaped here. Every drawing is 460 units wide: on a screen of 390 its letters are still 10 px high.
 """
 
 import math
@@ -12,7 +12,7 @@ from html import escape
 
 from memphis.console import printable
 
-WIDTH = 520
+WIDTH = 460
 LEFT, RIGHT, HEIGHT = 52, 16, 210  # of the plotting area; HEIGHT is its own
 LINE = 17  # height of a line of text
 ROW = 40  # of a horizontal bar with its label above
@@ -133,7 +133,7 @@ def stacked(title: str, rows: Sequence[tuple[str, Sequence[float]]], parts: Sequ
 
 def standalone(drawings: Sequence[str]) -> str:
     """One SVG file of several drawings, one below the other, with its own colours."""
-    heights = [int(drawing.split('viewBox="0 0 520 ')[1].split('"')[0]) for drawing in drawings]
+    heights = [int(drawing.split(f'viewBox="0 0 {WIDTH} ')[1].split('"')[0]) for drawing in drawings]
     total, y, inner = sum(heights), 0, []
     for drawing, height in zip(drawings, heights, strict=True):
         inner.append(drawing.replace("<svg ", f'<svg y="{y}" width="{WIDTH}" height="{height}" ', 1))
@@ -150,9 +150,9 @@ class _Drawing:
         self.title = printable(title)
         self.parts: list[str] = []
         self.y = 4.0
-        for line in textwrap.wrap(self.title, 60):
+        for line in textwrap.wrap(self.title, 52):
             self.line(line, "title", 6)
-        for line in textwrap.wrap(printable(subtitle), 74):
+        for line in textwrap.wrap(printable(subtitle), 66):
             self.line(line, "soft", 6)
         self.y += 8
 
@@ -164,7 +164,7 @@ class _Drawing:
         self.add(f'<text x="{_n(x)}" y="{_n(y)}"{style}>{escape(printable(text))}</text>')
 
     def line(self, text: str, style: str, x: float) -> None:
-        self.text(x, self.y + 13, _cut(text, 74), style)
+        self.text(x, self.y + 13, _cut(text, 66), style)
         self.y += LINE
 
     def series(
@@ -210,7 +210,7 @@ class _Drawing:
         if not entries:
             return
         self.y += 6
-        short = max(len(label) for label, _ in entries) <= 30
+        short = max(len(label) for label, _ in entries) <= 26
         for place, (label, look) in enumerate(entries):
             x = 6 + (place % 2) * WIDTH / 2 if short else 6
             colour, dash = look % COLOURS, _DASHES[look // COLOURS % len(_DASHES)]
@@ -223,7 +223,7 @@ class _Drawing:
             if not line:
                 box = f'x="{_n(x)}" y="{_n(middle - 6)}" width="22" height="12"'
                 self.add(f'<rect class="f{colour}" {box}{_faded(look)}/>')
-            self.text(x + 35, middle + 4, _cut(label, 30 if short else 66), "")
+            self.text(x + 35, middle + 4, _cut(label, 26 if short else 60), "")
             if not short or place % 2 or place == len(entries) - 1:
                 self.y += LINE + 2
 
@@ -247,8 +247,8 @@ class _Scale:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers from below `low` to above `high`, four to seven of them."""
-    if high <= low:
-        low, high = min(0.0, 2 * low), max(1.0, 2 * high)
+    if high - low <= 1e-9 * max(1.0, abs(high)):
+        low, high = min(0.0, 1.2 * low), 1.2 * high if high > 0 else 1.0
     rough = (high - low) / 5
     size = 10 ** math.floor(math.log10(rough))
     step = next(size * m for m in (1, 2, 5, 10) if size * m >= rough)

@@ -7,7 +7,7 @@ python -m experiments.report --check                                do README, C
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from memphis.store import digest, read_json
 QUESTIONS = 64  # in the sample browser of a run; of a comparison half as many, with shorter texts
 CHARS = 1_500  # of one text there
 
+Places = dict[str, Path]
+
 
 def finish(run_dir: Path) -> str:
     """Write report.html, results.md, results.csv, accuracy.svg and samples.md (of the last two what the run has numbers
@@ -31,18 +33,17 @@ def finish(run_dir: Path) -> str:
     stages, paths = _built(run_dir)
     title = f"{summary['name']}, seed {summary['seed']}, {summary['slug']}: {summary['status']}"
     run = read_run(run_dir)
-    said = _said(run, stages, paths, summary["wall_s"])
-    notes = text.notes(stages, paths)
     answers = samples.answers(stages, paths)
+    said = _said(run, stages, paths, answers)
     change = samples.find_change(answers)
-    following = text.next_command(stages, paths, run["command"])
+    following = text.next_command(run)
 
     parts = [f"# {title}", *([text.markdown_scores(scores)] if scores else ["No evaluation was asked for."])]
     written = ["report.html", "results.md", "results.csv"]
     if scores:
         (run_dir / "accuracy.svg").write_text(plots.standalone(figures.accuracy_of_run(run, None)), encoding="utf-8")
         written.append("accuracy.svg")
-        parts += [*notes, "![Accuracy by iteration](accuracy.svg)"]
+        parts += [*filter(None, [said["note"]]), "![Accuracy by iteration](accuracy.svg)"]
     if change is not None:
         (run_dir / "samples.md").write_text(samples.samples_page(title, change), encoding="utf-8")
         written.append("samples.md")
@@ -51,11 +52,10 @@ def finish(run_dir: Path) -> str:
     parts.append(text.stage_table(stages))
     (run_dir / "results.md").write_text(printable("\n\n".join(parts)) + "\n", encoding="utf-8")
     (run_dir / "results.csv").write_text(tables.as_csv(group([run])), encoding="utf-8")
-    _write_page(run_dir, run, said, answers)
+    _write_page(run_dir, run, said, answers, _beside(run_dir))
 
     lines = ["", title, *(["", *text.terminal_scores(scores)] if scores else []), ""]
-    facts = [("note", note) for note in notes]
-    facts += [("changed", said["changed"]), ("time", said["time"]), ("cost", said["cost"])]
+    facts = [(name, said[name]) for name in ("note", "changed", "time", "cost")]
     facts += [("written", f"{_short(run_dir)}: {', '.join(written[1:])}"), ("try next", following)]
     facts.append(("report", _short(run_dir / "report.html")))
     lines += [f"{name:<9} {value}" for name, value in facts if value]
@@ -69,11 +69,12 @@ def compare(paths: Sequence[Path]) -> str:
     if len(there) < 2:
         return ""
     try:
-        for path in there:  # again: now the control is there
+        found = [(read_run(path), path) for path in there]
+        for run, path in found:  # again: now the control is there
             stages, places = _built(path)
-            run = read_run(path)
-            _write_page(path, run, _said(run, stages, places, run["wall_s"]), samples.answers(stages, places))
-        comparison, places = collect(there)
+            answers = samples.answers(stages, places)
+            _write_page(path, run, _said(run, stages, places, answers), answers, [other for other, _ in found])
+        comparison, places = collect(found)
         out = _place_of(there)
         write(comparison, places, out)
         return f"{tables.terminal(comparison)}\n\nreport    {_short(out / 'report.html')}"
@@ -81,10 +82,9 @@ def compare(paths: Sequence[Path]) -> str:
         return printable(f"no comparison: {fault}")
 
 
-def collect(paths: Sequence[Path], baseline: str | None = None) -> tuple[Comparison, dict[str, Path]]:
-    """The runs at or below `paths` by arm, and where each one is, by its key. With a single pair of runs an arm is
+def collect(found: Sequence[tuple[dict[str, Any], Path]], baseline: str | None = None) -> tuple[Comparison, Places]:
+    """Runs with their directories by arm, and where each one is, by its key. With a single pair of runs an arm is
     compared with the baseline item by item."""
-    found = [(read_run(path), path) for path in find_runs(paths)]
     comparison = group([run for run, _ in found], baseline)
     places = {run["key"]: path for run, path in found}
     reference = comparison.arm(comparison.baseline).complete
@@ -96,7 +96,7 @@ def collect(paths: Sequence[Path], baseline: str | None = None) -> tuple[Compari
     return comparison, places
 
 
-def write(comparison: Comparison, places: dict[str, Path], out: Path) -> None:
+def write(comparison: Comparison, places: Places, out: Path) -> None:
     """report.html, report.md, results.csv and results.json of a comparison into `out`."""
     names = sorted({places[run["key"]].parents[1].name for arm in comparison.arms for run in arm.runs})
     title = f"{', '.join(names)}: {len(comparison.arms)} arms compared"
@@ -120,37 +120,46 @@ def _built(run_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Path]]:
 
 
 def _said(
-    run: dict[str, Any], stages: list[dict[str, Any]], paths: dict[str, Path], wall_s: float | None
+    run: dict[str, Any], stages: list[dict[str, Any]], paths: Places, answers: samples.Answers | None
 ) -> dict[str, str]:
-    change = samples.find_change(samples.answers(stages, paths))
+    change = samples.find_change(answers)
     return {
+        "note": " ".join(text.notes(stages, paths)),
         "changed": change.sentence() if change else "",
-        "time": text.time_line(stages, wall_s) if wall_s is not None else "",
+        "time": text.time_line(stages, run["wall_s"]) if run["wall_s"] is not None else "",
         "cost": text.cost_line(run["method"], stages),
     }
 
 
-def _write_page(run_dir: Path, run: dict[str, Any], said: dict[str, str], answers: samples.Answers | None) -> None:
-    html = page.run_page(run, _control(run_dir, run), samples.browser(answers, QUESTIONS, CHARS), said)
+def _write_page(
+    run_dir: Path,
+    run: dict[str, Any],
+    said: dict[str, str],
+    answers: samples.Answers | None,
+    others: Iterable[dict[str, Any]],
+) -> None:
+    """others: runs among which its control may be."""
+    control = next((other for other in others if _controls(other, run)), None)
+    html = page.run_page(run, control, samples.browser(answers, QUESTIONS, CHARS), said)
     (run_dir / "report.html").write_text(html, encoding="utf-8")
 
 
-def _control(run_dir: Path, run: dict[str, Any]) -> dict[str, Any] | None:
-    """The finished run beside this one that differs from it in the method alone and is the control."""
+def _controls(other: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Whether `other` is complete, is the control, and differs from `run` in the method alone."""
+    if not (other["complete"] and other["method"] == CONTROL != run["method"] and other["seed"] == run["seed"]):
+        return False
+    keys = (run["config"].keys() | other["config"].keys()) - set(METHOD_KEYS)
+    return all(run["config"].get(key) == other["config"].get(key) for key in keys)
 
-    def same(other: dict[str, Any]) -> bool:
-        keys = (run["config"].keys() | other["config"].keys()) - set(METHOD_KEYS)
-        return all(run["config"].get(key) == other["config"].get(key) for key in keys)
 
+def _beside(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """Runs of the same name and seed that continue SFT."""
     for file in sorted(run_dir.parent.glob("*/config.yaml")):
         if file.parent != run_dir and "continued: true" in file.read_text(encoding="utf-8"):  # before it is parsed
-            other = read_run(file.parent)
-            if other["complete"] and other["method"] == CONTROL != run["method"] and same(other):
-                return other
-    return None
+            yield read_run(file.parent)
 
 
-def _browser(comparison: Comparison, places: dict[str, Path]) -> dict[str, Any] | None:
+def _browser(comparison: Comparison, places: Places) -> dict[str, Any] | None:
     """Answers of the last models, of the lowest seed that every arm has complete; None where none is."""
     seeds = set.intersection(*(set(arm.complete) for arm in comparison.arms))
     models: dict[str, Any] = {}
@@ -209,7 +218,8 @@ def main(argv: list[str] | None = None) -> int:
         return int(bool(drifted))
     if not arguments.runs:
         parser.error("RUNS: name at least one run directory, or --check")
-    comparison, places = collect(arguments.runs, arguments.baseline)
+    found = [(read_run(path), path) for path in find_runs(arguments.runs)]
+    comparison, places = collect(found, arguments.baseline)
     print(tables.terminal(comparison).lstrip("\n"))
     if arguments.save is not None:
         print(f"\nwritten   {arguments.save}: {', '.join(folders.save(comparison, arguments.save))}")

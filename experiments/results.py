@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from memphis.config import FREE
 from memphis.errors import MemphisError
@@ -48,7 +48,7 @@ def read_run(path: Path) -> dict[str, Any]:
     """
     try:
         return _read(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise MemphisError(f"{path}: cannot be read as a run ({reason}); start it again or leave it out") from error
 
@@ -57,7 +57,8 @@ def _read(path: Path) -> dict[str, Any]:
     stages = read_json(path / "stages.json")
     info = read_json(path / "run.json")
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}
-    config: Any = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"))
+    # The C loader, as a comparison reads many of these; every number in it has been written by OmegaConf.
+    config = yaml.load((path / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
     rows = read_rows(path / "metrics.jsonl") if (path / "metrics.jsonl").exists() else []
     method = method_name(config)
     built = [stage for stage in stages if stage["built"]]

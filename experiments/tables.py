@@ -26,7 +26,14 @@ _CSV = (
 
 def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> list[list[str]]:
     """Header and one row per arm, scores in %: mean ± sd, seeds, difference to the baseline, its interval and p."""
-    header = ["arm", "accuracy, %", "seeds", f"minus {comparison.baseline}", "95 % interval", "p"]
+    header = [
+        "arm",
+        "accuracy, %",
+        "seeds",
+        f"minus {comparison.baseline if len(comparison.baseline) <= 20 else 'baseline'}",
+        "95 % interval",
+        "p",
+    ]
     rows = [[*header, *(COSTS.values() if costs else ())]]
     for arm in comparison.arms:
         score = arm.score(column)

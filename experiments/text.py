@@ -103,12 +103,10 @@ def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
     return f"tokens trained on: {trained or 'none'}; generated to learn from: {rounded(tokens('generate'))}"
 
 
-def next_command(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path], overrides: Sequence[str]) -> str:
-    """The same run with another SLERP factor; the whole recipe when this run had no merge in it."""
-    merges = [stage["name"] for stage in stages if stage["kind"] == "merge"]
-    if not merges:
+def next_command(run: Mapping[str, Any]) -> str:
+    """The same run with another SLERP factor; the whole recipe when no merge made its last model."""
+    if not any(stage["kind"] == "merge" and stage["built"] for stage in own_stages(run["method"], run["stages"])):
         return "python train.py"
-    factor = read_json(paths[merges[0]] / "stage.json")["config"]["slerp"]["t"]
     unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # flags, sweeps, masked secrets
-    kept = [item for item in overrides if not unwanted.match(item)]
-    return shlex.join(["python", "train.py", *kept, f"slerp.t={0.9 if factor == 0.5 else 0.5}"])
+    kept = [item for item in run["command"] if not unwanted.match(item)]
+    return shlex.join(["python", "train.py", *kept, f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"])
