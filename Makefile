@@ -1,4 +1,4 @@
-# make demo    the whole recipe at laptop scale (main job)      make test    fast and slow tests, lint, types
+# make demo    the recipe and its control at laptop scale       make test    fast and slow tests, lint, types
 # make fast    the fast tests only, under two minutes      make lint    format, lint, types only
 # Each sets up .venv by itself. ACCEL=gpu|cpu overrides what is detected; PYTHON=… chooses the interpreter.
 
@@ -13,7 +13,7 @@ ARGS ?=
 
 .PHONY: demo test fast lint
 demo: $(READY)
-	$(BIN)/python train.py $(ARGS)
+	$(BIN)/python train.py -m method=memphis,sft_continued $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(ARGS)

@@ -41,6 +41,7 @@ def train(composed: DictConfig, overrides: list[str]) -> str:
             return plan.describe(cfg, steps, store)
         store.create()
         with runs.Run(cfg, overrides, stages, store) as run:
+            RUNS.append(run.path)
             if any(step.needed for step in steps) or not run.finished():
                 build(run, steps)
             return report.finish(run.path)
@@ -66,6 +67,7 @@ def build(run: runs.Run, steps: list[plan.Step]) -> None:
 
 
 ENDED: list[tuple[list[str], str]] = []  # of a multirun: what was typed for each run, and how it ended
+RUNS: list[Path] = []  # and where those are that could be started
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -94,5 +96,5 @@ if __name__ == "__main__":
         main()
     finally:
         if ENDED:
-            print(arms(ENDED))
+            print(arms(ENDED), report.compare(RUNS), sep="\n")
     sys.exit(int(any(outcome != "finished" for _, outcome in ENDED)))  # W&B cannot bear a bool here

@@ -1,331 +1,239 @@
-"""What a run has found, for people: a table, a figure, samples before and after, and what it cost.
+"""What runs have found, for people: at the end of a run, at the end of a multirun, and over any runs.
 
-Reads summary.json, stages.json and run.json of the run directory and the directories of its stages; writes results.md,
-accuracy.svg, accuracy.png and samples.md beside them. Model output is data here: it is quoted, never interpreted.
+python -m experiments.report RUNS… [--baseline ARM] [--out DIR]     compare: report.html, report.md, results.csv, .json
+python -m experiments.report RUNS… --save experiments/<folder>      the committed results of a question
+python -m experiments.report --check                                do README, CSV and figure follow from results.json?
 """
 
-import gzip
-import hashlib
-import json
-import re
-import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from memphis.console import duration, percent, printable, rounded
-from memphis.store import read_json
+from experiments import figures, folders, page, plots, samples, tables, text
+from experiments.arms import CONTROL, METHOD_KEYS, Comparison, group
+from experiments.results import find_runs, read_run
+from experiments.statistics import Difference
+from memphis.console import printable
+from memphis.errors import MemphisError
+from memphis.store import digest, read_json
 
-SHOWN = 3  # samples
-MAX_CHARS = 1_500  # of one quoted text
-LEGS = {"training": ("base", "sft", "rank"), "engine": ("generate", "evaluate"), "other": ("data", "pairs", "merge")}
-_QUESTION_KEYS = ("prompt", "question", "input", "query")  # of the documents of our tasks
-# Okabe and Ito's colours, which people with any kind of colour vision tell apart; yellow is left out, it is too light.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = "osD^vP*"
+QUESTIONS = 64  # in the sample browser of a run; of a comparison half as many, with shorter texts
+CHARS = 1_500  # of one text there
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model wrote to one question."""
-
-    question: str
-    reference: str
-    text: str
-    right: bool
-
-
-@dataclass(frozen=True)
-class Change:
-    """The same questions answered by an earlier and by a later model."""
-
-    before: str  # which model
-    after: str
-    what: str  # which questions, how answered
-    pairs: dict[str, tuple[Answer, Answer]]
-
-    def count(self, before: bool, after: bool) -> int:
-        return sum((a.right, b.right) == (before, after) for a, b in self.pairs.values())
-
-    def sentence(self) -> str:
-        return (
-            f"{self.before} → {self.after} on {self.what}: {self.count(False, True)} went from wrong to right, "
-            f"{self.count(True, False)} from right to wrong, {self.count(True, True)} stayed right, "
-            f"{self.count(False, False)} stayed wrong"
-        )
+Places = dict[str, Path]
 
 
 def finish(run_dir: Path) -> str:
-    """Write results.md, accuracy.svg, accuracy.png and samples.md (of these what the run has numbers for) into
-    `run_dir`; returns the text that ends the run on the terminal."""
+    """Write report.html, results.md, results.csv, accuracy.svg and samples.md (of the last two what the run has numbers
+    for) into `run_dir`; returns the text that ends the run on the terminal."""
     summary = read_json(run_dir / "summary.json")
     scores = [row for row in summary["scores"] if row["columns"]]
-    stages = [stage for stage in read_json(run_dir / "stages.json") if stage["built"]]
-    paths = {stage["name"]: run_dir.parents[2] / stage["dir"] for stage in stages}
+    stages, paths = _built(run_dir)
     title = f"{summary['name']}, seed {summary['seed']}, {summary['slug']}: {summary['status']}"
-    change = find_change(stages, paths)
-    time, cost = time_line(stages, summary["wall_s"]), cost_line(stages)
-    following = next_command(stages, paths, read_json(run_dir / "run.json")["argv"][1:])
+    run = read_run(run_dir)
+    answers = samples.answers(stages, paths)
+    said = _said(run, stages, paths, answers)
+    change = samples.find_change(answers)
+    following = text.next_command(run)
 
-    notes = _notes(stages, paths)
-    parts = [f"# {title}", *([_markdown_table(scores)] if scores else ["No evaluation was asked for."])]
-    written = ["results.md"]
+    parts = [f"# {title}", *([text.markdown_scores(scores)] if scores else ["No evaluation was asked for."])]
+    written = ["report.html", "results.md", "results.csv"]
     if scores:
-        draw(scores, f"{summary['name']}, seed {summary['seed']}: accuracy by iteration", run_dir / "accuracy")
-        written += ["accuracy.svg", "accuracy.png"]
-        parts += [*notes, "![Accuracy by iteration](accuracy.svg)"]
+        (run_dir / "accuracy.svg").write_text(plots.standalone(figures.accuracy_of_run(run, None)), encoding="utf-8")
+        written.append("accuracy.svg")
+        parts += [*filter(None, [said["note"]]), "![Accuracy by iteration](accuracy.svg)"]
     if change is not None:
-        (run_dir / "samples.md").write_text(_samples_page(title, change), encoding="utf-8")
+        (run_dir / "samples.md").write_text(samples.samples_page(title, change), encoding="utf-8")
         written.append("samples.md")
         parts.append(f"{change.sentence()}. [Three of them](samples.md).")
     if (run_dir / "model").is_dir():
         written.append("model/")
-    parts += [f"Time: {time}.", f"Cost: {cost}.", f"Worth trying next: `{following}`", _stage_table(stages)]
+    parts += [f"Time: {said['time']}.", f"Cost: {said['cost']}.", f"Worth trying next: `{following}`"]
+    parts.append(text.stage_table(stages))
     (run_dir / "results.md").write_text(printable("\n\n".join(parts)) + "\n", encoding="utf-8")
+    (run_dir / "results.csv").write_text(tables.as_csv(group([run])), encoding="utf-8")
+    _write_page(run_dir, run, said, answers, _beside(run_dir))
 
-    lines = ["", title, *(["", *_terminal_table(scores)] if scores else []), ""]
-    facts = [("note", note) for note in notes]
-    facts += [("changed", change.sentence() if change else ""), ("time", time), ("cost", cost)]
-    facts += [("written", f"{_short(run_dir)}: {', '.join(written)}"), ("try next", following)]
-    lines += [f"{name:<9} {text}" for name, text in facts if text]
+    lines = ["", title, *(["", *text.terminal_scores(scores)] if scores else []), ""]
+    facts = [(name, said[name]) for name in ("note", "changed", "time", "cost")]
+    facts += [("written", f"{_short(run_dir)}: {', '.join(written[1:])}"), ("try next", following)]
+    facts.append(("report", _short(run_dir / "report.html")))
+    lines += [f"{name:<9} {value}" for name, value in facts if value]
     return printable("\n".join(lines))
+
+
+def compare(paths: Sequence[Path]) -> str:
+    """After a multirun: its runs compared, in `<root>/comparisons/`. Returns the table and where the report is; nothing
+    for less than two runs."""
+    there = [path for path in dict.fromkeys(paths) if (path / "stages.json").is_file()]
+    if len(there) < 2:
+        return ""
+    try:
+        found = [(read_run(path), path) for path in there]
+        for run, path in found:  # again: now the control is there
+            stages, places = _built(path)
+            answers = samples.answers(stages, places)
+            _write_page(path, run, _said(run, stages, places, answers), answers, [other for other, _ in found])
+        comparison, places = collect(found)
+        out = _place_of(there)
+        write(comparison, places, out)
+        return f"{tables.terminal(comparison)}\n\nreport    {_short(out / 'report.html')}"
+    except (MemphisError, OSError) as fault:
+        return printable(f"no comparison: {fault}")
+
+
+def collect(found: Sequence[tuple[dict[str, Any], Path]], baseline: str | None = None) -> tuple[Comparison, Places]:
+    """Runs with their directories by arm, and where each one is, by its key. With a single pair of runs an arm is
+    compared with the baseline item by item."""
+    comparison = group([run for run, _ in found], baseline)
+    places = {run["key"]: path for run, path in found}
+    reference = comparison.arm(comparison.baseline).complete
+    for arm in comparison.arms:
+        shared = sorted(arm.complete.keys() & reference.keys())
+        if arm.label != comparison.baseline and len(shared) == 1:
+            pair = [places[one[shared[0]]["key"]] for one in (reference, arm.complete)]
+            comparison.items[arm.label] = _items(*pair)
+    return comparison, places
+
+
+def write(comparison: Comparison, places: Places, out: Path) -> None:
+    """report.html, report.md, results.csv and results.json of a comparison into `out`."""
+    names = sorted({places[run["key"]].parents[1].name for arm in comparison.arms for run in arm.runs})
+    title = f"{', '.join(names)}: {len(comparison.arms)} arms compared"
+    out.mkdir(parents=True, exist_ok=True)
+    html = page.comparison_page(comparison, title, _browser(comparison, places))
+    (out / "report.html").write_text(html, encoding="utf-8")
+    drawings = figures.of_folder(comparison)
+    picture = "\n\n![Results](figure.svg)" if drawings else ""
+    if drawings:
+        (out / "figure.svg").write_text(plots.standalone(drawings), encoding="utf-8")
+    page_text = f"# {printable(title)}\n\n{tables.markdown(comparison)}\n- {folders.provenance(comparison)}{picture}\n"
+    (out / "report.md").write_text(page_text, encoding="utf-8")
+    (out / "results.csv").write_text(tables.as_csv(comparison), encoding="utf-8")
+    (out / "results.json").write_text(folders.dumps(comparison), encoding="utf-8")
+
+
+def _built(run_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Path]]:
+    """Built stages of a run, and their directories by name."""
+    stages = [stage for stage in read_json(run_dir / "stages.json") if stage["built"]]
+    return stages, {stage["name"]: run_dir.parents[2] / stage["dir"] for stage in stages}
+
+
+def _said(
+    run: dict[str, Any], stages: list[dict[str, Any]], paths: Places, answers: samples.Answers | None
+) -> dict[str, str]:
+    change = samples.find_change(answers)
+    return {
+        "note": " ".join(text.notes(stages, paths)),
+        "changed": change.sentence() if change else "",
+        "time": text.time_line(stages, run["wall_s"]) if run["wall_s"] is not None else "",
+        "cost": text.cost_line(run["method"], stages),
+    }
+
+
+def _write_page(
+    run_dir: Path,
+    run: dict[str, Any],
+    said: dict[str, str],
+    answers: samples.Answers | None,
+    others: Iterable[dict[str, Any]],
+) -> None:
+    """others: runs among which its control may be."""
+    control = next((other for other in others if _controls(other, run)), None)
+    html = page.run_page(run, control, samples.browser(answers, QUESTIONS, CHARS), said)
+    (run_dir / "report.html").write_text(html, encoding="utf-8")
+
+
+def _controls(other: dict[str, Any], run: dict[str, Any]) -> bool:
+    """Whether `other` is complete, is the control, and differs from `run` in the method alone."""
+    if not (other["complete"] and other["method"] == CONTROL != run["method"] and other["seed"] == run["seed"]):
+        return False
+    keys = (run["config"].keys() | other["config"].keys()) - set(METHOD_KEYS)
+    return all(run["config"].get(key) == other["config"].get(key) for key in keys)
+
+
+def _beside(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """Runs of the same name and seed that continue SFT."""
+    for file in sorted(run_dir.parent.glob("*/config.yaml")):
+        if file.parent != run_dir and "continued: true" in file.read_text(encoding="utf-8"):  # before it is parsed
+            yield read_run(file.parent)
+
+
+def _browser(comparison: Comparison, places: Places) -> dict[str, Any] | None:
+    """Answers of the last models, of the lowest seed that every arm has complete; None where none is."""
+    seeds = set.intersection(*(set(arm.complete) for arm in comparison.arms))
+    models: dict[str, Any] = {}
+    what = set()
+    for arm in comparison.arms if seeds else []:
+        found = samples.answers(*_built(places[arm.complete[min(seeds)]["key"]]))
+        if found is not None:
+            what.add(found.what)
+            models[arm.label] = list(found.models.values())[-1]
+    if len(models) < 2 or len(what) > 1:
+        return None
+    answers = samples.Answers(f"{what.pop()}, seed {min(seeds)}", models)
+    return samples.browser(answers, QUESTIONS // 2, CHARS // 2)
+
+
+def _items(a: Path, b: Path) -> dict[str, Difference]:
+    """B minus A by column, question by question; nothing where the answers are gone or the questions are others."""
+    from eval import compare as paired  # numpy: a moment that `--help` should not pay
+    from eval.records import find
+
+    try:
+        found = [whole for whole, *_ in paired.compare(find(a), find(b))]
+    except MemphisError:
+        return {}
+    return {
+        f"{one.suite}/{one.name}": Difference(one.difference, None, one.low, one.high, one.p, 1, items=True)
+        for one in found
+    }
+
+
+def _place_of(paths: Sequence[Path]) -> Path:
+    root = paths[0].parents[2]
+    typed = sorted("/".join(path.parts[-3:]) for path in paths)
+    return root / "comparisons" / f"{paths[0].parents[1].name}-{digest(typed)[:8]}"
 
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _columns(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """All columns of a run in their order, with what does not depend on the row."""
-    return {name: column for row in scores for name, column in row["columns"].items()}
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUNS", help="run directories, or directories above runs")
+    parser.add_argument("--baseline", metavar="ARM", help="the arm that others are compared with; default: the control")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: <root>/comparisons/<name>-<hash>")
+    parser.add_argument(
+        "--save", type=Path, metavar="FOLDER", help="results.json, README block, CSV and figure of a folder"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare every experiments/*/results.json with what it made"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.check:
+        drifted = folders.check(Path(__file__).parent)
+        print("\n".join(drifted) or "all folders are what their results.json says")
+        return int(bool(drifted))
+    if not arguments.runs:
+        parser.error("RUNS: name at least one run directory, or --check")
+    found = [(read_run(path), path) for path in find_runs(arguments.runs)]
+    comparison, places = collect(found, arguments.baseline)
+    print(tables.terminal(comparison).lstrip("\n"))
+    if arguments.save is not None:
+        print(f"\nwritten   {arguments.save}: {', '.join(folders.save(comparison, arguments.save))}")
+    if arguments.out is not None or arguments.save is None:
+        out = arguments.out or _place_of(list(places.values()))
+        write(comparison, places, out)
+        print(f"\nreport    {_short(out / 'report.html')}")
+    return 0
 
 
-def _names(scores: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Short names of the columns: without the suite when there is only one."""
-    columns = _columns(scores)
-    several = len({name.split("/")[0] for name in columns}) > 1
-    return {name: name if several else name.split("/")[-1] for name in columns}
-
-
-def _table(scores: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Rows of text: label, then `45.3 ± 2.0` per column; N is in a row of its own, and in a cell where it differs."""
-    columns = _columns(scores)
-    rows = [["N", *(str(column["n"]) for column in columns.values())]]
-    for row in scores:
-        cells = [row["label"]]
-        for name, last in columns.items():
-            cell = row["columns"].get(name)
-            text = "–" if cell is None else percent(cell["score"], cell["stderr"])
-            cells.append(text if cell is None or cell["n"] == last["n"] else f"{text} (N = {cell['n']})")
-        rows.append(cells)
-    return rows
-
-
-def _markdown_table(scores: Sequence[dict[str, Any]]) -> str:
-    titles = [f"{column['title']}<br>`{name}`" for name, column in _columns(scores).items()]
-    rows = [["", *titles], ["---", *["---:"] * len(titles)], *_table(scores)]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
-    return f"{table}\n\nAccuracy in %, ± one standard error in percentage points."
-
-
-def _terminal_table(scores: Sequence[dict[str, Any]]) -> list[str]:
-    rows = [["accuracy, %", *_names(scores).values()], *_table(scores)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = []
-    for first, *rest in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
-        lines.append("   ".join(cells).rstrip())
-    return lines
-
-
-def _notes(stages: Sequence[dict[str, Any]], paths: dict[str, Path]) -> list[str]:
-    """What a reader must know before comparing: limits and prompts that were cut."""
-    records = [
-        r for s in stages if s["kind"] == "evaluate" for r in read_json(paths[s["name"]] / "record.json").values()
-    ]
-    notes = []
-    if limits := {str(record["limit"]) for record in records if not record["comparable"]}:
-        notes.append(
-            f"Only the first {', '.join(sorted(limits))} items of each task: not comparable with published numbers."
-        )
-    if cut := sum(record["truncated_prompts"] for record in records):
-        notes.append(f"{cut} prompts did not fit the model's context and were cut from the left.")
-    if empty := sum(record.get("empty_answers", 0) for record in records):
-        notes.append(f"{empty} generated answers are empty: the model ended its text at once.")
-    return notes
-
-
-def _stage_table(stages: Sequence[dict[str, Any]]) -> str:
-    rows = ["## Stages", "", "| stage | directory | built in | |", "| --- | --- | ---: | --- |"]
-    for stage in stages:
-        reused = "from the store" if stage["reused"] else ""
-        rows.append(f"| {stage['name']} | `{stage['dir']}` | {duration(stage['seconds'])} | {reused} |")
-    return "\n".join(rows)
-
-
-def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
-    """Wall seconds by kind of leg and stage. Only what was built now counts; what was reused is named."""
-    built = [stage for stage in stages if not stage["reused"]]
-    parts = []
-    for leg, kinds in LEGS.items():
-        seconds = {kind: sum(stage["seconds"] for stage in built if stage["kind"] == kind) for kind in kinds}
-        shares = [f"{kind} {duration(value)}" for kind, value in seconds.items() if value]
-        if shares:
-            parts.append(f"{leg} {duration(sum(seconds.values()))} ({', '.join(shares)})")
-    if (rest := wall_s - sum(stage["seconds"] for stage in built)) > 0:
-        parts.append(f"starting processes and waiting {duration(rest)}")
-    text = f"{duration(wall_s)}: {', '.join(parts)}"
-    reused = [stage["seconds"] for stage in stages if stage["reused"]]
-    return f"{text}; {len(reused)} stages from the store (built in {duration(sum(reused))})" if reused else text
-
-
-def cost_line(stages: Sequence[dict[str, Any]]) -> str:
-    """Tokens of the whole chain, reused stages included."""
-
-    def tokens(*kinds: str) -> int:
-        return sum(stage["summary"].get("tokens", 0) for stage in stages if stage["kind"] in kinds)
-
-    uses = {"for the base model": tokens("base"), "in SFT": tokens("sft"), "in the iterations": tokens("rank")}
-    trained = ", ".join(f"{rounded(number)} {use}" for use, number in uses.items() if number)
-    return f"tokens trained on: {trained or 'none'}; generated to learn from: {rounded(tokens('generate'))}"
-
-
-def next_command(stages: Sequence[dict[str, Any]], paths: dict[str, Path], overrides: Sequence[str]) -> str:
-    """The same run with another SLERP factor; the whole recipe when this run had no merge in it."""
-    merges = [stage["name"] for stage in stages if stage["kind"] == "merge"]
-    if not merges:
-        return "python train.py"
-    factor = read_json(paths[merges[0]] / "stage.json")["config"]["slerp"]["t"]
-    unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # flags, sweeps, masked secrets
-    kept = [item for item in overrides if not unwanted.match(item)]
-    return shlex.join(["python", "train.py", *kept, f"slerp.t={0.9 if factor == 0.5 else 0.5}"])
-
-
-def find_change(stages: Sequence[dict[str, Any]], paths: dict[str, Path]) -> Change | None:
-    """Answers before and after: of the evaluations of SFT (else base) and of the last model, when both were made with
-    a generated answer; else of the samples of the first and the last iteration; None when there are no two models."""
-    evaluated = {stage["name"]: stage for stage in stages if stage["kind"] == "evaluate"}
-    *earlier, last = evaluated.values() or [None]
-    first = evaluated.get("evaluate-sft", earlier[0] if earlier else None)
-    if last is not None and first is not None and first is not last:
-        task, before = _evaluation_answers(paths[first["name"]])
-        same, after = _evaluation_answers(paths[last["name"]])
-        if task and task == same:
-            pairs = _common(before, after)
-            return Change(_model_of(first), _model_of(last), f"the {len(pairs)} questions of {task}", pairs)
-    judged = list({stage["iteration"]: stage for stage in stages if stage["kind"] == "pairs"}.values())
-    data = [stage for stage in stages if stage["kind"] == "data"]
-    if len(judged) < 2 or not data:
-        return None
-    questions = {row["id"]: row for row in _lines(paths[data[0]["name"]] / "questions.jsonl")}
-    pairs = _common(*(_judged_answers(paths[stage["name"]], questions) for stage in (judged[0], judged[-1])))
-    sampler = f"iteration {judged[-1]['iteration'] - 1}"
-    return Change("SFT", sampler, f"{len(pairs)} training questions (first sample of each)", pairs)
-
-
-def _model_of(evaluation: dict[str, Any]) -> str:
-    label = evaluation["name"].removeprefix("evaluate-")
-    return {"base": "base", "sft": "SFT"}.get(label, f"iteration {label}")
-
-
-def _common(before: dict[str, Answer], after: dict[str, Answer]) -> dict[str, tuple[Answer, Answer]]:
-    return {key: (before[key], after[key]) for key in before if key in after}
-
-
-def _evaluation_answers(directory: Path) -> tuple[str, dict[str, Answer]]:
-    """The first task with generated answers and what was answered, by item; ("", {}) when answers were only scored."""
-    for record in read_json(directory / "record.json").values():
-        for task, result in record["tasks"].items():
-            if result["metric"].startswith("acc"):  # choices were scored, nothing was written
-                continue
-            file = result["samples"] if isinstance(result["samples"], str) else result["samples"][0]  # of several seeds
-            rows = [row for row in _lines(directory / file) if row["filter"] == result["filter"]]
-            found = {}
-            for row in rows:
-                question = next((row["doc"][key] for key in _QUESTION_KEYS if key in row["doc"]), "")
-                answer = Answer(question, str(row["target"]), row["resps"][0][0], bool(row[result["metric"]]))
-                found[str(row["doc_id"])] = answer
-            return task, found
-    return "", {}
-
-
-def _judged_answers(directory: Path, questions: dict[str, dict[str, Any]]) -> dict[str, Answer]:
-    found = {}
-    for row in _lines(directory / "judged.jsonl"):
-        question, sample = questions[row["id"]], row["samples"][0]
-        found[row["id"]] = Answer(question["prompt"], question["answer"], sample["text"], bool(sample["correct"]))
-    return found
-
-
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def choose(change: Change) -> list[str]:
-    """Ids of the samples to show: in the order of a hash of the id, the first two that went from wrong to right and the
-    first that went the other way; places left over go to the first of all others."""
-    order = sorted(change.pairs, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-    better = [key for key in order if not change.pairs[key][0].right and change.pairs[key][1].right]
-    worse = [key for key in order if change.pairs[key][0].right and not change.pairs[key][1].right]
-    chosen = [*better[: SHOWN - 1], *worse[:1]]
-    return [*chosen, *(key for key in order if key not in chosen)][:SHOWN]
-
-
-def _samples_page(title: str, change: Change) -> str:
-    parts = [
-        f"# Before and after: {title}",
-        f"{change.sentence()}.",
-        "How these were chosen: by a fixed hash of the question's id, the first two that went from wrong to right and "
-        "the first that went from right to wrong; places left over go to the first of all others.",
-    ]
-    for key in choose(change):
-        before, after = change.pairs[key]
-        parts += [f"## Question {key}", _quoted(before.question), "Reference answer:", _quoted(before.reference)]
-        for name, answer in ((change.before, before), (change.after, after)):
-            parts += [f"{name}, **{'right' if answer.right else 'wrong'}**:", _quoted(answer.text)]
-    return printable("\n\n".join(parts)) + "\n"
-
-
-def _quoted(text: str) -> str:
-    """A code block that the text cannot end."""
-    text = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} […]"
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}text\n{text.strip()}\n{fence}"
-
-
-def draw(scores: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """Accuracy by iteration, one line per column, to `path`.svg and `path`.png."""
-    from matplotlib import rc_context  # half a second that `--help` should not pay
-    from matplotlib.figure import Figure
-
-    columns = _columns(scores)
-    with rc_context({"svg.hashsalt": "memphis", "svg.fonttype": "none", "font.size": 11}):
-        figure = Figure(figsize=(8, 4.8), layout="constrained")
-        axes = figure.add_subplot()
-        for place, (name, column) in enumerate(columns.items()):
-            rows = [(x, row["columns"][name]) for x, row in enumerate(scores) if name in row["columns"]]
-            shift = 0.06 * (place - (len(columns) - 1) / 2)  # so that error bars do not hide one another
-            axes.errorbar(
-                [x + shift for x, _ in rows],
-                [100 * cell["score"] for _, cell in rows],
-                yerr=[100 * (cell["stderr"] or 0.0) for _, cell in rows],
-                label=f"{column['title']}, N = {column['n']}",
-                color=_COLOURS[place % len(_COLOURS)],
-                marker=_MARKERS[place % len(_MARKERS)],
-                linestyle=("-", "--", "-.", ":")[place // len(_COLOURS) % 4],
-                capsize=3,
-            )
-        axes.set_xticks(range(len(scores)), [row["label"] for row in scores])
-        axes.set_xlim(-0.4, len(scores) - 0.6)
-        axes.set_ylim(bottom=max(-2.0, axes.get_ylim()[0]))  # a marker at 0 stays whole
-        axes.set_xlabel("model")
-        axes.set_ylabel("accuracy (%), bars: ± 1 standard error")
-        axes.set_title(title, loc="left")
-        axes.grid(axis="y", alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Title": title})
-        figure.savefig(path.with_suffix(".png"), dpi=150)
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except MemphisError as fault:
+        sys.exit(f"error: {fault}")

@@ -4,10 +4,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from memphis.config import READ_BY, Config, Source, to_dict
+from memphis.config import READ_BY, Config, Source, lookup, to_dict
 from memphis.errors import MemphisError
 from memphis.stages import BUDGET, KINDS
 from memphis.store import Stage, derived_seed, file_identity
+
+# (rank.loss, rank.examples, rank.start) -> the method that these choices are.
+_METHODS = {
+    ("rank", "pairs", "previous"): "memphis",
+    ("ce", "correct", "sft"): "star",
+    ("ce", "correct", "previous"): "rft",
+    ("spin", "human", "previous"): "spin",
+    ("dpo", "pairs", "previous"): "dpo",
+}
+
+
+def method_name(plain: dict[str, Any]) -> str:
+    """The method that a configuration (`to_dict`, or a run's config.yaml) amounts to, however it was typed: a file of
+    conf/method; choices that none of them makes are spelled out, such as `ce-correct-base`."""
+    if lookup(plain, "sft.continued"):
+        return "sft_continued"
+    loss, examples, start = (lookup(plain, f"rank.{key}") for key in ("loss", "examples", "start"))
+    if loss == "none" or plain["iterations"] == 0:
+        return "none" if lookup(plain, "sft.from") == "base" else "sft_only"
+    return _METHODS.get((loss, examples, start), f"{loss}-{examples}-{start}")
 
 
 def recipe(cfg: Config, cache: Path) -> list[Stage]:

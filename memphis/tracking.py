@@ -22,6 +22,7 @@ from memphis.config import Config, to_dict
 from memphis.console import printable
 from memphis.errors import Stopped
 from memphis.privacy import SECRET, masked
+from memphis.recipe import method_name
 from memphis.runs import Run
 from memphis.store import Stage, read_json, write_json
 
@@ -132,6 +133,8 @@ class Tracker:
         import wandb
 
         cfg, info, git = self._cfg, self._info, self._info["git"]
+        plain = to_dict(cfg)
+        method = method_name(plain)
         scale = "tiny" if cfg.model.base is not None else Path(cfg.model.path or "").name
         wandb_settings = {
             "console": "off",
@@ -152,7 +155,7 @@ class Tracker:
             "iterations": cfg.iterations,
             "seed": cfg.seed,
             "scale": scale,
-            "method": method_name(cfg),
+            "method": method,
             "git_sha": git["sha"],
             "git_dirty": git["dirty"],
         }
@@ -164,9 +167,9 @@ class Tracker:
             "entity": cfg.tracking.entity,
             "group": cfg.tracking.group or cfg.name,
             "name": f"{cfg.name} s{cfg.seed} {info['slug']}",
-            "job_type": "eval" if method_name(cfg) == "none" else "train",
+            "job_type": "eval" if method == "none" else "train",
             "tags": list(dict.fromkeys([cfg.name, scale, where, *cfg.tracking.tags])),
-            "config": masked(to_dict(cfg)) | factors,
+            "config": masked(plain) | factors,
             "settings": settings,
         }
         started = None
@@ -214,15 +217,6 @@ class Tracker:
         if count > self._sent.get(name, 0):
             self._sent[name] = count
             write_json(self._sent_file, self._sent)
-
-
-def method_name(cfg: Config) -> str:
-    """The method that this configuration amounts to, however it was typed: `memphis`, `sft_only`, `none` (no training);
-    any other by its three choices, such as `ce-correct-sft`."""
-    if cfg.rank.loss == "none" or cfg.iterations == 0:
-        return "none" if cfg.sft.from_ == "base" else "sft_only"
-    choices = (cfg.rank.loss, cfg.rank.examples, cfg.rank.start)
-    return "memphis" if choices == ("rank", "pairs", "previous") else "-".join(choices)
 
 
 def fixed_choice(question_ids: list[str], count: int = QUESTIONS) -> set[str]:

@@ -6,10 +6,11 @@ import pytest
 
 from memphis import launch, plan
 from memphis.claims import Claim
+from memphis.config import to_dict
 from memphis.errors import MemphisError
-from memphis.recipe import recipe
+from memphis.recipe import method_name, recipe
 from memphis.store import Stage, Store, finish
-from tests.composing import compose_config
+from tests.composing import compose_config, options
 
 
 @pytest.fixture
@@ -196,3 +197,15 @@ def test_rationalisation_goes_on_from_the_samples_and_judgements_of_star(store: 
     assert needed(stages, store) == names[-3:]
     with pytest.raises(MemphisError, match=r"rank.examples='rationalized': loss 'rank' compares"):
         chain("method=memphis", "rank.examples=rationalized")
+
+
+@pytest.mark.parametrize("method", options("method"))
+def test_every_method_is_known_however_it_was_typed(method: str) -> None:
+    assert method_name(to_dict(compose_config(f"method={method}"))) == method
+    assert method_name(to_dict(compose_config("rank.loss=ce", "rank.examples=correct", "rank.start=sft"))) == "star"
+
+
+def test_choices_that_no_method_makes_are_spelled_out() -> None:
+    config = to_dict(compose_config("method=star", "rank.start=base"))
+    assert method_name(config) == "ce-correct-base"
+    assert method_name(config | {"iterations": 0}) == "sft_only"

@@ -18,7 +18,7 @@ from memphis import tracking
 from memphis.errors import Stopped
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, Store
-from memphis.tracking import Tracker, final_values, masked, method_name, sample_rows
+from memphis.tracking import Tracker, final_values, masked, sample_rows
 from tests.composing import compose_config
 
 SUMMARY = {
@@ -311,13 +311,6 @@ def test_sample_rows_take_the_same_questions_every_time(tmp_path):
     assert [row["correct"] for row in rows[:2]] == [True, None]
     assert set(rows[0]) == set(tracking.SAMPLE_COLUMNS)
     assert rows[0]["question"] == f"prompt {rows[0]['question_id']}"
-
-
-def test_the_method_is_known_however_it_was_typed(composed):
-    star = replace(composed, rank=replace(composed.rank, loss="ce", examples="correct", start="sft"))
-    names = [method_name(cfg) for cfg in (composed, star, replace(composed, iterations=0))]
-    assert names == ["memphis", "ce-correct-sft", "sft_only"]
-    assert method_name(compose_config("method=none")) == "none"
 
 
 def test_final_values():

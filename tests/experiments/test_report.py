@@ -1,23 +1,20 @@
 """The end of a run: table, figure and samples from a made-up run directory with known numbers."""
 
-import gzip
 import json
 import re
 import shutil
 
 import pytest
 
-from experiments import report
-from experiments.report import choose, cost_line, find_change, finish, next_command, time_line
+from experiments import samples
+from experiments.report import finish
+from experiments.results import read_run
+from experiments.samples import choose
+from experiments.text import cost_line, next_command, time_line
 from memphis.store import read_json
+from tests.experiments.made_up import config_of, write_lines
 
 EVIL = "\x1b[31m```\n# not a heading\n````\u202e"
-
-
-def write_lines(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
 
 
 def column(score, n=600, title="Word problems (trained format)"):
@@ -66,7 +63,6 @@ def run_dir(tmp_path):
         kind, _, label = name.partition("-")
         directory = tmp_path / "store" / f"{name}-abc"
         directory.mkdir(parents=True)
-        (directory / "stage.json").write_text(json.dumps({"config": {"slerp": {"t": 0.99}}}))
         summary = {"tokens": 1500} if kind in ("base", "sft", "rank", "generate") else {}
         stages.append(
             {
@@ -108,7 +104,9 @@ def run_dir(tmp_path):
     (run / "summary.json").write_text(json.dumps(summary))
     (run / "stages.json").write_text(json.dumps(stages))
     argv = ["/somewhere/train.py", "seed=0", "slerp.t=0.99", "model.api_key=***", "name=a b"]
-    (run / "run.json").write_text(json.dumps({"argv": argv}))
+    about = {"name": "tiny", "seed": 0, "slug": "default", "created": 1.7e9, "git": {"sha": None, "dirty": None}}
+    (run / "run.json").write_text(json.dumps({**about, "argv": argv}))
+    (run / "config.yaml").write_text(json.dumps(config_of()))
     return run
 
 
@@ -120,6 +118,10 @@ def change_summary(run_dir, **values):
 def stages_of(run_dir):
     stages = read_json(run_dir / "stages.json")
     return stages, {stage["name"]: run_dir.parents[2] / stage["dir"] for stage in stages}
+
+
+def find_change(stages, paths):
+    return samples.find_change(samples.answers(stages, paths))
 
 
 def test_terminal_text(run_dir):
@@ -144,8 +146,10 @@ def test_terminal_text(run_dir):
     assert lines[11] == (
         "cost      tokens trained on: 1.5k for the base model, 1.5k in SFT, 3k in the iterations; generated to learn from: 3k"
     )
-    assert lines[12].endswith("results.md, accuracy.svg, accuracy.png, samples.md")
+    assert lines[12].endswith("results.md, results.csv, accuracy.svg, samples.md")
     assert lines[13] == "try next  python train.py seed=0 'name=a b' slerp.t=0.5"
+    assert lines[14].startswith("report    ")
+    assert lines[14].endswith("/tiny/s0/default/report.html")
     assert "\x1b" not in "".join(lines)
 
 
@@ -165,12 +169,11 @@ def test_figure_shows_every_column_and_is_reproducible(run_dir):
     first = (run_dir / "accuracy.svg").read_bytes()
     text = first.decode()
     for expected in (
-        "Word problems (trained format), N = 600",
-        "iteration 2",
+        "Word problems (trained format), N\u00a0=\u00a0600",
+        ">SFT<",
         "accuracy (%), bars: ± 1 standard error",
     ):
         assert expected in text
-    assert (run_dir / "accuracy.png").read_bytes().startswith(b"\x89PNG")
     finish(run_dir)
     assert (run_dir / "accuracy.svg").read_bytes() == first
 
@@ -194,8 +197,8 @@ def test_samples_are_chosen_by_rule_and_cannot_break_out(run_dir):
 
 
 def test_long_text_is_cut(run_dir):
-    quoted = report._quoted("x" * 5000)
-    assert len(quoted) < report.MAX_CHARS + 30
+    quoted = samples.quoted("x" * 5000)
+    assert len(quoted) < samples.MAX_CHARS + 30
     assert "[…]" in quoted
 
 
@@ -249,20 +252,21 @@ def test_a_run_without_evaluation(run_dir):
         if name != "data":
             shutil.rmtree(paths[name])
     text = finish(run_dir)
-    assert text.endswith("try next  python train.py")
+    assert "\ntry next  python train.py\n" in text
     assert "tokens trained on: none; generated to learn from: 0" in text
     assert not (run_dir / "accuracy.svg").exists()
     assert "No evaluation was asked for." in (run_dir / "results.md").read_text()
 
 
 def test_next_command_turns_another_way(run_dir):
-    stages, paths = stages_of(run_dir)
-    (paths["merge-1"] / "stage.json").write_text(json.dumps({"config": {"slerp": {"t": 0.5}}}))
-    overrides = ["-m", "+exp=memphis_cot", "+sweep=slerp_factor", "seed=0,1,2", "slerp.t=0.5"]
-    assert next_command(stages, paths, overrides) == "python train.py +exp=memphis_cot slerp.t=0.9"
+    run = read_run(run_dir)
+    command = ["-m", "+exp=memphis_cot", "+sweep=slerp_factor", "seed=0,1,2", "slerp.t=0.5"]
+    run |= {"command": command, "config": {"slerp.t": 0.5}}
+    assert next_command(run) == "python train.py +exp=memphis_cot slerp.t=0.9"
+    assert next_command(run | {"method": "sft_continued"}) == "python train.py"
 
 
 def test_time_of_a_run_that_built_everything():
     stages = [{"kind": "sft", "seconds": 90.0, "reused": False, "summary": {}}]
     assert time_line(stages, 100.0) == "1 m 40 s: training 1 m 30 s (sft 1 m 30 s), starting processes and waiting 10 s"
-    assert cost_line(stages) == "tokens trained on: none; generated to learn from: 0"
+    assert cost_line("memphis", stages) == "tokens trained on: none; generated to learn from: 0"

@@ -1,0 +1,173 @@
+"""Runs by arm: an arm is everything but the seed. Finds what the arms differ in and names them by it.
+
+A `Comparison` is also what experiments/<folder>/results.json holds: arms, seeds, scores with their counts, costs.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.statistics import Difference, Spread, paired, spread
+from memphis.errors import MemphisError
+
+ORDER = ("memphis", "rft", "star", "spin", "dpo", "sft_continued", "sft_only", "none")  # of methods
+CONTROL = "sft_continued"
+# What a file of conf/method sets: said by the method's name.
+METHOD_KEYS = ("sft.from", "sft.continued", "rank.loss", "rank.examples", "rank.start", "slerp.method")
+KEPT = ("seed", "status", "complete", "commit", "dirty", "key", "scores", "iterations", "costs")  # of a run, committed
+
+
+@dataclass(frozen=True)
+class Arm:
+    """label: in what it differs from the others. settings: the differing keys and their values here."""
+
+    label: str
+    method: str
+    settings: dict[str, Any]
+    runs: list[dict[str, Any]]
+
+    @property
+    def complete(self) -> dict[int, dict[str, Any]]:
+        """Seed -> run, of those that got to their end."""
+        return {run["seed"]: run for run in self.runs if run["complete"]}
+
+    def scores(self, column: str, label: str | None = None) -> dict[int, float]:
+        """Seed -> score (0 to 1) of the last model, or of the one with that label."""
+        found = {}
+        for seed, run in self.complete.items():
+            rows = [row for row in run["scores"] if label in (None, row["label"])]
+            if rows and column in rows[-1]["columns"]:
+                found[seed] = rows[-1]["columns"][column]["score"]
+        return found
+
+    def score(self, column: str) -> Spread | None:
+        values = list(self.scores(column).values())
+        return spread(values) if values else None
+
+    def cost(self, key: str) -> float | None:
+        """Mean over the complete runs."""
+        values = [run["costs"][key] for run in self.complete.values()]
+        return sum(values) / len(values) if values else None
+
+
+@dataclass
+class Comparison:
+    """factor: the one key in which all arms differ, if it is one; numeric: its values are numbers, in rising order.
+
+    items: label of an arm -> column -> Difference of the items against the baseline, where a single pair of runs can be
+    compared by its answers.
+    """
+
+    arms: list[Arm]
+    baseline: str
+    factor: str | None
+    numeric: bool
+    items: dict[str, dict[str, Difference]] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, dict[str, Any]]:
+        """Columns of the last models in their order, as the first run that has one describes it."""
+        found: dict[str, dict[str, Any]] = {}
+        for arm in self.arms:
+            for run in arm.complete.values():
+                for name, column in (run["scores"][-1]["columns"] if run["scores"] else {}).items():
+                    found.setdefault(name, column)
+        return found
+
+    def arm(self, label: str) -> Arm:
+        """By its label, or by a part of it that no other has. Raises MemphisError with the labels there are."""
+        fitting = [arm for arm in self.arms if arm.label == label] or [a for a in self.arms if label in a.label]
+        if len(fitting) != 1:
+            there = ", ".join(arm.label for arm in self.arms)
+            raise MemphisError(
+                f"--baseline={label}: {'no' if not fitting else 'more than one'} such arm; use one of {there}"
+            )
+        return fitting[0]
+
+    def difference(self, arm: Arm, column: str) -> Difference | None:
+        """Against the baseline: over seeds, or over items where there is one pair of runs; None for the baseline."""
+        if arm.label == self.baseline:
+            return None
+        over_seeds = paired(arm.scores(column), self.arm(self.baseline).scores(column))
+        if over_seeds is not None and over_seeds.n == 1:
+            return self.items.get(arm.label, {}).get(column, over_seeds)
+        return over_seeds
+
+    def incomplete(self) -> list[str]:
+        return [
+            f"{arm.label}, seed {r['seed']}: {r['status']}" for arm in self.arms for r in arm.runs if not r["complete"]
+        ]
+
+
+def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Comparison:
+    """Arms of runs as `read_run` gives them. baseline: a label; by default the control, else the first arm.
+
+    Raises MemphisError when two runs with other results claim the same arm and seed.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        identity = repr(sorted((key, value) for key, value in run["config"].items() if not _seed(key)))
+        groups.setdefault(identity, []).append(run)
+    varying = _varying([found[0]["config"] for found in groups.values()])
+    factor = varying[0] if len(varying) == 1 and varying[0] not in METHOD_KEYS else None
+    arms = []
+    for found in groups.values():
+        first = found[0]
+        settings = {key: _harmless(first["config"].get(key)) for key in varying}
+        siblings = [other[0]["config"] for other in groups.values() if other[0]["method"] == first["method"]]
+        label = _label(first, factor, siblings, len({r["method"] for r in runs}) > 1)
+        arms.append(Arm(label, first["method"], settings, _by_seed(label, found)))
+    labels = Counter(arm.label for arm in arms)
+    assert max(labels.values()) == 1, labels
+    numeric = factor is not None and all(_number(arm.settings[factor]) for arm in arms)
+    if numeric and factor is not None:
+        arms.sort(key=lambda arm: arm.settings[factor])
+    else:
+        arms.sort(key=lambda arm: (ORDER.index(arm.method) if arm.method in ORDER else len(ORDER), arm.label))
+    controls = [arm for arm in arms if arm.method == CONTROL]
+    comparison = Comparison(arms, (controls or arms)[0].label, factor, numeric)
+    if baseline is not None:
+        comparison.baseline = comparison.arm(baseline).label
+    return comparison
+
+
+def _label(run: dict[str, Any], factor: str | None, siblings: Sequence[dict[str, Any]], methods: bool) -> str:
+    """The factor's value; or the method, with what varies among the arms of that method."""
+    config = run["config"]
+    keys = [factor] if factor else [key for key in _varying(siblings) if not (methods and key in METHOD_KEYS)]
+    parts = [f"{key}={_harmless(config.get(key))}" for key in keys if key]
+    if factor is None and (methods or not parts):
+        parts.insert(0, run["method"])
+    return " ".join(parts)
+
+
+def _varying(configs: Sequence[dict[str, Any]]) -> list[str]:
+    keys = sorted({key for config in configs for key in config if not _seed(key)})
+    return [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
+
+
+def _by_seed(label: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One run per seed: the same result under another name counts once, and a complete one before its failed rival."""
+    found: dict[int, dict[str, Any]] = {}
+    for run in sorted(runs, key=lambda run: not run["complete"]):
+        rival = found.setdefault(run["seed"], run)
+        if run["complete"] and rival["key"] != run["key"]:
+            where = " and ".join(f"{r['name']}/s{r['seed']}/{r['slug']}" for r in (rival, run))
+            raise MemphisError(f"two different runs of arm {label}, seed {run['seed']}: {where}; give one of them")
+    return [found[seed] for seed in sorted(found)]
+
+
+def _seed(key: str) -> bool:
+    """Not part of an arm: `model.base.seed=${seed}` gives every seed another value."""
+    return key.split(".")[-1] == "seed"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _harmless(value: Any) -> Any:
+    """A path of this machine by its last part."""
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~", ".")) else value

@@ -1,0 +1,169 @@
+"""Run directories as plain data: what was run, scores, cycles, losses and costs, all of it JSON.
+
+Reads what the run directory holds and nothing of the store, so a run can be read whose stages were cleaned up. A run
+is a dictionary with the keys that `read_run` names; nothing else in experiments/ knows the files.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from memphis.config import FREE
+from memphis.errors import MemphisError
+from memphis.recipe import method_name
+from memphis.rows import read_rows
+from memphis.runs import TRAINED
+from memphis.store import digest, flatten, read_json
+
+CYCLE = ("generate", "pairs", "rank", "merge")  # kinds of which the control reads the length alone
+POINTS = 120  # of one loss curve
+_COUNTED = ("steps", "tokens", "samples", "pairs")  # of a stage's summary
+
+
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """The run directories at or below the given ones (up to a store's root), each once, in a fixed order.
+
+    Raises MemphisError when there is none.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        depths = ("", "*/", "*/*/", "*/*/*/")
+        here = sorted(file.parent for depth in depths for file in path.glob(f"{depth}stages.json"))
+        if not here:
+            raise MemphisError(f"{path}: no run there; give runs/<name>/s<seed>/<overrides>, or a directory above runs")
+        found |= {run.resolve(): run for run in here}
+    return list(found)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """One run.
+
+    name, seed, slug, method, status (as summary.json has it; `unfinished` without one), complete (it ended, and with
+    its last stage), commit, created (Unix seconds), wall_s; command; config (dotted key -> value, of what a result can
+    depend on); key (of its stages: equal keys, equal results); stages; scores (per evaluated model); iterations (per
+    cycle); curves (stage -> [[step, mean loss], …]); costs.
+    Raises MemphisError for a directory that cannot be read as a run.
+    """
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise MemphisError(f"{path}: cannot be read as a run ({reason}); start it again or leave it out") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    stages = read_json(path / "stages.json")
+    info = read_json(path / "run.json")
+    summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}
+    # The C loader, as a comparison reads many of these; every number in it has been written by OmegaConf.
+    config = yaml.load((path / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    rows = read_rows(path / "metrics.jsonl") if (path / "metrics.jsonl").exists() else []
+    method = method_name(config)
+    built = [stage for stage in stages if stage["built"]]
+    until = config.get("until")
+    whole = summary.get("status") == "finished" and len(built) == len(stages)
+    return {
+        "name": info["name"],
+        "seed": info["seed"],
+        "slug": info["slug"],
+        "method": method,
+        "status": f"{summary.get('status', 'unfinished')}{f', until {until}' if until else ''}",
+        "complete": whole and not until,
+        "commit": info["git"]["sha"],
+        "dirty": info["git"]["dirty"],
+        "created": info["created"],
+        "command": info["argv"][1:],
+        "wall_s": summary.get("wall_s"),
+        "config": {key: value for key, value in flatten(config).items() if key.split(".")[0] not in FREE},
+        "key": digest([stage["key"] for stage in stages])[:16],
+        "stages": [_stage(stage) for stage in stages],
+        "scores": [{k: row[k] for k in ("label", "iteration", "columns")} for row in summary.get("scores", [])],
+        "iterations": _iterations(rows) if method != "sft_continued" else [],
+        "curves": _curves(rows, [stage["name"] for stage in own_stages(method, stages)]),
+        "costs": costs(method, stages),
+    }
+
+
+def own_stages(method: str, stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The stages that the run's last model comes from: for the control not the cycles, whose length alone it takes."""
+    return [stage for stage in stages if method != "sft_continued" or stage["kind"] not in CYCLE]
+
+
+def costs(method: str, stages: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What the last model took beyond the base model, evaluations not counted; reused stages are.
+
+    steps: optimizer steps. trained_tokens, generated_tokens. seconds: of building its stages, as recorded.
+    """
+    own = [stage for stage in own_stages(method, stages) if stage["built"]]
+
+    def total(key: str, *kinds: str) -> int:
+        return sum(stage["summary"].get(key, 0) for stage in own if stage["kind"] in kinds)
+
+    seconds = sum(stage["seconds"] or 0.0 for stage in own if stage["kind"] in ("sft", *CYCLE))
+    return {
+        "steps": total("steps", *TRAINED),
+        "trained_tokens": total("tokens", *TRAINED),
+        "generated_tokens": total("tokens", "generate"),
+        "seconds": round(seconds, 1),
+    }
+
+
+def _stage(stage: dict[str, Any]) -> dict[str, Any]:
+    counts = {key: stage["summary"][key] for key in _COUNTED if key in stage["summary"]}
+    return {**{k: stage[k] for k in ("name", "kind", "iteration", "dir", "built", "reused", "seconds")}, **counts}
+
+
+def _iterations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Per cycle what its samples, pairs and merge said; keys are absent for what did not happen."""
+    found: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        kind, _, k = row["stage"].rpartition("-")
+        if not k.isdigit():
+            continue
+        cycle = found.setdefault(int(k), {"iteration": int(k)})
+        if kind == "generate" and "gen/samples" in row:
+            cycle |= {"questions": row["gen/questions"], "samples": row["gen/samples"]}
+        elif kind == "pairs":
+            cycle |= _judged(row, cycle)
+        elif kind == "merge":
+            cycle |= {"drift_sft": row["merge/drift_sft"], "drift_prev": row["merge/drift_prev"]}
+    return [found[k] for k in sorted(found)]
+
+
+def _judged(row: dict[str, Any], cycle: dict[str, Any]) -> dict[str, Any]:
+    """pass@1, pass@k, and where the samples went; of which `in pairs` is what no reason discarded."""
+    k = max(int(key.removeprefix("gen/pass@")) for key in row if key.startswith("gen/pass@") and key[9:].isdigit())
+    found = {"pass@1": row["gen/pass@1"], "pass@1_se": row["gen/pass@1_se"], "pairs": row["pairs/count"]}
+    found |= {"k": k, "pass@k": row[f"gen/pass@{k}"]}
+    if not cycle.get("samples"):
+        return found
+    questions = cycle["questions"]
+    if cycle["samples"] == k * questions and questions > 1:  # then a question counts 0 or 1
+        found["pass@k_se"] = (found["pass@k"] * (1 - found["pass@k"]) / (questions - 1)) ** 0.5
+    reasons = {key.removeprefix("pairs/invalid_"): n for key, n in row.items() if key.startswith("pairs/invalid_")}
+    judged = sum(reasons.values()) - row["pairs/discarded_invalid"]  # unfinished ones that count as incorrect
+    if judged > 0:
+        reasons["unfinished"] -= judged
+    yields = {"surplus": row["pairs/discarded_surplus"], "duplicate": row["pairs/discarded_duplicate"]}
+    yields |= {f"invalid: {reason.replace('_', ' ')}": n for reason, n in sorted(reasons.items()) if n}
+    return {**found, "yield": {"in pairs": cycle["samples"] - sum(yields.values()), **yields}}
+
+
+def _curves(rows: Sequence[dict[str, Any]], stages: Sequence[str]) -> dict[str, list[list[float]]]:
+    """Loss of each trained stage, thinned to means over equal numbers of steps; x is the last step of the mean, on the
+    run's own axis, which begins after the base model."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        loss = next((value for key, value in row.items() if key.endswith("/loss")), None)
+        if loss is not None and row["stage"] in stages:
+            step = row["step"] if row["stage"] == "base" else row["global_step"]
+            found.setdefault(row["stage"], []).append((step, loss))
+    return {stage: _thinned(points) for stage, points in found.items()}
+
+
+def _thinned(points: Sequence[tuple[int, float]]) -> list[list[float]]:
+    width = -(-len(points) // POINTS)
+    bins = [points[start : start + width] for start in range(0, len(points), width)]
+    return [[part[-1][0], round(sum(loss for _, loss in part) / len(part), 5)] for part in bins]

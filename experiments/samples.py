@@ -1,0 +1,183 @@
+"""What models wrote: answers to the same questions by every evaluated model of a run, or by the arms of a comparison.
+
+Model output is data here: it is quoted or handed on as text, never interpreted.
+"""
+
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memphis.console import printable
+from memphis.runs import TITLES
+from memphis.store import read_json
+from memphis.tracking import fixed_choice
+
+SHOWN = 3  # samples on the page of three
+MAX_CHARS = 1_500  # of one quoted text
+_QUESTION_KEYS = ("prompt", "question", "input", "query")  # of the documents of our tasks
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote to one question."""
+
+    question: str
+    reference: str
+    text: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Answers:
+    """what: which questions, how answered. models: label -> question id -> answer, in the order of training."""
+
+    what: str
+    models: Mapping[str, Mapping[str, Answer]]
+    article: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The same questions answered by an earlier and by a later model."""
+
+    before: str  # which model
+    after: str
+    what: str  # which questions, how answered
+    pairs: dict[str, tuple[Answer, Answer]]
+
+    def count(self, before: bool, after: bool) -> int:
+        return sum((a.right, b.right) == (before, after) for a, b in self.pairs.values())
+
+    def sentence(self) -> str:
+        return (
+            f"{self.before} → {self.after} on {self.what}: {self.count(False, True)} went from wrong to right, "
+            f"{self.count(True, False)} from right to wrong, {self.count(True, True)} stayed right, "
+            f"{self.count(False, False)} stayed wrong"
+        )
+
+
+def answers(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> Answers | None:
+    """Of a run's models: to the first task whose answers they wrote themselves, when two models or more did; else the
+    first sample of each cycle to its training questions; else of the single model there is; None without any.
+
+    stages: built rows of stages.json. paths: where they are, by name.
+    """
+    found: dict[str, dict[str, Answer]] = {}
+    task = ""
+    for stage in (stage for stage in stages if stage["kind"] == "evaluate"):
+        this, written = _evaluation_answers(paths[stage["name"]])
+        if this and this == (task or this):
+            task = this
+            label = stage["name"].removeprefix("evaluate-")
+            found[TITLES.get(label, f"iteration {label}")] = written
+    if len(found) > 1:
+        return Answers(f"questions of {task}", found, "the ")
+    judged = list({stage["iteration"]: stage for stage in stages if stage["kind"] == "pairs"}.values())
+    data = [stage for stage in stages if stage["kind"] == "data"]
+    if len(judged) > 1 and data:
+        questions = {row["id"]: row for row in _lines(paths[data[0]["name"]] / "questions.jsonl")}
+        names = ["SFT", *(f"iteration {stage['iteration'] - 1}" for stage in judged[1:])]
+        models = {n: _judged_answers(paths[s["name"]], questions) for n, s in zip(names, judged, strict=True)}
+        return Answers("training questions (first sample of each)", models)
+    return Answers(f"questions of {task}", found, "the ") if found else None
+
+
+def find_change(found: Answers | None) -> Change | None:
+    """From SFT (else the first model) to the last one; None when there are no two."""
+    if found is None or len(found.models) < 2:
+        return None
+    names = list(found.models)
+    first = "SFT" if "SFT" in names[:-1] else names[0]
+    before, after = found.models[first], found.models[names[-1]]
+    pairs = {key: (before[key], after[key]) for key in before if key in after}
+    return Change(first, names[-1], f"{found.article}{len(pairs)} {found.what}", pairs)
+
+
+def browser(found: Answers | None, count: int, chars: int) -> dict[str, Any] | None:
+    """What the sample browser of a page shows: `count` questions by a fixed hash of their ids, texts cut to `chars`."""
+    if found is None:
+        return None
+    common = set.intersection(*(set(model) for model in found.models.values()))
+    first = next(iter(found.models.values()))
+    rows = []
+    for key in sorted(fixed_choice(list(common), count), key=lambda item: (len(item), item)):
+        given = [model[key] for model in found.models.values()]
+        texts = [[int(answer.right), _cut(answer.text, chars)] for answer in given]
+        rows.append(
+            {"id": key, "q": _cut(first[key].question, chars), "ref": _cut(first[key].reference, chars), "a": texts}
+        )
+    return {"what": found.what, "total": len(common), "models": list(found.models), "rows": rows}
+
+
+def choose(change: Change) -> list[str]:
+    """Ids of the samples to show: in the order of a hash of the id, the first two that went from wrong to right and the
+    first that went the other way; places left over go to the first of all others."""
+    order = sorted(change.pairs, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+    better = [key for key in order if not change.pairs[key][0].right and change.pairs[key][1].right]
+    worse = [key for key in order if change.pairs[key][0].right and not change.pairs[key][1].right]
+    chosen = [*better[: SHOWN - 1], *worse[:1]]
+    return [*chosen, *(key for key in order if key not in chosen)][:SHOWN]
+
+
+def samples_page(title: str, change: Change) -> str:
+    """Markdown: three questions, answered before and after."""
+    parts = [
+        f"# Before and after: {title}",
+        f"{change.sentence()}.",
+        "How these were chosen: by a fixed hash of the question's id, the first two that went from wrong to right and "
+        "the first that went from right to wrong; places left over go to the first of all others.",
+    ]
+    for key in choose(change):
+        before, after = change.pairs[key]
+        parts += [f"## Question {key}", quoted(before.question), "Reference answer:", quoted(before.reference)]
+        for name, answer in ((change.before, before), (change.after, after)):
+            parts += [f"{name}, **{'right' if answer.right else 'wrong'}**:", quoted(answer.text)]
+    return printable("\n\n".join(parts)) + "\n"
+
+
+def quoted(text: str) -> str:
+    """A code block that the text cannot end."""
+    text = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} […]"
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text.strip()}\n{fence}"
+
+
+def _cut(text: str, chars: int) -> str:
+    text = printable(text.strip())
+    return text if len(text) <= chars else f"{text[:chars]} […]"
+
+
+def _evaluation_answers(directory: Path) -> tuple[str, dict[str, Answer]]:
+    """The first task with generated answers and what was answered, by item; ("", {}) when answers were only scored."""
+    for record in read_json(directory / "record.json").values():
+        for task, result in record["tasks"].items():
+            if result["metric"].startswith("acc"):  # choices were scored, nothing was written
+                continue
+            file = result["samples"] if isinstance(result["samples"], str) else result["samples"][0]  # of several seeds
+            rows = [row for row in _lines(directory / file) if row["filter"] == result["filter"]]
+            found = {}
+            for row in rows:
+                question = next((row["doc"][key] for key in _QUESTION_KEYS if key in row["doc"]), "")
+                answer = Answer(question, str(row["target"]), row["resps"][0][0], bool(row[result["metric"]]))
+                found[str(row["doc_id"])] = answer
+            return task, found
+    return "", {}
+
+
+def _judged_answers(directory: Path, questions: dict[str, dict[str, Any]]) -> dict[str, Answer]:
+    found = {}
+    for row in _lines(directory / "judged.jsonl"):
+        question, sample = questions[row["id"]], row["samples"][0]
+        found[row["id"]] = Answer(question["prompt"], question["answer"], sample["text"], bool(sample["correct"]))
+    return found
+
+
+def _lines(path: Path) -> Iterable[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)

@@ -1,0 +1,191 @@
+"""The numbers of a comparison as rows of text: for the terminal, for Markdown, for HTML and as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.arms import Arm, Comparison
+from experiments.statistics import Difference
+from memphis.console import duration, printable, rounded
+
+COSTS = {
+    "steps": "optimizer steps",
+    "trained_tokens": "trained tokens",
+    "generated_tokens": "generated tokens",
+    "seconds": "device time",
+}
+COST_NOTE = (
+    "Cost: mean per run of what the last model took beyond the base model, reused stages included; evaluations are not."
+)
+_CSV = (
+    *("arm", "method", "seed", "status", "model", "iteration", "column"),
+    *("count", "n", "score", "stderr", *COSTS),
+)
+
+
+def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> list[list[str]]:
+    """Header and one row per arm, scores in %: mean ± sd, seeds, difference to the baseline, its interval and p."""
+    header = [
+        "arm",
+        "accuracy, %",
+        "seeds",
+        f"minus {comparison.baseline if len(comparison.baseline) <= 20 else 'baseline'}",
+        "95 % interval",
+        "p",
+    ]
+    rows = [[*header, *(COSTS.values() if costs else ())]]
+    for arm in comparison.arms:
+        score = arm.score(column)
+        shown = "–" if score is None else f"{100 * score.mean:.1f}"
+        if score is not None and score.sd is not None:
+            shown += f" ± {100 * score.sd:.1f}"
+        cells = [arm.label, shown, seeds(arm), *_difference(comparison.difference(arm, column))]
+        if arm.label == comparison.baseline:
+            cells[3] = "baseline"
+        rows.append([*cells, *(cost_cells(arm) if costs else ())])
+    return rows
+
+
+def seeds(arm: Arm) -> str:
+    """`3`, or `2 of 3` where some are not complete."""
+    complete = len(arm.complete)
+    return str(complete) if complete == len(arm.runs) else f"{complete} of {len(arm.runs)}"
+
+
+def cost_cells(arm: Arm) -> list[str]:
+    values = {key: arm.cost(key) for key in COSTS}
+    return ["–" if v is None else duration(v) if key == "seconds" else rounded(v) for key, v in values.items()]
+
+
+def _difference(found: Difference | None) -> list[str]:
+    if found is None:
+        return ["–", "–", "–"]
+    mean = f"{100 * found.mean:+.1f}"
+    if found.p is None or found.low is None or found.high is None:
+        return [mean, "–", "–"]
+    if found.error is not None:
+        mean += f" ± {100 * found.error:.1f}"
+    p = f"{found.p:.3f}" if found.p >= 0.0005 else "<0.001"
+    mark = " (items)" if found.items else ""
+    return [mean, f"{100 * found.low:+.1f} to {100 * found.high:+.1f}", f"{p}{mark}"]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader of the table must know."""
+    found = ["Accuracy of the last model: mean ± standard deviation over seeds."]
+    kinds = {d.items for d in _differences(comparison)}
+    if False in kinds:
+        found.append(
+            "Differences are paired by seed: mean ± standard error, with Student's t for interval and p (two-sided). "
+            "With few seeds only large differences can be told from chance."
+        )
+    if True in kinds:
+        found.append(
+            "(items): one seed, so the models are compared question by question (exact McNemar test, bootstrap "
+            "interval); this says nothing about other seeds."
+        )
+    if any(d.n > 1 and d.p is None for d in _differences(comparison)):
+        found.append("Where all seeds differ by the very same amount there is no spread to compute a p-value from.")
+    others = len(comparison.arms) - 1
+    if others > 2:
+        found.append(
+            f"p-values are not corrected: of {others} comparisons {others / 20:.2g} fall below 0.05 by chance."
+        )
+    if missing := comparison.incomplete():
+        shown = "; ".join(missing[:6]) + (f"; and {len(missing) - 6} more" if len(missing) > 6 else "")
+        found.append(f"Not complete and in no mean: {shown}.")
+    return found
+
+
+def headlines(comparison: Comparison) -> list[str]:
+    """A sentence per arm on the first column, for up to three arms beside the baseline."""
+    name, column = next(iter(comparison.columns.items()), ("", {}))
+    others = [arm for arm in comparison.arms if arm.label != comparison.baseline]
+    found = []
+    for arm in others if name and len(others) <= 3 else []:
+        difference = comparison.difference(arm, name)
+        if difference is None:
+            continue
+        how = (
+            "on the same questions"
+            if difference.items
+            else f"over {difference.n} seed{'s' if difference.n > 1 else ''}"
+        )
+        text = (
+            f"{arm.label} minus {comparison.baseline} on {column['title']}: {100 * difference.mean:+.1f} points {how}"
+        )
+        if difference.p is not None and difference.low is not None and difference.high is not None:
+            chance = "more than chance explains" if difference.p < 0.05 else "no more than chance explains"
+            text += f", 95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}: {chance}"
+        found.append(f"{text}.")
+    return found
+
+
+def _differences(comparison: Comparison) -> list[Difference]:
+    found = [comparison.difference(arm, column) for arm in comparison.arms for column in comparison.columns]
+    return [difference for difference in found if difference is not None]
+
+
+def column_title(name: str, column: dict[str, Any]) -> str:
+    return f"{column['title']}, N = {column['n']} (`{name}`)"
+
+
+def markdown(comparison: Comparison) -> str:
+    """A table per column, costs in the first one, notes below."""
+    parts = []
+    for place, (name, column) in enumerate(comparison.columns.items()):
+        parts += [f"**{column_title(name, column)}**", markdown_table(score_table(comparison, name, costs=not place))]
+    if not parts:
+        rows = [["arm", "seeds", *COSTS.values()], *([a.label, seeds(a), *cost_cells(a)] for a in comparison.arms)]
+        parts.append(markdown_table(rows))
+    said = [*(notes(comparison) if comparison.columns else []), COST_NOTE]
+    return printable("\n\n".join([*parts, "\n".join(f"- {note}" for note in said)]))
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """First row: header; first column: to the left."""
+    ruled = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in ruled)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines for a terminal: first column to the left, the others to the right."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = []
+    for first, *rest in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+        lines.append("   ".join(cells).rstrip())
+    return lines
+
+
+def terminal(comparison: Comparison) -> str:
+    lines: list[str] = []
+    for name, column in comparison.columns.items():
+        lines += ["", f"{column['title']}, N = {column['n']} ({name})"]
+        lines += aligned(score_table(comparison, name))
+    costs = [["cost", *COSTS.values()], *([arm.label, *cost_cells(arm)] for arm in comparison.arms)]
+    lines += ["", *aligned(costs), "", *(notes(comparison) if comparison.columns else []), COST_NOTE]
+    return printable("\n".join(lines))
+
+
+def as_csv(comparison: Comparison) -> str:
+    """One row per arm, seed, evaluated model and column, incomplete runs included; costs are those of the run."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(_CSV)
+    for arm in comparison.arms:
+        for run in arm.runs:
+            head = [arm.label, arm.method, run["seed"], run["status"]]
+            costs = [run["costs"][key] for key in COSTS]
+            for row in run["scores"]:
+                for name, cell in row["columns"].items():
+                    numbers = [cell["count"], cell["n"], _round(cell["score"]), _round(cell["stderr"])]
+                    writer.writerow([*head, row["label"], row["iteration"], name, *numbers, *costs])
+            if not any(row["columns"] for row in run["scores"]):
+                writer.writerow([*head, *[""] * 7, *costs])
+    return printable(file.getvalue())
+
+
+def _round(value: float | None) -> float | str:
+    return "" if value is None else round(value, 6)

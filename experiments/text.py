@@ -1,0 +1,112 @@
+"""The end of one run in words: a table, what changed, where the time went, what it cost, what to try next."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.results import own_stages
+from experiments.tables import aligned, markdown_table
+from memphis.console import duration, percent, rounded
+from memphis.store import read_json
+
+LEGS = {"training": ("base", "sft", "rank"), "engine": ("generate", "evaluate"), "other": ("data", "pairs", "merge")}
+
+
+def _columns(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """All columns of a run in their order, with what does not depend on the row."""
+    return {name: column for row in scores for name, column in row["columns"].items()}
+
+
+def _names(scores: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Short names of the columns: without the suite when there is only one."""
+    columns = _columns(scores)
+    several = len({name.split("/")[0] for name in columns}) > 1
+    return {name: name if several else name.split("/")[-1] for name in columns}
+
+
+def _table(scores: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Rows of text: label, then `45.3 ± 2.0` per column; N is in a row of its own, and in a cell where it differs."""
+    columns = _columns(scores)
+    rows = [["N", *(str(column["n"]) for column in columns.values())]]
+    for row in scores:
+        cells = [row["label"]]
+        for name, last in columns.items():
+            cell = row["columns"].get(name)
+            text = "–" if cell is None else percent(cell["score"], cell["stderr"])
+            cells.append(text if cell is None or cell["n"] == last["n"] else f"{text} (N = {cell['n']})")
+        rows.append(cells)
+    return rows
+
+
+def markdown_scores(scores: Sequence[dict[str, Any]]) -> str:
+    titles = [f"{column['title']}<br>`{name}`" for name, column in _columns(scores).items()]
+    table = markdown_table([["", *titles], *_table(scores)])
+    return f"{table}\n\nAccuracy in %, ± one standard error in percentage points."
+
+
+def terminal_scores(scores: Sequence[dict[str, Any]]) -> list[str]:
+    return aligned([["accuracy, %", *_names(scores).values()], *_table(scores)])
+
+
+def notes(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> list[str]:
+    """What a reader must know before comparing: limits and prompts that were cut."""
+    records = [
+        r for s in stages if s["kind"] == "evaluate" for r in read_json(paths[s["name"]] / "record.json").values()
+    ]
+    found = []
+    if limits := {str(record["limit"]) for record in records if not record["comparable"]}:
+        found.append(
+            f"Only the first {', '.join(sorted(limits))} items of each task: not comparable with published numbers."
+        )
+    if cut := sum(record["truncated_prompts"] for record in records):
+        found.append(f"{cut} prompts did not fit the model's context and were cut from the left.")
+    if empty := sum(record.get("empty_answers", 0) for record in records):
+        found.append(f"{empty} generated answers are empty: the model ended its text at once.")
+    return found
+
+
+def stage_table(stages: Sequence[dict[str, Any]]) -> str:
+    rows = ["## Stages", "", "| stage | directory | built in | |", "| --- | --- | ---: | --- |"]
+    for stage in stages:
+        reused = "from the store" if stage["reused"] else ""
+        rows.append(f"| {stage['name']} | `{stage['dir']}` | {duration(stage['seconds'])} | {reused} |")
+    return "\n".join(rows)
+
+
+def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
+    """Wall seconds by kind of leg and stage. Only what was built now counts; what was reused is named."""
+    built = [stage for stage in stages if not stage["reused"]]
+    parts = []
+    for leg, kinds in LEGS.items():
+        seconds = {kind: sum(stage["seconds"] for stage in built if stage["kind"] == kind) for kind in kinds}
+        shares = [f"{kind} {duration(value)}" for kind, value in seconds.items() if value]
+        if shares:
+            parts.append(f"{leg} {duration(sum(seconds.values()))} ({', '.join(shares)})")
+    if (rest := wall_s - sum(stage["seconds"] for stage in built)) > 0:
+        parts.append(f"starting processes and waiting {duration(rest)}")
+    text = f"{duration(wall_s)}: {', '.join(parts)}"
+    reused = [stage["seconds"] for stage in stages if stage["reused"]]
+    return f"{text}; {len(reused)} stages from the store (built in {duration(sum(reused))})" if reused else text
+
+
+def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
+    """Tokens of all that the last model comes from, reused stages included."""
+    own = own_stages(method, stages)
+
+    def tokens(*kinds: str) -> int:
+        return sum(stage["summary"].get("tokens", 0) for stage in own if stage["kind"] in kinds)
+
+    uses = {"for the base model": tokens("base"), "in SFT": tokens("sft"), "in the iterations": tokens("rank")}
+    trained = ", ".join(f"{rounded(number)} {use}" for use, number in uses.items() if number)
+    return f"tokens trained on: {trained or 'none'}; generated to learn from: {rounded(tokens('generate'))}"
+
+
+def next_command(run: Mapping[str, Any]) -> str:
+    """The same run with another SLERP factor; the whole recipe when no merge made its last model."""
+    if not any(stage["kind"] == "merge" and stage["built"] for stage in own_stages(run["method"], run["stages"])):
+        return "python train.py"
+    unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # flags, sweeps, masked secrets
+    kept = [item for item in run["command"] if not unwanted.match(item)]
+    return shlex.join(["python", "train.py", *kept, f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"])
