@@ -47,8 +47,8 @@ class Arm:
         return spread(values) if values else None
 
     def cost(self, key: str) -> float | None:
-        """Mean over the complete runs."""
-        values = [run["costs"][key] for run in self.complete.values()]
+        """Mean over the complete runs that know it."""
+        values = [run["costs"][key] for run in self.complete.values() if run["costs"][key] is not None]
         return sum(values) / len(values) if values else None
 
 

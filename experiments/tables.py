@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.arms import Arm, Comparison
-from experiments.statistics import Difference
+from experiments.statistics import Difference, paired
 from memphis.console import duration, printable, rounded
 
 COSTS = {
@@ -14,9 +14,11 @@ COSTS = {
     "trained_tokens": "trained tokens",
     "generated_tokens": "generated tokens",
     "seconds": "device time",
+    "cpu_seconds": "CPU time",
 }
 COST_NOTE = (
-    "Cost: mean per run of what the last model took beyond the base model, reused stages included; evaluations are not."
+    "Cost: mean per run of what the last model took beyond the base model, reused stages included; evaluations not. "
+    "CPU time is that of all threads, over the runs that recorded it."
 )
 _CSV = (
     *("arm", "method", "seed", "status", "model", "iteration", "column"),
@@ -55,7 +57,28 @@ def seeds(arm: Arm) -> str:
 
 def cost_cells(arm: Arm) -> list[str]:
     values = {key: arm.cost(key) for key in COSTS}
-    return ["–" if v is None else duration(v) if key == "seconds" else rounded(v) for key, v in values.items()]
+    return ["–" if v is None else duration(v) if "seconds" in key else rounded(v) for key, v in values.items()]
+
+
+def gain_table(comparison: Comparison, column: str) -> list[list[str]]:
+    """What each method adds to SFT, in points of accuracy, and per cost beyond SFT's; empty without an arm sft_only."""
+    sft = next((arm for arm in comparison.arms if arm.method == "sft_only"), None)
+    if sft is None:
+        return []
+    units = {"trained_tokens": (1e6, "million trained tokens"), "generated_tokens": (1e6, "million generated tokens")}
+    units |= {"cpu_seconds": (60.0, "CPU minute")}
+    rows = [["points gained over SFT", "in all", *(f"per {name}" for _, name in units.values())]]
+    for arm in comparison.arms:
+        gain = paired(arm.scores(column), sft.scores(column))
+        if arm is sft or gain is None:
+            continue
+        cells = [f"{100 * gain.mean:+.1f}"]
+        for key, (unit, _) in units.items():
+            mine, its = arm.cost(key), sft.cost(key)
+            extra = None if mine is None or its is None else (mine - its) / unit
+            cells.append(f"{100 * gain.mean / extra:+.2f}" if extra and extra > 0 else "–")
+        rows.append([arm.label, *cells])
+    return rows
 
 
 def _difference(found: Difference | None) -> list[str]:
@@ -136,6 +159,8 @@ def markdown(comparison: Comparison) -> str:
     parts = []
     for place, (name, column) in enumerate(comparison.columns.items()):
         parts += [f"**{column_title(name, column)}**", markdown_table(score_table(comparison, name, costs=not place))]
+    if parts and len(gains := gain_table(comparison, next(iter(comparison.columns)))) > 1:
+        parts.insert(2, markdown_table(gains))
     if not parts:
         rows = [["arm", "seeds", *COSTS.values()], *([a.label, seeds(a), *cost_cells(a)] for a in comparison.arms)]
         parts.append(markdown_table(rows))
@@ -177,7 +202,7 @@ def as_csv(comparison: Comparison) -> str:
     for arm in comparison.arms:
         for run in arm.runs:
             head = [arm.label, arm.method, run["seed"], run["status"]]
-            costs = [run["costs"][key] for key in COSTS]
+            costs = ["" if run["costs"][key] is None else run["costs"][key] for key in COSTS]
             for row in run["scores"]:
                 for name, cell in row["columns"].items():
                     numbers = [cell["count"], cell["n"], _round(cell["score"]), _round(cell["stderr"])]

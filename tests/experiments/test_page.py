@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import folders, plots, report
+from experiments import folders, plots, report, tables
 from experiments.arms import group
 from experiments.plots import Series
 from experiments.results import find_runs, read_run
@@ -130,8 +130,26 @@ def test_csv_has_every_score_with_its_count(runs):
     assert rows[4] | {"stderr": ""} == {
         **{"arm": "memphis", "method": "memphis", "seed": "0", "status": "finished", "model": "iteration 3"},
         **{"iteration": "3", "column": "tiny/tiny_gen", "count": "60", "n": "200", "score": "0.3", "stderr": ""},
-        **{"steps": "80", "trained_tokens": "4000", "generated_tokens": "15000", "seconds": "130.0"},
+        **{
+            "steps": "80",
+            "trained_tokens": "4000",
+            "generated_tokens": "15000",
+            "seconds": "130.0",
+            "cpu_seconds": "117.0",
+        },
     }
+
+
+def test_gains_over_sft_are_told_per_cost_beyond_sft(tmp_path):
+    sft = {"base": 0, "sft": 50}
+    cycles = {"1": 50, "2": 50, "3": 60}
+    runs = [made_up.run(tmp_path, config_of("method=memphis"), 0, {**sft, **cycles})]
+    runs.append(made_up.run(tmp_path, config_of("method=sft_only", "iterations=0"), 0, sft))
+    header, row = tables.gain_table(comparison_of(runs), "tiny/tiny_gen")
+    assert header[1:] == ["in all", "per million trained tokens", "per million generated tokens", "per CPU minute"]
+    # 60 - 50 of 200; 3 rank stages of 1,000 tokens, 15,000 generated ones, 12 stages of 9 seconds
+    assert row == ["memphis", "+5.0", f"{5 / 0.003:+.2f}", f"{5 / 0.015:+.2f}", f"{5 / 1.8:+.2f}"]
+    assert tables.gain_table(comparison_of(runs[:1]), "tiny/tiny_gen") == []
 
 
 @pytest.fixture

@@ -33,7 +33,8 @@ def test_a_run_is_read_as_it_was_written(memphis):
     )
     assert [row["label"] for row in run["scores"]] == ["base", "SFT", "iteration 1", "iteration 2", "iteration 3"]
     assert run["scores"][-1]["columns"]["tiny/tiny_gen"] == made_up.column(66)
-    assert run["costs"] == {"steps": 80, "trained_tokens": 4_000, "generated_tokens": 15_000, "seconds": 130.0}
+    counted = {"steps": 80, "trained_tokens": 4_000, "generated_tokens": 15_000}
+    assert run["costs"] == {**counted, "seconds": 130.0, "cpu_seconds": 117.0}
     json.dumps(run, allow_nan=False)
 
 
@@ -62,7 +63,8 @@ def test_unfinished_samples_that_count_as_incorrect_are_not_lost_twice(memphis):
 
 def test_the_control_costs_what_its_own_model_took(tmp_path):
     run = read_run(control(tmp_path, 0))
-    assert run["costs"] == {"steps": 40, "trained_tokens": 2_000, "generated_tokens": 0, "seconds": 20.0}
+    counted = {"steps": 40, "trained_tokens": 2_000, "generated_tokens": 0}
+    assert run["costs"] == {**counted, "seconds": 20.0, "cpu_seconds": 18.0}
     assert run["iterations"] == []
     assert set(run["curves"]) == {"base", "sft", "sft-continued"}
     assert run["curves"]["sft-continued"][-1][0] == 40
