@@ -22,9 +22,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments import report
-from memphis import config, launch, plan, runs
+from memphis import config, disk, export, launch, plan, runs
 from memphis.console import Console, arms
-from memphis.errors import MemphisError, NotLoadable, Stopped
+from memphis.errors import STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.recipe import recipe
 from memphis.store import Store
 from memphis.tracking import Tracker
@@ -34,22 +34,23 @@ def train(composed: DictConfig, overrides: list[str]) -> str:
     """One run, from config to table. Returns the text to print."""
     cfg = config.from_hydra(composed, overrides)
     store = Store(runs.root_of(cfg) / "store")
-    stages = recipe(cfg, store.root / "identities.json")
-    steps = plan.make_plan(stages, store)
-    if cfg.plan:
-        return plan.describe(cfg, steps, store)
-    store.create()
-    with runs.Run(cfg, overrides, stages, store) as run:
-        RUNS.append(run.path)
-        if any(step.needed for step in steps) or not run.finished():
-            build(run, steps)
-        return report.finish(run.path)
+    with disk.explained(store.root.parent):
+        stages = recipe(cfg, store.root / "identities.json")
+        steps = plan.make_plan(stages, store)
+        if cfg.plan:
+            return plan.describe(cfg, steps, store)
+        store.create()
+        with runs.Run(cfg, overrides, stages, store) as run:
+            RUNS.append(run.path)
+            if any(step.needed for step in steps) or not run.finished():
+                build(run, steps)
+            return report.finish(run.path)
 
 
 def build(run: runs.Run, steps: list[plan.Step]) -> None:
     """Build what is needed. However it ends, what is known by then is on the disk and handed to W&B."""
     run.start({step.stage.key for step in steps if not step.needed})
-    with Console(len(steps)) as console, Tracker(run.cfg, run) as tracker:
+    with Console(steps, plan.expected_seconds(steps, run.store)) as console, Tracker(run.cfg, run) as tracker:
         status = "failed"
         try:
             launch.execute(run, steps, [console, tracker])
@@ -62,6 +63,7 @@ def build(run: runs.Run, steps: list[plan.Step]) -> None:
             raise
         finally:
             tracker.summary(run.finish(status))
+    export.write(run)
 
 
 ENDED: list[tuple[list[str], str]] = []  # of a multirun: what was typed for each run, and how it ended
@@ -79,7 +81,7 @@ def main(composed: DictConfig) -> None:
         print(train(composed, overrides))
     except Stopped as stop:
         print(stop)
-        sys.exit(launch.STOPPED)
+        sys.exit(STOPPED)
     except MemphisError as fault:
         if not several:
             sys.exit(f"error: {fault}")

@@ -48,6 +48,8 @@ def finish(run_dir: Path) -> str:
         (run_dir / "samples.md").write_text(samples.samples_page(title, change), encoding="utf-8")
         written.append("samples.md")
         parts.append(f"{change.sentence()}. [Three of them](samples.md).")
+    if (run_dir / "model").is_dir():
+        written.append("model/")
     parts += [f"Time: {said['time']}.", f"Cost: {said['cost']}.", f"Worth trying next: `{following}`"]
     parts.append(text.stage_table(stages))
     (run_dir / "results.md").write_text(printable("\n\n".join(parts)) + "\n", encoding="utf-8")

@@ -77,7 +77,7 @@ def answers(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> Answ
             found[TITLES.get(label, f"iteration {label}")] = written
     if len(found) > 1:
         return Answers(f"questions of {task}", found, "the ")
-    judged = [stage for stage in stages if stage["kind"] == "pairs"]
+    judged = list({stage["iteration"]: stage for stage in stages if stage["kind"] == "pairs"}.values())
     data = [stage for stage in stages if stage["kind"] == "data"]
     if len(judged) > 1 and data:
         questions = {row["id"]: row for row in _lines(paths[data[0]["name"]] / "questions.jsonl")}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 HEARTBEAT_S = float(os.environ.get("MEMPHIS_HEARTBEAT_S", "20"))  # a claim is touched this often ...
+ALIVE = "alive"
 DEAD_AFTER_S = 9 * HEARTBEAT_S  # ... and is dead when this long untouched, by the watcher's own clock
 
 
@@ -40,13 +41,13 @@ class Claim:
             try:
                 handle = os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             except FileExistsError:
-                owner = self._owner()
+                owner = self.owner()
                 if owner is None:
                     continue  # released between two looks
                 seen = (owner["token"], owner["touched"])
                 if seen != watched:
                     watched, since = seen, time.monotonic()
-                if self._gone(owner) or time.monotonic() - since > DEAD_AFTER_S:
+                if self.gone(owner) or time.monotonic() - since > DEAD_AFTER_S:
                     self._evict(owner["token"])
                     continue
                 if not announced:
@@ -54,25 +55,29 @@ class Claim:
                     announced = True
                 time.sleep(min(1.0, HEARTBEAT_S / 4))
                 continue
-            with os.fdopen(handle, "w") as file:
-                json.dump(_me(self.token), file)
-            if done():  # finished between the look and the claim
-                self.release()
-                return False
-            self._inherit()
+            try:
+                with os.fdopen(handle, "w") as file:
+                    json.dump(_me(self.token), file)
+                if done():  # finished between the look and the claim
+                    self.release()
+                    return False
+                self._inherit()
+            except BaseException:  # a full disk: nobody shall wait for a claim that is not used
+                self.file.unlink(missing_ok=True)
+                raise
             threading.Thread(target=self._beat, daemon=True).start()
             return True
         return False
 
     def bury(self) -> None:
         """Remove what a process left behind that died between finishing the stage and giving the claim back."""
-        owner = self._owner()
-        if owner is not None and self._gone(owner):
+        owner = self.owner()
+        if owner is not None and self.gone(owner):
             self._evict(owner["token"])
 
     def held(self) -> bool:
         """Is this process still the owner?"""
-        owner = self._owner()
+        owner = self.owner()
         return owner is not None and owner["token"] == self.token
 
     def release(self) -> None:
@@ -80,7 +85,7 @@ class Claim:
         if self.held():
             self.file.unlink(missing_ok=True)
 
-    def _owner(self) -> dict[str, Any] | None:
+    def owner(self) -> dict[str, Any] | None:
         """The claim as it stands; None when there is none. A file that is still empty has an owner without a name."""
         try:
             text = self.file.read_text()
@@ -93,10 +98,11 @@ class Claim:
             return {"token": "", "host": "?", "pid": 0, "started": 0, "touched": touched}
 
     @staticmethod
-    def _gone(owner: dict[str, Any]) -> bool:
+    def gone(owner: dict[str, Any]) -> bool:
+        """Has the owner's process ended? Only known of this machine's processes; False of all others."""
         if owner["host"] != socket.gethostname() or not owner["pid"]:
             return False
-        return _started(owner["pid"]) != owner["started"]
+        return _started(owner["pid"]) not in (owner["started"], ALIVE)
 
     def _evict(self, token: str) -> None:
         """Remove a dead owner's claim. Renaming lets one rival win; a claim that is not the dead one is put back."""
@@ -110,6 +116,8 @@ class Claim:
 
     def _inherit(self) -> None:
         for old in sorted(self.final.parent.glob(f"{self.final.name}.part-*")):
+            if not all(os.access(path, os.W_OK) for path in (old, *old.rglob("*"))):
+                continue  # another user's: can neither be continued nor removed
             with contextlib.suppress(OSError):
                 if self.part.exists():
                     shutil.rmtree(old)
@@ -132,18 +140,18 @@ def _me(token: str) -> dict[str, Any]:
 
 
 def _started(pid: int) -> str | None:
-    """What tells this process from a later one with the same number; None when there is no such process."""
+    """What tells this process from a later one with the same number; None when there is no such process, ALIVE when
+    there is one and no more can be said (no /proc, or one that hides the processes of others)."""
     try:
         with Path(f"/proc/{pid}/stat").open() as file:
             fields = file.read().rsplit(")", 1)[1].split()
         return None if fields[0] in "ZX" else fields[19]  # a zombie builds nothing
     except OSError:
-        if Path("/proc/self/stat").exists():
-            return None
-    try:  # no /proc on this system: only the number can be asked for
+        pass
+    try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None
     except PermissionError:
         pass
-    return "alive"
+    return ALIVE

@@ -153,7 +153,7 @@ class Generate:
 class Answer:
     mode: Literal["normalized", "exact", "numeric"]
     types: list[tuple[str, str]]  # (regular expression on the source, answer type), first match counts
-    symbolic: bool
+    symbolic: bool  # ask an algebra system about formulas; needs the package math-verify
 
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
@@ -169,7 +169,9 @@ class Pairs:
 @dataclass(config=_RULES, frozen=True, kw_only=True)
 class Rank:
     loss: Literal["rank", "ce", "spin", "dpo", "none"]  # none = no self-teaching
-    examples: Literal["pairs", "correct", "human"]  # verified pairs; correct samples alone; human text against samples
+    # verified pairs; correct samples alone; these, and for questions without one those made knowing the answer; human
+    # text against samples
+    examples: Literal["pairs", "correct", "rationalized", "human"]
     start: Literal["previous", "sft", "base"]  # weights an iteration starts from
     weight: Weight  # of the rank loss beside the cross-entropy
     beta: Rate  # scale of the preference losses `spin` and `dpo`
@@ -251,7 +253,10 @@ _IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
     ("rank.loss", "spin"): ("rank.weight", "rank.use_average", "rank.ce_target", "rank.mixce"),
     ("rank.loss", "dpo"): ("rank.weight", "rank.use_average", "rank.ce_target", "rank.mixce"),
     ("rank.examples", "correct"): ("pairs.mode", "pairs.order", "pairs.max_per_question", "pairs.unfinished"),
+    ("rank.examples", "rationalized"): ("pairs.mode", "pairs.order", "pairs.max_per_question", "pairs.unfinished"),
     ("rank.loss", "none"): ("rank.", "pairs.", "slerp.", "generate.num_samples", "generate.temperature"),
+    ("pairs.answer.mode", "exact"): ("pairs.answer.types", "pairs.answer.symbolic"),
+    ("pairs.answer.mode", "numeric"): ("pairs.answer.types", "pairs.answer.symbolic"),
     ("slerp.method", "none"): ("slerp.t", "slerp.scope", "slerp.dot_threshold"),
     ("slerp.method", "lerp"): ("slerp.dot_threshold",),
     ("sft.from", "base"): ("sft.epochs", "sft.optim.", "sft.neftune.", "sft.mixce", "sft.global_batch_size"),
@@ -373,9 +378,13 @@ def _contradictions(config: Config) -> list[str]:
         )
     if len(set(config.eval.seeds)) < len(config.eval.seeds):
         faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
-    if config.rank.loss in ("rank", "spin", "dpo") and config.rank.examples == "correct":
-        faults.append(f"rank.examples='correct': loss {config.rank.loss!r} compares; rank.examples=pairs, or loss=ce")
-    if config.rank.loss == "ce" and config.rank.examples != "correct":
+    alone = config.rank.examples in ("correct", "rationalized")
+    if config.rank.loss in ("rank", "spin", "dpo") and alone:
+        faults.append(
+            f"rank.examples={config.rank.examples!r}: loss {config.rank.loss!r} compares; "
+            "rank.examples=pairs, or loss=ce"
+        )
+    if config.rank.loss == "ce" and not alone:
         faults.append(f"rank.examples={config.rank.examples!r}: loss 'ce' compares nothing; rank.examples=correct")
     if config.rank.loss != "none" and config.rank.examples == "pairs" and config.iterations:
         if config.generate.num_samples < 2:
@@ -403,10 +412,6 @@ def _contradictions(config: Config) -> list[str]:
                 f"rank.ce_target=gold: data.sources.{name}.questions={source.questions} exceeds "
                 f"data.sources.{name}.train={source.train}, and only the latter have human rationales"
             )
-    if config.pairs.answer.symbolic:
-        faults.append("pairs.answer.symbolic=true: not available in this version; use false")
-    if config.model.master_dtype == "bfloat16_stochastic":
-        faults.append("model.master_dtype=bfloat16_stochastic: not available in this version; use float32 or bfloat16")
     if config.runtime.num_devices > 1:
         faults.append(f"runtime.num_devices={config.runtime.num_devices}: not available in this version; use 1")
     return faults

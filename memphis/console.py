@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a progress bar per stage on a terminal, plain lines anywhere else.
+"""What a person sees while a run goes on: the whole plan on a terminal, plain lines anywhere else.
 
 A closed output stream, or one that cannot show a character, never fails a run.
 """
@@ -8,18 +8,21 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from time import monotonic
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Column
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
+from memphis.plan import Step, legs
 from memphis.store import Stage
 
 QUIET_SECONDS = 15.0  # at least this long between two plain lines about the same stage
+_STYLES = {"done": "green", "store": "cyan", "running": "bold", "to do": "dim"}
 
 # Control characters (a line break and a tab excepted), lone surrogates, and what turns the reading direction around.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -74,33 +77,43 @@ def arms(ended: Sequence[tuple[Sequence[str], str]]) -> str:
 
 
 class Console:
-    """Progress of one run of `total` stages on `stream` (default: standard output). Any thread may call any method.
+    """Progress of one run on `stream` (default: standard output). Any thread may call any method.
 
-    Bars need a terminal that can move its cursor; without one no escape sequence is ever written. NO_COLOR is obeyed.
+    steps: the plan of the run. expected: key -> seconds that building the stage took before.
+    A terminal that can move its cursor is shown the whole plan while the run goes on, and keeps a line per stage; where
+    there is none, lines are all there is and no escape sequence is ever written. NO_COLOR is obeyed.
     """
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
-        self._total = total
-        self._finished = 0
+    def __init__(
+        self, steps: Sequence[Step], expected: Mapping[str, float] | None = None, stream: TextIO | None = None
+    ) -> None:
+        self._rows = [_Row(step.stage, step.needed) for step in steps]
+        self._by_key = {row.stage.key: row for row in self._rows}
+        for key, seconds in (expected or {}).items():
+            self._by_key[key].expected = seconds
+        self._starts = {leg[0].key for leg in legs(list(steps))}  # stages before which a process is started
+        self._waits: list[float] = []  # what starting one took in this run
+        self._began = self._idle_since = monotonic()
         self._stream = stream or sys.stdout
         self._gone = False
         self._lock = threading.RLock()
-        self._known: dict[str, _Stage] = {}  # by key: seen, not finished
-        self._shown: _Stage | None = None  # the one being worked on
-        self._bar: TaskID | None = None
-        self._progress: Progress | None = None
-        if self._stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
-            self._progress = Progress(
-                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-                BarColumn(bar_width=20),
-                TextColumn(
-                    "{task.fields[facts]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
-                ),
-                TimeElapsedColumn(),
-                console=RichConsole(file=self._stream, highlight=False),
+        self._running: _Row | None = None
+        self._live: Live | None = None
+        self._closed = threading.Event()
+        self._kept: list[str] = []  # lines of finished stages, for when the view is taken away
+        unicode = (getattr(self._stream, "encoding", None) or "utf-8").lower().startswith("utf")
+        if unicode and self._stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+            console = RichConsole(file=self._stream, highlight=False)
+            self._live = Live(
+                console=console,
                 transient=True,
-                refresh_per_second=4,
+                auto_refresh=False,  # our own thread draws: one lock, and a terminal that is gone is noticed
+                vertical_overflow="crop",
+                redirect_stderr=sys.stderr.isatty(),
             )
+            self._quietly(self._live.start)
+            self._draw()
+            threading.Thread(target=self._tick, name="console", daemon=True).start()
 
     def __enter__(self) -> "Console":
         return self
@@ -116,61 +129,120 @@ class Console:
     def started(self, stage: Stage) -> None:
         """The stage is being worked on, from its beginning or from a checkpoint."""
         with self._lock:
-            self._leave()
-            self._shown = self._of(stage)
-            if self._progress is None:
+            row = self._running = self._by_key[stage.key]
+            row.state, row.began = "running", monotonic()
+            if stage.key in self._starts:
+                self._waits.append(monotonic() - self._idle_since)
+            if self._live is None:
                 self._print(f"{self._title(stage)}: started")
-                return
-            self._bar = self._progress.add_task(self._title(stage), total=None, facts="")
-            self._quietly(self._progress.start)
+            self._draw()
 
     def rows(self, stage: Stage, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """New rows of the stage's metrics.jsonl; `step` of `steps` moves the bar. first: not needed here."""
         with self._lock:
-            known = self._of(stage)
-            known.take(rows)
-            if known is not self._shown:  # it comes from the store
+            row = self._by_key[stage.key]
+            row.take(rows)
+            if row is not self._running:  # it comes from the store
                 return
-            if self._progress is not None and self._bar is not None:
-                facts = known.facts(going=True)
-                self._progress.update(self._bar, completed=known.step, total=known.steps, facts=facts)
-            elif monotonic() - known.printed >= QUIET_SECONDS:
-                known.printed = monotonic()
-                self._print(f"{self._title(stage)}: {known.facts(going=True)}")
+            if self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
+                row.printed = monotonic()
+                self._print(f"{self._title(stage)}: {row.facts(going=True)}")
 
     def finished(self, stage: Stage, record: Mapping[str, Any], reused: bool) -> None:
         """The stage is there. record: its stage.json. reused: it was taken from the store."""
         with self._lock:
-            self._leave()
+            row = self._by_key[stage.key]
             outcome = "taken from the store" if reused else f"done in {duration(record['seconds'])}"
-            parts = [outcome, self._of(stage).facts(going=False), scores(record["summary"].get("columns", {}))]
-            self._print(f"{self._title(stage)}: {' · '.join(filter(None, parts))}")
-            del self._known[stage.key]
-            self._finished += 1
+            row.results = scores(record["summary"].get("columns", {}))
+            line = f"{self._title(stage)}: {' · '.join(filter(None, [outcome, row.facts(going=False), row.results]))}"
+            if self._live is None:
+                self._print(line)
+            else:
+                self._kept.append(line)
+            row.state, row.seconds = "store" if reused else "done", record["seconds"]
+            if not reused:
+                for other in self._rows:
+                    if other.stage.cost == row.stage.cost:
+                        other.expected = row.seconds
+            self._running, self._idle_since = None, monotonic()
+            self._draw()
 
     def close(self) -> None:
-        """Take the bar away; what is said later are plain lines."""
+        """Take the view away and leave the lines; what is said later are plain lines."""
         with self._lock:
-            self._leave()
-
-    def _of(self, stage: Stage) -> "_Stage":
-        return self._known.setdefault(stage.key, _Stage())
+            self._closed.set()
+            if self._live is not None:
+                self._quietly(self._live.stop)
+            self._live = None
+            for line in self._kept:
+                self._print(line)
+            self._kept, self._running = [], None
 
     def _title(self, stage: Stage) -> str:
-        number = f"{self._finished + 1:>{len(str(self._total))}}"
-        return f"[{number}/{self._total}] {printable(stage.name)}"
+        number = self._rows.index(self._by_key[stage.key]) + 1
+        return f"[{number:>{len(str(len(self._rows)))}}/{len(self._rows)}] {printable(stage.name)}"
 
-    def _leave(self) -> None:
-        if self._progress is not None and self._bar is not None:
-            self._quietly(self._progress.stop)
-            self._progress.remove_task(self._bar)
-        self._shown = self._bar = None
+    def _tick(self) -> None:
+        while not self._closed.wait(0.5):
+            with self._lock:
+                self._draw()
+
+    def _draw(self) -> None:
+        if (live := self._live) is not None:
+            self._quietly(lambda: live.update(self._view(live.console.width, live.console.height), refresh=True))
+
+    def _view(self, width: int, height: int) -> Table:
+        """The plan: a line on the whole run, then a window of rows around the stage that runs, or runs next."""
+        places = [place for place, row in enumerate(self._rows) if row.state in ("running", "to do")]
+        centre = places[0] if places else len(self._rows) - 1
+        room = max(1, height - 3)  # the first line, the bar, and the line in which the cursor waits
+        first = max(0, min(centre - room // 2, len(self._rows) - room))
+        view = Table.grid(padding=(0, 1))
+        view.width = max(1, width - 3)  # the terminal writes ^C where the cursor waits: there is room for it
+        view.add_column(no_wrap=True, overflow="ellipsis")
+        view.add_row(self._headline())
+        narrow = width < 60
+        if narrow and self._running is not None:  # its row has no room for more than a name
+            view.add_row(Text(printable(self._running.facts(going=True))))
+        plan = Table.grid(padding=(0, 1), expand=True)
+        plan.add_column(justify="right", no_wrap=True)
+        plan.add_column(no_wrap=True, min_width=7)  # `running`: columns stand still
+        plan.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 4))
+        plan.add_column(no_wrap=True, justify="right", min_width=8)
+        plan.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for place in range(first, min(first + room, len(self._rows))):
+            row = self._rows[place]
+            cells = [str(place + 1), row.state, printable(row.stage.name), row.time(), row.line()]
+            plan.add_row(*(Text(cell, style=_STYLES[row.state]) for cell in cells))
+            if row.state == "running" and row.steps and height > 4 and not narrow:
+                left = Text(f"{duration(s)} left" if (s := row.seconds_left()) is not None else "")
+                plan.add_row("", "", "", left, ProgressBar(row.steps, row.step, width=min(40, width - 40)))
+        view.add_row(plan)
+        return view
+
+    def _headline(self) -> Text:
+        ready = sum(row.state in ("done", "store") for row in self._rows)
+        parts = [f"{ready}/{len(self._rows)} stages", self._left(), f"{duration(monotonic() - self._began)} so far"]
+        return Text(" · ".join(filter(None, parts)), style="bold")
+
+    def _left(self) -> str | None:
+        """`about 3 m 05 s left`; `at least …` when some stages to come were never built here; None when all were not.
+
+        What starting a process takes is added for those to come as soon as this run has started one.
+        """
+        coming = [row for row in self._rows if row.state in ("running", "to do")]
+        known = [seconds for row in coming if (seconds := row.left()) is not None]
+        if not known:
+            return None
+        starts = sum(row.state == "to do" and row.stage.key in self._starts for row in coming)
+        total = sum(known) + (starts * sum(self._waits) / len(self._waits) if self._waits else 0.0)
+        return f"{'about' if len(known) == len(coming) else 'at least'} {duration(total)} left"
 
     def _print(self, text: str) -> None:
         text = printable(text)
-        progress = self._progress
-        if progress is not None:
-            self._quietly(lambda: progress.console.print(Text(text), soft_wrap=True))
+        live = self._live
+        if live is not None:
+            self._quietly(lambda: live.console.print(Text(text), soft_wrap=True))
             return
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         line = text.encode(encoding, "replace").decode(encoding)
@@ -181,12 +253,21 @@ class Console:
             if not self._gone:
                 write()
         except (OSError, ValueError):  # the reader has gone (`| head`), the terminal was closed: nobody is looking
-            self._progress = self._bar = None
+            self._live = None
             self._gone = True
 
 
 @dataclass
-class _Stage:
+class _Row:
+    """A stage of the plan and what is known of it."""
+
+    stage: Stage
+    needed: InitVar[bool]
+    state: str = "to do"  # store, running, done
+    expected: float | None = None  # seconds that building it will take
+    began: float = 0.0
+    seconds: float = 0.0  # that it took
+    results: str = ""
     step: int = 0
     steps: int | None = None
     printed: float = field(default_factory=lambda: monotonic())
@@ -194,6 +275,9 @@ class _Stage:
     _first: tuple[float, int] | None = (
         None  # when which step was seen first: a resumed stage comes with rows of long ago
     )
+
+    def __post_init__(self, needed: bool) -> None:
+        self.state = "to do" if needed else "store"
 
     def take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -222,11 +306,33 @@ class _Stage:
                 parts.append(f"{value:.0f} prompts cut")
             elif key == "eval/empty_answers" and value:
                 parts.append(f"{value:.0f} empty answers")
-        if going and (left := self._seconds_left()) is not None:
+        if going and (left := self.seconds_left()) is not None:
             parts.append(f"{duration(left)} left")
         return " · ".join(parts)
 
-    def _seconds_left(self) -> float | None:
+    def time(self) -> str:
+        if self.state == "running":
+            return duration(monotonic() - self.began)
+        if self.state == "done":
+            return duration(self.seconds)
+        return f"~ {duration(self.expected)}" if self.state == "to do" and self.expected is not None else ""
+
+    def line(self) -> str:
+        """What a row of the plan says: no more than there is to say, the time left is below it."""
+        steps = f"{self.step}/{self.steps}" if self.state == "running" and self.steps else ""
+        return printable(" · ".join(filter(None, [steps, self.facts(going=False), self.results])))
+
+    def left(self) -> float | None:
+        """Seconds until it is there; None when nothing says."""
+        if self.state == "running":
+            measured = self.seconds_left()
+            if measured is not None or self.expected is None:
+                return measured
+            return max(0.0, self.expected - (monotonic() - self.began))
+        return self.expected
+
+    def seconds_left(self) -> float | None:
+        """By the steps seen so far."""
         if self._first is None or not self.steps or self.step <= self._first[1]:
             return None
         return (monotonic() - self._first[0]) / (self.step - self._first[1]) * max(0, self.steps - self.step)

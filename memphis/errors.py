@@ -1,5 +1,7 @@
 """The exceptions that cross rooms: a fault the user can mend, and a stop that was asked for."""
 
+STOPPED, NOT_LOADABLE, NO_SPACE = 85, 86, 87  # exit status of a child that ended with Stopped, NotLoadable, NoSpace
+
 
 class MemphisError(Exception):
     """A fault with a cure. The message is one line: the key, its value, what is wrong and what to type."""
@@ -11,6 +13,10 @@ class NotLoadable(MemphisError):
     def __init__(self, message: str, reason: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason or message
+
+
+class NoSpace(MemphisError):
+    """The disk is full, or a quota is used up."""
 
 
 class Stopped(Exception):

@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 from memphis import plan as planning
 from memphis.claims import Claim
-from memphis.errors import MemphisError, NotLoadable, Stopped
+from memphis.disk import no_space
+from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
@@ -29,8 +30,6 @@ from memphis.stages import KINDS
 from memphis.store import Stage, Store, installed, read_json
 
 POLL_S = 0.2
-STOPPED = 85
-NOT_LOADABLE = 86
 
 
 class Watcher(Protocol):
@@ -48,7 +47,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     Raises MemphisError with the reason when a child fails, NotLoadable when a checkpoint is the reason, Stopped when a
     signal asked for it and all is written down.
     """
-    check_engines(steps)
+    check_packages(steps)
     planning.check_disk(run.cfg, steps, run.store)
     followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
     waiting = list(steps)
@@ -74,9 +73,15 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     report_reused()
 
 
-def check_engines(steps: list[Step]) -> None:
-    """Fail before anything is trained when the engine that a later stage asks for is not installed."""
+def check_packages(steps: list[Step]) -> None:
+    """Fail before anything is trained when a package that a later stage asks for is not installed."""
     for step in steps:
+        algebra = step.stage.kind == "pairs" and step.stage.config["pairs"]["answer"]["symbolic"]
+        if step.needed and algebra and importlib.util.find_spec("math_verify") is None:
+            raise MemphisError(
+                f"pairs.answer.symbolic=true: stage {step.stage.name} needs the package math-verify, which is not "
+                "installed; install the line of requirements-dev.txt that names it, or use symbolic=false"
+            )
         if step.needed and KINDS[step.stage.kind].needs == "engine":
             engine = step.stage.config["generate"]["engine"]
             if engine == "vllm" and importlib.util.find_spec("vllm") is None:
@@ -155,7 +160,7 @@ def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
         raise Stopped(f"stopped in {active.name if active else leg[0].name}; the same command continues")
     if status != 0:
         where = active.name if active else leg[0].name
-        reason = _reason(status, log)
+        reason = _reason(status, log, run.store.root.parent)
         message = f"stage {where} failed: {reason}; log: {log}; the same command continues"
         raise NotLoadable(message, reason) if status == NOT_LOADABLE else MemphisError(message)
 
@@ -239,6 +244,8 @@ class _Follower:
         record = self.run.store.record(self.path)
         for watcher in self.watchers:
             watcher.finished(self.stage, record, reused)
+            for warning in record["summary"].get("warnings", ()):
+                watcher.said(f"warning: {warning}")
 
 
 def _environment() -> dict[str, str]:
@@ -270,12 +277,14 @@ def _pass_signals(child: "subprocess.Popen[bytes]") -> Iterator[Callable[[], boo
             signal.signal(number, handler)
 
 
-def _reason(status: int, log: Path) -> str:
-    """One line: what the child said last, or what ended it."""
+def _reason(status: int, log: Path, root: Path) -> str:
+    """One line: what the child said last, or what ended it. On a full disk it could perhaps say nothing."""
     lines = log.read_text(errors="replace").splitlines()
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if said:
         return said[-1]
+    if status == NO_SPACE:
+        return str(no_space(root))
     if status < 0:
         name = signal.Signals(-status).name
         hint = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""

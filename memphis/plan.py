@@ -1,14 +1,16 @@
 """What would run, what is there already and why not, cut into legs, and the disk it takes. Writes nothing."""
 
+import contextlib
 import shutil
+import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from memphis.config import Config
+from memphis.disk import existing, size_text
 from memphis.errors import MemphisError
 from memphis.stages import KINDS
-from memphis.store import Stage, Store, differences, read_json
+from memphis.store import Stage, Store, differences, digest, read_json
 
 CHECKPOINT_COPIES = 2  # a step checkpoint beside the weights, and its successor while that is written
 
@@ -60,6 +62,25 @@ def legs(steps: list[Step]) -> list[list[Stage]]:
     return found
 
 
+def expected_seconds(steps: list[Step], store: Store) -> dict[str, float]:
+    """Key -> seconds that building the stage will take, for those to build whose like was built on this machine.
+
+    Alike are stages of one kind and config, whatever they read; the newest of them counts.
+    """
+    building = [step.stage for step in steps if step.needed]
+    newest: dict[str, tuple[float, float]] = {}
+    for kind in sorted({stage.kind for stage in building}):
+        for file in store.root.glob(f"{kind}-*/stage.json"):
+            if "." in file.parent.name:  # set aside, half-built
+                continue
+            with contextlib.suppress(MemphisError, KeyError):
+                record = store.record(file.parent)
+                if record["host"] == socket.gethostname():
+                    cost = digest([record["kind"], record["version"], record["config"]])
+                    newest[cost] = max(newest.get(cost, (0.0, 0.0)), (record["finished"], record["seconds"]))
+    return {stage.key: newest[stage.cost][1] for stage in building if stage.cost in newest}
+
+
 def _ancestors(stages: list[Stage]) -> list[Stage]:
     """Everything the stages read, inputs before readers, each once."""
     seen: dict[str, Stage] = {}
@@ -106,11 +127,11 @@ def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
 def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
     """Refuse to start what cannot be finished. Raises MemphisError with the numbers."""
     need = disk_need(cfg, steps, store)
-    free = shutil.disk_usage(_existing(store.root)).free
+    free = shutil.disk_usage(existing(store.root)).free
     if need is not None and need > free:
         raise MemphisError(
-            f"runtime.root={str(store.root.parent)!r}: this run writes {_gib(need)} of weights at its peak, "
-            f"{_gib(free)} are free; runtime.keep=final (now {cfg.runtime.keep}) needs less, or name another root"
+            f"runtime.root={str(store.root.parent)!r}: this run writes {size_text(need)} of weights at its peak, "
+            f"{size_text(free)} are free; runtime.keep=final (now {cfg.runtime.keep}) needs less, or name another root"
         )
 
 
@@ -126,9 +147,9 @@ def describe(cfg: Config, steps: list[Step], store: Store) -> str:
     lines.append(f"{todo} of {len(steps)} stages to build in {len(parts)} processes")
     lines += [f"    {' '.join(stage.name for stage in leg)}" for leg in parts]
     need = disk_need(cfg, steps, store)
-    free = shutil.disk_usage(_existing(store.root)).free
-    size = "unknown until the model is here" if need is None else _gib(need)
-    lines.append(f"disk: {size} of weights at the peak (runtime.keep={cfg.runtime.keep}), {_gib(free)} free")
+    free = shutil.disk_usage(existing(store.root)).free
+    size = "unknown until the model is here" if need is None else size_text(need)
+    lines.append(f"disk: {size} of weights at the peak (runtime.keep={cfg.runtime.keep}), {size_text(free)} free")
     return "\n".join(lines)
 
 
@@ -147,13 +168,3 @@ def _nearest(stage: Stage, store: Store) -> str:
         return "; another one was built from other inputs"
     shown = ", ".join(f"{key.removeprefix('config.')}={here!r}, built with {there!r}" for key, here, there in own[:2])
     return f"; {shown}{' …' if len(own) > 2 else ''}"
-
-
-def _existing(path: Path) -> Path:
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"

@@ -47,10 +47,15 @@ def recipe(cfg: Config, cache: Path) -> list[Stage]:
     cycles = []
     for k in range(1, make.iterations + 1):
         samples = make.generate(k, model, data)
-        pairs = make.pairs(k, samples, data)
+        pairs = make.pairs(k, data, samples)
+        chain += [samples, pairs]
+        if cfg.rank.examples == "rationalized":
+            hinted = make.rationalize(k, model, data, pairs)
+            pairs = make.pairs(k, data, samples, hinted)
+            chain += [hinted, pairs]
         updated = make.rank(k, {"previous": model, "sft": sft, "base": base}[cfg.rank.start], pairs, data)
         merged = make.merge(k, model, updated, sft) if cfg.slerp.method != "none" else updated
-        chain += [samples, pairs, updated, *([merged] if merged is not updated else [])]
+        chain += [updated, *([merged] if merged is not updated else [])]
         cycles.append(updated)
         model = merged
         if cfg.eval.at == "every" and not cfg.sft.continued:
@@ -113,14 +118,24 @@ class _Maker:
         return {"sft": _without(self.plain["sft"], "from", "continued"), **self._trainer(self.cfg.sft.reduction)}
 
     def generate(self, k: int, model: Stage, data: Stage) -> Stage:
-        config = {"generate": self.plain["generate"], "model": _only(self.plain["model"], "dtype")}
         seed = derived_seed(self.cfg.seed, "generate", k)
-        return _stage(f"generate-{k}", "generate", config, {"data": data, "model": model}, seed, k)
+        return _stage(f"generate-{k}", "generate", self._generate(), {"data": data, "model": model}, seed, k)
 
-    def pairs(self, k: int, samples: Stage, data: Stage) -> Stage:
-        config = {"pairs": self.plain["pairs"], "examples": self.cfg.rank.examples}
+    def rationalize(self, k: int, model: Stage, data: Stage, judged: Stage) -> Stage:
+        """What no sample got right is asked again, with the answer as a hint."""
+        inputs = {"data": data, "model": model, "judged": judged}
+        seed = derived_seed(self.cfg.seed, "generate", k, "hinted")
+        return _stage(f"rationalize-{k}", "generate", self._generate(), inputs, seed, k)
+
+    def _generate(self) -> dict[str, Any]:
+        return {"generate": self.plain["generate"], "model": _only(self.plain["model"], "dtype")}
+
+    def pairs(self, k: int, data: Stage, samples: Stage, hinted: Stage | None = None) -> Stage:
+        rationalized = self.cfg.rank.examples == "rationalized"
+        config = {"pairs": self.plain["pairs"], "examples": "correct" if rationalized else self.cfg.rank.examples}
+        inputs = {"data": data, "samples": samples, **({"hinted": hinted} if hinted else {})}
         seed = derived_seed(self.cfg.seed, "pairs", k) if self.cfg.pairs.order == "shuffle" else None
-        return _stage(f"pairs-{k}", "pairs", config, {"data": data, "samples": samples}, seed, k)
+        return _stage(f"judge-{k}" if rationalized and not hinted else f"pairs-{k}", "pairs", config, inputs, seed, k)
 
     def rank(self, k: int, model: Stage, pairs: Stage, data: Stage) -> Stage:
         rank = self.cfg.rank

@@ -1,9 +1,13 @@
-"""JSON lines: rows of data, and a stage's metrics.jsonl, which survives a kill and can be cut back to a checkpoint."""
+"""Files that are there whole or not at all; JSON lines: rows of data, and a stage's metrics.jsonl, which survives a
+kill and can be cut back to a checkpoint."""
 
 import json
 import math
+import os
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +48,19 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write a file of rows under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed to it when the block has written all of it, removed when it has not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

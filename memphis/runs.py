@@ -19,11 +19,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from memphis.config import FREE, Config, slug, to_dict
+from memphis.disk import explain
 from memphis.errors import MemphisError
 from memphis.privacy import masked
 from memphis.rows import read_rows, write_rows
 from memphis.stages import BUDGET
-from memphis.store import Stage, Store, flatten, installed, read_json, write_json
+from memphis.store import Stage, Store, flatten, installed, read_json, write_json, write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAINED = ("sft", "rank")  # kinds whose optimizer steps count on the run's own axis
@@ -46,8 +47,8 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("a+")
         except OSError as error:
-            cure = "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to"
-            raise MemphisError(f"runtime.root={str(store.root.parent)!r}: {error.strerror}; {cure}") from error
+            fault = MemphisError(f"{self.path}: {error.strerror}; type name=<another name>")
+            raise (explain(error, store.root.parent) or fault) from error
         self._hold()
         self._refuse_other_config()
         self.attempt = 1 + max((int(d.name.split("_")[1]) for d in (self.path / "logs").glob("attempt_*")), default=0)
@@ -73,7 +74,7 @@ class Run:
         (self.path / "record.json").unlink(missing_ok=True)  # of an attempt that could not load its model
         self.logs.mkdir(parents=True)
         self.info["attempts"] += 1
-        OmegaConf.save(OmegaConf.create(to_dict(self.cfg)), self.path / "config.yaml")
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(to_dict(self.cfg))))
         write_json(self.path / "run.json", self.info)
         write_json(self.path / "stages.json", self.table())
         for number, stage in enumerate(self.stages, 1):
@@ -89,7 +90,7 @@ class Run:
         rows = []
         for stage in self.stages:
             path = self.store.path(stage)
-            built = (path / "DONE").exists()
+            built = self.store.fault(path) is None
             record = self.store.record(path) if built else {}
             rows.append(
                 {
@@ -101,6 +102,7 @@ class Run:
                     "built": built,
                     "reused": stage.key in self.reused,
                     "seconds": record.get("seconds"),
+                    "cpu_seconds": record.get("cpu_seconds"),
                     "summary": record.get("summary", {}),
                 }
             )
@@ -125,7 +127,7 @@ class Run:
             if stage.key == until.key:
                 break
             path = self.store.path(stage)
-            if stage.kind in TRAINED and stage.key not in apart and (path / "DONE").exists():
+            if stage.kind in TRAINED and stage.key not in apart and self.store.fault(path) is None:
                 summary = self.store.record(path)["summary"]
                 step += summary["steps"]
                 tokens += summary["tokens"]

@@ -43,19 +43,29 @@ WORDS = [
 
 def put_dataset(cache: Path, repo: str, commit: str, rows: list[dict[str, Any]], branch: str = "main") -> Path:
     """The snapshot directory of a one-file parquet data set in the cache directory (HF_HUB_CACHE)."""
-    root = cache / f"datasets--{repo.replace('/', '--')}"
-    for folder in (root / "blobs", root / "refs", root / "snapshots" / commit / "data"):
-        folder.mkdir(parents=True, exist_ok=True)
-    table = root / "table.parquet"
+    table = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), table)
-    files = {"README.md": CARD.encode(), "data/train-00000-of-00001.parquet": table.read_bytes()}
-    table.unlink()
+    files = {"README.md": CARD.encode(), "data/train-00000-of-00001.parquet": table.getvalue().to_pybytes()}
+    return _put(cache / f"datasets--{repo.replace('/', '--')}", commit, files, branch)
+
+
+def put_model(cache: Path, repo: str, commit: str, model: Path) -> Path:
+    """The same of the files of a checkpoint directory."""
+    files = {file.name: file.read_bytes() for file in model.iterdir()}
+    return _put(cache / f"models--{repo.replace('/', '--')}", commit, files, "main")
+
+
+def _put(root: Path, commit: str, files: dict[str, bytes], branch: str) -> Path:
+    snapshot = root / "snapshots" / commit
+    for folder in (root / "blobs", root / "refs", snapshot):
+        folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         blob = root / "blobs" / sha256(content).hexdigest()
         blob.write_bytes(content)
-        (root / "snapshots" / commit / name).symlink_to(blob)
+        (snapshot / name).parent.mkdir(exist_ok=True)
+        (snapshot / name).symlink_to(blob)
     (root / "refs" / branch).write_text(commit)
-    return root / "snapshots" / commit
+    return snapshot
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

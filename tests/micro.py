@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,15 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     return {**clean, "MEMPHIS_RUNS": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **more}
 
 
-def start(root: Path, *overrides: str, **more: str) -> "subprocess.Popen[str]":
+def start(root: Path, *overrides: str, prefix: Sequence[str] = (), **more: str) -> "subprocess.Popen[str]":
     command = [sys.executable, str(REPOSITORY / "train.py"), *OVERRIDES, *overrides]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(root, **more), cwd=root)
+    env = environment(root, **more)
+    return subprocess.Popen([*prefix, *command], stdout=pipe, stderr=pipe, text=True, env=env, cwd=root)
 
 
-def run(root: Path, *overrides: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    process = start(root, *overrides, **more)
+def run(root: Path, *overrides: str, prefix: Sequence[str] = (), **more: str) -> "subprocess.CompletedProcess[str]":
+    process = start(root, *overrides, prefix=prefix, **more)
     try:
         out, err = process.communicate(timeout=300)
     except BaseException:

@@ -1,13 +1,25 @@
-"""What is printed where: plain lines into files, one bar on a terminal, never an escape sequence without one."""
+"""What is printed where: plain lines into files, the whole plan on a terminal, no escape sequence without one."""
 
+import contextlib
+import fcntl
 import io
+import os
+import pty
 import re
+import socket
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
+from rich.console import Console as RichConsole
 
 from memphis import console
 from memphis.console import Console, duration, percent, printable, rounded
-from memphis.store import Stage
+from memphis.plan import Step, expected_seconds
+from memphis.runs import REPOSITORY
+from memphis.store import Stage, Store, write_json
 
 ESCAPE = "\x1b"
 
@@ -37,12 +49,16 @@ def stage(name):
     return Stage(name, name.split("-")[0], 1, {"name": name})
 
 
+def plan(*names, built=()):
+    return [Step(stage(name), None if name in built else "not built", name not in built) for name in names]
+
+
 def record(seconds=1.0, **summary):
     return {"seconds": seconds, "summary": summary}
 
 
 def play(out):
-    with Console(3, out) as shown:
+    with Console(plan("data", "sft", "pairs-1", built=("data", "pairs-1")), stream=out) as shown:
         shown.finished(stage("data"), record(), True)
         shown.started(stage("sft"))
         for k in range(1, 11):
@@ -69,7 +85,7 @@ def test_plain_lines(monkeypatch):
 
 def test_plain_progress_is_said_every_fifteen_seconds(clock):
     out = io.StringIO()
-    shown = Console(12, out)
+    shown = Console(plan("sft", *(f"evaluate-{k}" for k in range(11))), stream=out)
     shown.started(stage("sft"))
     shown.rows(stage("sft"), 0, [{"step": k, "steps": 100, "sft/loss": 1.0} for k in range(1, 5)])
     for k in range(5, 35):
@@ -85,16 +101,17 @@ def test_plain_progress_is_said_every_fifteen_seconds(clock):
 def test_scores_of_an_evaluation():
     out = io.StringIO()
     columns = {"tiny/word": {"score": 0.453, "stderr": 0.0203}, "tiny/choice": {"score": 0.25, "stderr": None}}
-    Console(1, out).finished(stage("evaluate-1"), record(3.0, columns=columns), False)
+    Console(plan("evaluate-1"), stream=out).finished(stage("evaluate-1"), record(3.0, columns=columns), False)
     assert out.getvalue() == "[1/1] evaluate-1: done in 3.0 s · tiny/word 45.3 ± 2.0 %, tiny/choice 25.0 %\n"
 
 
-def test_terminal_has_one_bar_and_leaves_plain_lines(terminal):
+def test_terminal_has_the_plan_and_leaves_plain_lines(terminal):
     play(terminal)
     text = terminal.getvalue()
     assert f"{ESCAPE}[?25l" in text
-    assert "10/10" in text
-    left = text[text.rindex(f"{ESCAPE}[?25h") :]  # after the last bar has gone
+    assert "2/3 stages" in text
+    assert "running sft" in re.sub(r"\x1b\[[0-9;]*m", "", text)
+    left = text[text.rindex(f"{ESCAPE}[?25h") :]  # after the plan has gone
     assert "[2/3] sft: done in 1 m 12 s" in left
     assert "[3/3] pairs-1: taken from the store" in left
 
@@ -113,7 +130,7 @@ def test_dumb_terminal_gets_plain_lines(terminal, monkeypatch):
 
 def test_text_cannot_steer_the_terminal(terminal):
     for out in (io.StringIO(), terminal):
-        Console(1, out).said("[bold]kept[/bold] \x1b]0;title\x07 \u202eevil")
+        Console([], stream=out).said("[bold]kept[/bold] \x1b]0;title\x07 \u202eevil")
         assert "[bold]kept[/bold] \ufffd]0;title\ufffd \ufffdevil" in out.getvalue()
 
 
@@ -124,14 +141,14 @@ def test_a_reader_that_has_gone_fails_nothing():
 
     play(Gone())
     closed = io.StringIO()
-    shown = Console(1, closed)
+    shown = Console([], stream=closed)
     closed.close()
     shown.said("nobody hears")
 
 
 def test_a_narrow_encoding_fails_nothing():
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    Console(1, out).said("45 ± 2")
+    Console([], stream=out).said("45 ± 2")
     out.seek(0)
     assert out.read() == "45 ? 2\n"
 
@@ -151,3 +168,138 @@ def test_numbers():
     ]
     assert (percent(0.4567, 0.0204), percent(1.0, None)) == ("45.7 ± 2.0", "100.0")
     assert printable("a\r\nb\tc\rd\ud800") == "a\nb\tc\ufffdd\ufffd"
+
+
+def drawn(shown, width, height):
+    """What the view looks like on a terminal of that size, as lines."""
+    screen = RichConsole(file=io.StringIO(), width=width, height=height, legacy_windows=False)
+    screen.print(shown._view(width, height))
+    return screen.file.getvalue().splitlines()
+
+
+RECIPE = ["data", "base", "sft", *(f"{kind}-{k}" for k in (1, 2, 3) for kind in ("generate", "pairs", "rank", "merge"))]
+
+
+@pytest.fixture
+def ranking(clock):
+    """A run of 15 stages that ranks for the second time and is half through."""
+    shown = Console(plan(*RECIPE, built=("data", "base")), stream=io.StringIO())
+    for name in RECIPE[2:9]:
+        shown.started(stage(name))
+        clock[0] += 3
+        if name.startswith("pairs"):
+            counts = {"gen/pass@1": 0.412, "pairs/count": 634, "pairs/questions_with_pair_frac": 0.321}
+            shown.rows(stage(name), 0, [counts])
+        shown.finished(stage(name), record(3.0), False)
+    shown.started(stage("rank-2"))
+    for k in range(1, 6):
+        clock[0] += 1
+        shown.rows(stage("rank-2"), k - 1, [{"step": k, "steps": 10, "rank/loss": 0.4, "perf/tokens_per_sec": 9123.0}])
+    return shown
+
+
+def test_the_view_shows_every_stage_with_its_state(ranking):
+    lines = drawn(ranking, 80, 24)
+    assert lines[0].rstrip() == "9/15 stages · at least 5.0 s left · 26 s so far"  # nothing is known of the others
+    assert len(lines) == 1 + 15 + 1
+    assert lines[1].split() == ["1", "store", "data"]
+    assert lines[8].split() == ["8", "done", "generate-2", "3.0", "s"]
+    assert "41.2 % right · 634 pairs · 32 %" in lines[9]
+    assert re.search(r"running +rank-2 +5.0 s +5/10 · loss 0.400 · 9.12k tokens/s", lines[10])
+    assert "5.0 s left" in lines[11]
+    assert lines[12].split() == ["11", "to", "do", "merge-2"]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 12), (40, 5), (80, 6), (30, 3), (60, 4)])
+def test_a_small_terminal_shows_what_runs_and_its_neighbours(ranking, width, height):
+    lines = drawn(ranking, width, height)
+    assert len(lines) < height or height == 3
+    assert max(map(len, lines)) <= width
+    assert any("running" in line for line in lines)
+    if height > 6:
+        assert any("pairs-2" in line for line in lines)
+        assert any("merge-2" in line for line in lines)
+    if width == 40:
+        assert lines[1].startswith("5/10 · loss 0.400 · 9.12k tokens/s")
+
+
+def test_the_time_left_is_told_only_as_far_as_it_is_known(clock):
+    """Hand-worked: stages of one kind and config take as long as the last one did; the others are not guessed."""
+    alike = {name: Stage(name, name.split("-")[0], 1, {"a": 1}, seed=k) for k, name in enumerate(RECIPE)}
+    steps = [Step(one, "not built", True) for one in alike.values()]
+    shown = Console(steps, {alike["sft"].key: 10.0}, io.StringIO())
+    assert shown._left() == "at least 10 s left"
+    for name in ("data", "base"):
+        shown.finished(alike[name], record(1.0), False)
+    shown.started(alike["sft"])
+    clock[0] += 4
+    assert shown._left() == "at least 6.0 s left"
+    clock[0] += 40
+    assert shown._left() == "at least 0.0 s left"  # never negative
+    shown.finished(alike["sft"], record(44.0), False)
+    for name in ("generate-1", "pairs-1", "rank-1", "merge-1"):
+        shown.started(alike[name])
+        shown.finished(alike[name], record(2.0), False)
+    assert shown._left() == "about 16 s left"  # two cycles of four stages
+
+
+def test_earlier_records_of_the_same_work_give_the_expected_seconds(tmp_path):
+    def built(one, seconds, finished, host=None):
+        path = tmp_path / one.directory
+        path.mkdir()
+        host = host or socket.gethostname()
+        write_json(path / "stage.json", {**one.spec(), "seconds": seconds, "finished": finished, "host": host})
+
+    def sft(seed, epochs=3):
+        return Stage("sft", "sft", 1, {"epochs": epochs}, seed=seed)
+
+    built(sft(1), 50.0, 100.0)
+    built(sft(2), 70.0, 200.0)
+    built(sft(3), 1.0, 300.0, host="elsewhere")
+    built(sft(4, epochs=9), 1.0, 400.0)
+    steps = [Step(sft(0), "not built", True), Step(Stage("x", "merge", 1, {}), "not built", True)]
+    assert expected_seconds(steps, Store(tmp_path)) == {sft(0).key: 70.0}
+
+
+IN_A_TERMINAL = """
+import time
+from tests.test_console import plan, record, stage
+from memphis.console import Console
+with Console(plan("data", "sft", "pairs-1", "rank-1", built=("data",))) as shown:
+    shown.finished(stage("data"), record(), True)
+    shown.started(stage("sft"))
+    shown.rows(stage("sft"), 0, [{"step": 3, "steps": 10, "sft/loss": 0.5, "perf/tokens_per_sec": 9123.0}])
+    time.sleep(0.7)
+    shown.said("something was said")
+    shown.finished(stage("sft"), record(72.0), False)
+print("the end")
+"""
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (40, 12)])
+def test_in_a_real_terminal_the_view_goes_and_the_lines_stay(columns, lines, monkeypatch):
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")}
+    environment = {**clean, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", IN_A_TERMINAL]
+    child = subprocess.Popen(command, stdin=side, stdout=side, stderr=side, cwd=REPOSITORY, env=environment)
+    os.close(side)
+    written = b""
+    with contextlib.suppress(OSError):  # how Linux tells that the other side is closed
+        while more := os.read(main, 65536):
+            written += more
+    os.close(main)
+    assert child.wait() == 0
+    text = written.decode().replace("\r\n", "\n")
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert re.search(r"running +sft", seen)
+    assert "loss 0.500" in seen
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is given back
+    view, mark, rest = seen.rpartition("[1/4] data: taken from the store")
+    for row in view.splitlines():
+        assert len(row.rsplit("\r", 1)[-1]) <= columns
+    left = mark + rest
+    assert left.splitlines() == ["[1/4] data: taken from the store", left.splitlines()[1], "the end"]
+    assert left.splitlines()[1].startswith("[2/4] sft: done in 1 m 12 s · loss 0.500")

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ import psutil
 import pytest
 
 from tests import micro
+from tests.small_disk import small_disk
 
 pytestmark = pytest.mark.slow
+
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +145,69 @@ def test_damaged_stage_is_named_set_aside_and_built_again(unbroken: Path, tmp_pa
     assert micro.outcome(root) == micro.outcome(unbroken)
 
 
+# Three runs that the disk ends: at the weights, at rows or a checkpoint, at the pages; and two with room for all.
+@pytest.mark.timeout(900)
+def test_a_full_disk_ends_with_a_line_and_the_same_command_continues(unbroken: Path, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "24m") as disk:
+        copy(unbroken, disk.root, "data", "base", "sft", "generate", "pairs")
+        process = micro.start(disk.root, "eval=none")
+        limit = 300_000  # bytes: less than the weights
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        told_of_a_full_disk(*process.communicate(timeout=300), process.returncode, disk.root)
+        process = micro.start(disk.root, "eval=none", MEMPHIS_CHECKPOINT_S="1")
+        wait_for(lambda: process.poll() is not None or any(counts(disk.root, "rank")), 300)
+        disk.fill()
+        told_of_a_full_disk(*process.communicate(timeout=300), process.returncode, disk.root)
+        disk.empty()
+        done = micro.run(disk.root, "eval=none")
+        assert done.returncode == 0, done.stderr
+        whole = micro.outcome(unbroken)
+        assert micro.outcome(disk.root) == {k: v for k, v in whole.items() if not k.startswith("evaluate-")}
+        assert not list((disk.root / "store").glob("**/*.tmp"))
+        page = next(disk.root.glob("micro/s0/*/results.md"))
+        before = page.read_text()
+        page.unlink()
+        disk.fill()
+        again = micro.run(disk.root, "eval=none")  # nothing to build, only the pages to write
+        told_of_a_full_disk(again.stdout, again.stderr, again.returncode, disk.root)
+        disk.empty()
+        assert micro.run(disk.root, "eval=none").returncode == 0
+        assert page.read_text() == before
+
+
+def told_of_a_full_disk(out: str, err: str, status: int, root: Path) -> None:
+    assert status == 1, out + err
+    assert "Traceback" not in out + err
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, err
+    assert re.search(r"(no space left on device|file too large) \([\d.]+ [MG]iB free\); free some, or set", lines[0])
+    assert str(root) in lines[0]
+
+
+def test_another_users_root_is_one_line(unbroken: Path, tmp_path: Path) -> None:
+    """Root without the right to go past permissions is an ordinary user to whom these files do not belong."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, to make another user's files, and setpriv")
+    ordinary = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
+    cases = [
+        ("not writable", "", 0o755),
+        ("not to be entered", "", 0o700),
+        ("not readable", "*/model.safetensors", 0o600),
+    ]
+    for case, theirs, mode in cases:
+        root = tmp_path / case
+        shutil.copytree(unbroken / "store", root / "store")
+        for path in (root / "store").glob(f"sft-*/{theirs}") if theirs else [root / "store"]:
+            path.chmod(mode)
+            os.chown(path, NOBODY, NOBODY)
+        for plan in ("false", "true") if case != "not writable" else ("false",):
+            done = micro.run(root, f"plan={plan}", prefix=ordinary)
+            assert done.returncode == 1, (case, done.stdout, done.stderr)
+            (line,) = done.stderr.splitlines()
+            assert "permission denied" in line.lower(), (case, line)
+            assert "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to" in line
+
+
 def test_the_same_command_again_builds_nothing_and_is_quick(unbroken: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (unbroken / "store").glob("*-*/DONE")}
     started = time.monotonic()
@@ -157,6 +225,52 @@ def test_a_new_slerp_factor_reuses_all_before_the_first_merge(unbroken: Path, tm
     assert re.findall(r"^ *\d+ build +(\S+)", done.stdout, re.M) == ["merge-1", "evaluate-1"]
     assert "slerp.t=0.5, built with 0.99" in done.stdout
     assert {path.parent.name for path in (tmp_path / "r" / "store").glob("*-*/DONE")} == before  # plan builds nothing
+
+
+EDITS = {  # what a hand may change in a store, by kind
+    "data": lambda path: flip(path / "sft.jsonl"),
+    "sft": lambda path: flip(path / "model" / "model.safetensors"),
+    "generate": lambda path: flip(path / "samples.jsonl"),
+    "pairs": lambda path: flip(path / "pairs.jsonl"),
+    "rank": lambda path: (path / "metrics.jsonl").unlink(),
+    "merge": lambda path: (path / "stage.json").write_text("{ broken"),
+    "evaluate": lambda path: flip(path / "record.json"),
+}
+
+
+def flip(file: Path) -> None:
+    """Change a byte in the middle: the size stays."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_every_edited_stage_is_named_set_aside_and_built_again(unbroken: Path, tmp_path: Path) -> None:
+    root = tmp_path / "r"
+    shutil.copytree(unbroken, root, symlinks=True)
+    edited = [next((root / "store").glob(f"{kind}-*")) for kind in EDITS]
+    for path, edit in zip(edited, EDITS.values(), strict=True):
+        edit(path)
+    done = micro.run(root)
+    assert done.returncode == 0, done.stderr
+    for path in edited:
+        assert len(list(path.parent.glob(f"{path.name}.damaged-*"))) == 1
+        assert re.search(rf"was changed after|is missing|cannot be read.* \({path}\); set aside and built", done.stdout)
+    assert done.stdout.count("set aside and built again") == len(EDITS)
+    assert micro.outcome(root) == micro.outcome(unbroken)
+
+
+def test_two_sweep_arms_at_the_same_time_build_each_stage_once(unbroken: Path, tmp_path: Path) -> None:
+    copy(unbroken, tmp_path, "data", "base", "sft")
+    arms = [micro.start(tmp_path, "eval=none", f"slerp.t={t}") for t in (0.5, 0.99)]
+    codes = [process.communicate(timeout=300) and process.returncode for process in arms]
+    assert codes == [0, 0]
+    said = "".join(log.read_text() for log in tmp_path.glob("*/s0/*/logs/*/*.log"))
+    tried = Counter(re.findall(r"^stage (\S+)$", said, re.M))
+    spared = Counter(re.findall(r"^(\S+): built by another process$", said, re.M))
+    built = {name: count - spared[name] for name, count in tried.items()}
+    assert sorted(name.split("-")[0] for name in built) == ["generate", "merge", "merge", "pairs", "rank"]
+    assert set(built.values()) == {1}
 
 
 def test_two_runs_that_want_the_same_stages_build_each_once(tmp_path: Path, unbroken: Path) -> None:

@@ -22,7 +22,9 @@ HEIGHTS = {
     "memphis.data.prompts": 1,
     "memphis.data": 2,
     "memphis.claims": 1,
+    "memphis.disk": 1,
     "memphis.store": 2,
+    "memphis.store.__main__": 7,
     "memphis.training": 3,
     "memphis.sampling": 3,
     "eval": 3,
@@ -33,6 +35,7 @@ HEIGHTS = {
     "memphis.console": 6,
     "memphis.tracking": 7,
     "memphis.launch": 7,
+    "memphis.export": 7,
     "experiments": 8,
     "train": 9,
 }

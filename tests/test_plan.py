@@ -91,6 +91,40 @@ def test_slerp_rebuilds_nothing_before_the_first_merge(store: Store) -> None:
     assert needed(chain("model.base.seed=1"), store)[0] == "base"
 
 
+def test_the_control_takes_its_length_from_the_cycles_and_shares_all_before(store: Store) -> None:
+    pretend(store, chain())
+    assert needed(chain("method=sft_continued"), store) == ["sft-continued", "evaluate-sft-continued"]
+    stages = {stage.name: stage for stage in chain("method=sft_continued")}
+    assert "merge-3" not in stages  # nothing reads it
+    assert {name for name in stages if name.startswith("evaluate")} == {
+        "evaluate-base",
+        "evaluate-sft",
+        "evaluate-sft-continued",
+    }
+    control = stages["sft-continued"]
+    assert control.inputs["model"] is stages["sft"]
+    assert [control.inputs[f"budget-{k}"].name for k in (1, 2, 3)] == ["rank-1", "rank-2", "rank-3"]
+    weight = {stage.name: stage for stage in chain("method=sft_continued", "rank.weight=0.1")}
+    assert weight["sft-continued"].key != control.key  # other cycles may be of another length
+    assert weight["sft"].key == control.inputs["model"].key
+
+
+def test_each_method_shares_sft_and_the_first_samples(store: Store) -> None:
+    pretend(store, chain())
+    for method in ("star", "rft", "spin"):
+        assert needed(chain(f"method={method}"), store)[:2] == ["pairs-1", "rank-1"]
+    assert needed(chain("method=dpo"), store)[0] == "rank-1"  # its pairs are those of the rank loss
+    assert needed(chain("method=sft_only"), store) == []
+
+
+def test_a_preference_loss_has_no_knob_of_the_rank_loss_in_its_key() -> None:
+    rank = next(stage for stage in chain("method=dpo") if stage.kind == "rank")
+    assert "beta" in rank.config["rank"]
+    assert not {"weight", "use_average", "ce_target", "mixce"} & set(rank.config["rank"])
+    with pytest.raises(MemphisError, match=r"rank.weight: has no effect with rank.loss=dpo"):
+        chain("method=dpo", "rank.weight=0.5")
+
+
 @pytest.mark.parametrize(
     "free", ["runtime.micro_batch_tokens=512", "tracking=none", "name=x", "runtime.keep=final", "eval.at=final"]
 )
@@ -149,10 +183,20 @@ def test_a_full_disk_is_noticed_before_anything_starts(store: Store) -> None:
 
 def test_missing_vllm_is_noticed_before_anything_starts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = plan.make_plan(chain(), store)
-    launch.check_engines(steps)
+    launch.check_packages(steps)
     monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MemphisError, match="generate.engine=vllm: stage evaluate-base needs the package vllm"):
-        launch.check_engines(steps)
+        launch.check_packages(steps)
+
+
+def test_rationalisation_goes_on_from_the_samples_and_judgements_of_star(store: Store) -> None:
+    pretend(store, chain("method=star", "eval=none", "iterations=1"))
+    stages = chain("method=star", "rank.examples=rationalized", "eval=none", "iterations=1")
+    names = ["data", "base", "sft", "generate-1", "judge-1", "rationalize-1", "pairs-1", "rank-1"]
+    assert [stage.name for stage in stages] == names
+    assert needed(stages, store) == names[-3:]
+    with pytest.raises(MemphisError, match=r"rank.examples='rationalized': loss 'rank' compares"):
+        chain("method=memphis", "rank.examples=rationalized")
 
 
 @pytest.mark.parametrize("method", options("method"))

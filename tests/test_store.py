@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from memphis import claims
-from memphis import store as stores
 from memphis.claims import Claim
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, Store, derived_seed, differences, file_identity, finish
+from memphis.store.__main__ import main
 
 
 def stage(name: str = "data", **changes: object) -> Stage:
@@ -119,7 +119,7 @@ def test_verify_finds_what_size_and_time_hide(store: Store, capsys: pytest.Captu
     (path / "rows.jsonl").write_text("2\n")
     os.utime(path / "rows.jsonl", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert store.fault(path) is None  # the cheap check cannot see it
-    assert stores.main(["--root", str(store.root.parent), "verify"]) == 1
+    assert main(["--root", str(store.root.parent), "verify"]) == 1
     assert "rows.jsonl is damaged" in capsys.readouterr().out
     assert "was changed" in (store.fault(path) or "")  # from now on the cheap check does
 
@@ -144,14 +144,14 @@ def test_why_names_the_key_that_differs(store: Store, capsys: pytest.CaptureFixt
     build(store, stage())
     other = stage(config={"a": 1, "b": {"c": 2}})
     store.publish(other)
-    assert stores.main(["--root", str(store.root.parent), "why", other.directory]) == 0
+    assert main(["--root", str(store.root.parent), "why", other.directory]) == 0
     out = capsys.readouterr().out
     assert "not built" in out
     assert "config.b.c: 2, there None" in out
     assert differences(other.identity, stage().identity) == [("config.b.c", 2, None)]
     with pytest.raises(MemphisError, match="names 0 stages"):
-        stores.main(["--root", str(store.root.parent), "why", "nothing"])
-    assert stores.main(["--root", str(store.root.parent), "ls"]) == 0
+        main(["--root", str(store.root.parent), "why", "nothing"])
+    assert main(["--root", str(store.root.parent), "ls"]) == 0
 
 
 def test_an_unwritable_root_is_one_line(tmp_path: Path) -> None:

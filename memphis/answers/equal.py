@@ -1,7 +1,7 @@
 """Is this answer right? The layers of answer equality, in their order: text, choice, label, time, number.
 
-Pure strings and exact rationals; no symbolic algebra. Never raises on any text and never takes long, because a model
-may write anything. Source: reference DATA, section 4.
+Pure strings and exact rationals; algebra, the last layer, is asked of whoever calls. Never raises on any text and never
+takes long by itself, because a model may write anything. Source: reference DATA, section 4.
 """
 
 import re
@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from memphis.answers.choices import gold_letter, matching, options_of, split_letter
 from memphis.answers.clean import MAX_CHARS, clean, first_line, text_key
+from memphis.answers.expressions import formulas
 from memphis.answers.quantities import assignment, quantity, quantity_in_text, same_quantity
 from memphis.errors import MemphisError
 
@@ -18,6 +19,7 @@ __all__ = ["KINDS", "MODES", "equal", "judge", "kind_of", "options_of"]
 MODES = ("normalized", "exact", "numeric")
 KINDS = ("number", "math", "choice", "bool", "label", "text")
 Layer = Callable[[str, str], bool | None]
+Solve = Callable[[str, str], bool]  # (gold, prediction), both LaTeX of one formula: are they equal?
 
 _LABELS = {
     "yes": "yes", "true": "yes", "no": "no", "false": "no", "maybe": "maybe", "neutral": "neutral",
@@ -48,12 +50,15 @@ def judge(
     options: Sequence[str] | None = None,
     mode: str = "normalized",
     kind: str | None = None,
+    solve: Solve | None = None,
 ) -> bool:
-    """equal() with its two knobs.
+    """equal() with its knobs.
 
     mode: normalized = all layers; exact = same characters in the first line; numeric = only the number layer.
     kind: the layer to use when `mode` is normalized: one of KINDS, see kind_of(); None lets the gold answer decide.
-        `bool` and `label` are the same layer; `math` is `number` and sets.
+        `bool` and `label` are the same layer; `math` is `number`, sets and formulas.
+    solve: asked about two formulas that no other layer finds equal; None = those are different. It is not asked again
+        about answers that were judged lately.
     Raises MemphisError for an unknown mode or kind, and for nothing else.
     """
     if mode not in MODES:
@@ -64,7 +69,7 @@ def judge(
         return False
     if mode == "exact":
         return first_line(prediction) == first_line(gold) != ""
-    return _judge(prediction, gold, tuple(options or ()), mode, kind)
+    return _judge(prediction, gold, tuple(options or ()), mode, kind, solve)
 
 
 def kind_of(source: str, types: Sequence[tuple[str, str]]) -> str | None:
@@ -84,7 +89,9 @@ def kind_of(source: str, types: Sequence[tuple[str, str]]) -> str | None:
 
 
 @lru_cache(maxsize=1 << 16)
-def _judge(prediction: str, gold: str, options: tuple[str, ...], mode: str, kind: str | None) -> bool:
+def _judge(
+    prediction: str, gold: str, options: tuple[str, ...], mode: str, kind: str | None, solve: Solve | None
+) -> bool:
     said, wanted = clean(prediction), clean(gold)
     if not said or not wanted:
         return False
@@ -92,20 +99,19 @@ def _judge(prediction: str, gold: str, options: tuple[str, ...], mode: str, kind
         return bool(_same_number(said, wanted))
     if text_key(said) == text_key(wanted):
         return True
-    chosen = _same_choice(said, wanted, options) if kind in (None, "choice") else None
-    return _decide(_LAYERS[kind], said, wanted) if chosen is None else chosen
+    chosen = _same_choice(said, wanted, options, solve) if kind in (None, "choice") else None
+    return _same_value(said, wanted, kind, solve) if chosen is None else chosen
 
 
-def _same_value(said: str, wanted: str) -> bool:
-    return _decide(_LAYERS[None], said, wanted)
-
-
-def _decide(layers: tuple[Layer, ...], said: str, wanted: str) -> bool:
+def _same_value(said: str, wanted: str, kind: str | None, solve: Solve | None) -> bool:
     """The verdict of the first layer that has one: None means that the two answers do not belong to the layer."""
-    return next((verdict for layer in layers if (verdict := layer(said, wanted)) is not None), False)
+    if next((verdict for layer in _LAYERS[kind] if (verdict := layer(said, wanted)) is not None), False):
+        return True
+    both = formulas(said, wanted) if solve is not None and kind in (None, "math") else None
+    return both is not None and solve is not None and solve(both[1], both[0])
 
 
-def _same_choice(said: str, wanted: str, options: tuple[str, ...]) -> bool | None:
+def _same_choice(said: str, wanted: str, options: tuple[str, ...], solve: Solve | None) -> bool | None:
     """Layer 3. None: neither the letter nor the option that the gold answer is can be told, so other layers decide."""
     letter = gold_letter(wanted, len(options))
     if letter is not None:
@@ -116,15 +122,19 @@ def _same_choice(said: str, wanted: str, options: tuple[str, ...]) -> bool | Non
         return None
     if not wanted_options:
         return None
+
+    def same_value(said: str, wanted: str) -> bool:
+        return _same_value(said, wanted, None, solve)
+
     named = split_letter(said, len(options))
     if named is not None:
         index, text = named
-        if options and text and index not in matching(text, options, _same_value):
+        if options and text and index not in matching(text, options, same_value):
             return False
         return index in wanted_options
     if not options:
         return False
-    return bool(matching(said, options, _same_value) & wanted_options)
+    return bool(matching(said, options, same_value) & wanted_options)
 
 
 def _same_label(said: str, wanted: str) -> bool | None:

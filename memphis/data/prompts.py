@@ -44,6 +44,11 @@ def render_cot(prompt: str) -> str:
     return f"{USER}\n{prompt.strip()}\n{RATIONALE}\n"
 
 
+def hinted(prompt: str, answer: str) -> str:
+    """A question with its answer given away, for a model that is to find the reasons (STaR's rationalisation)."""
+    return f"{prompt.strip()}\n(Hint: the answer is {answer.strip()}.)"
+
+
 def completion_cot(rationale: str, answer: str) -> str:
     """The trained part of a chain-of-thought row, without the end-of-text token."""
     return f"{rationale.strip()}\n{ANSWER}\n{answer.strip()}"

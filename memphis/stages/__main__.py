@@ -2,10 +2,12 @@
 
 Each stage is claimed, built in its part directory and renamed; a stage that is there already is skipped, one that
 another process is building is waited for. Exit status: 0 all are done, 85 stopped on request after a checkpoint,
-1 a fault whose last line on stderr starts with `error: `, 86 such a fault of a checkpoint that cannot be loaded.
+1 a fault whose last line on stderr starts with `error: `, 86 such a fault of a checkpoint that cannot be loaded, 87 a
+full disk, which perhaps takes no line any more.
 """
 
 import argparse
+import contextlib
 import ctypes
 import importlib
 import json
@@ -18,14 +20,12 @@ import traceback
 from pathlib import Path
 
 from memphis.claims import Claim
-from memphis.errors import MemphisError, NotLoadable, Stopped
+from memphis.disk import explain
+from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpace, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.stages import KINDS
 from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
 from memphis.store import Store, finish, installed, read_json
-
-STOPPED = 85
-NOT_LOADABLE = 86
 
 
 def die_with_parent(parent: int) -> None:
@@ -66,7 +66,7 @@ def build(path: Path, bench: Bench) -> None:
         return
     try:
         kill_point(spec["kind"], "start")
-        started = time.monotonic()
+        started, worked = time.monotonic(), time.process_time()
         context = Context(
             kind=spec["kind"],
             config=spec["config"],
@@ -81,7 +81,8 @@ def build(path: Path, bench: Bench) -> None:
         if not claim.held():
             raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
         kill_point(spec["kind"], "done")
-        finish(claim, spec, summary, time.monotonic() - started, made_with(bench))
+        spent, cpu = time.monotonic() - started, time.process_time() - worked
+        finish(claim, spec, summary, spent, made_with(bench), cpu)
         kill_point(spec["kind"], "renamed")
     finally:
         claim.release()
@@ -90,6 +91,13 @@ def build(path: Path, bench: Bench) -> None:
 def made_with(bench: Bench) -> dict[str, str]:
     """Recorded with every stage; reuse across versions and devices is allowed, and said."""
     return {**installed(), "device": bench.device, "devices": str(bench.runtime.num_devices)}
+
+
+def _mute() -> None:
+    """Write nothing more: what a full disk did not take would be tried again at the end, and change the exit status."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(null, stream)
 
 
 def main() -> int:
@@ -108,10 +116,17 @@ def main() -> int:
                 build(path.absolute(), bench)
     except Stopped:
         return STOPPED
-    except (MemphisError, MemoryError, OSError) as error:
-        traceback.print_exc()
-        line = " ".join(str(error).split()) or type(error).__name__
-        print(f"error: {line}", file=sys.stderr, flush=True)
+    except Exception as error:
+        fault = error if isinstance(error, MemphisError) else explain(error, arguments.stages[0].absolute().parents[1])
+        if fault is None and not isinstance(error, MemoryError | OSError):
+            raise
+        line = " ".join(str(fault or error).split()) or type(error).__name__
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+            print(f"error: {line}", file=sys.stderr, flush=True)
+        if isinstance(fault, NoSpace):
+            _mute()
+            return NO_SPACE
         return NOT_LOADABLE if isinstance(error, NotLoadable) else 1
     finally:
         bench.close()

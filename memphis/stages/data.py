@@ -58,8 +58,6 @@ def _read(context: Context, name: str, source: dict[str, Any]) -> "sources.Read"
     commit = f" (commit {found.revision})" if found.revision else ""
     counts = ", ".join(f"{key} {value}" for key, value in found.counts.items())
     print(f"{name}: {context.places[name]}{commit}: {counts}", flush=True)
-    for warning in found.warnings:
-        print(f"warning: {warning}", flush=True)
     return found
 
 

@@ -1,4 +1,7 @@
-"""Sample answers to every question, shard by shard; a shard's tokens depend on nothing but its own seed."""
+"""Sample answers to every question, shard by shard; a shard's tokens depend on nothing but its own seed.
+
+With an input `judged`, only the questions that none of its samples got right are asked, with the answer as a hint.
+"""
 
 import math
 import time
@@ -6,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memphis.data import prompts, tokens
-from memphis.errors import Stopped
+from memphis.errors import MemphisError, Stopped
 from memphis.rows import read_rows, write_rows
 from memphis.stages.context import Context
 from memphis.store import derived_seed
@@ -16,11 +19,12 @@ from memphis.training.model import fingerprint
 def run(context: Context) -> dict[str, Any]:
     knobs = context.config["generate"]
     model = context.inputs["model"] / "model"
-    questions = read_rows(context.inputs["data"] / "questions.jsonl")
+    tokenizer = tokens.load_tokenizer(model)
+    questions, warnings = _questions(context.inputs, tokenizer.eos_token)
+    family = "gen/hinted_" if "judged" in context.inputs else "gen/"
     shards = math.ceil(len(questions) / knobs["shard_size"])
     parts = context.out / "shards"
     parts.mkdir(exist_ok=True)
-    tokenizer = tokens.load_tokenizer(model)
     started = time.monotonic()
     for index in range(shards):
         batch = questions[index * knobs["shard_size"] : (index + 1) * knobs["shard_size"]]
@@ -50,30 +54,55 @@ def run(context: Context) -> dict[str, Any]:
             {
                 "step": index + 1,
                 "steps": shards,
-                "gen/questions": min((index + 1) * knobs["shard_size"], len(questions)),
+                f"{family}questions": min((index + 1) * knobs["shard_size"], len(questions)),
             }
         )
         context.kill_point("shard-done")
-    return _join(context, [parts / f"{index:05d}.jsonl" for index in range(shards)], model, time.monotonic() - started)
+    found = [parts / f"{index:05d}.jsonl" for index in range(shards)]
+    return _join(context, found, model, time.monotonic() - started, family, warnings)
 
 
-def _join(context: Context, parts: list[Path], model: Path, seconds: float) -> dict[str, Any]:
+def _questions(inputs: dict[str, Path], eos: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """What to ask, and what there is to say of what is not asked."""
+    rows = read_rows(inputs["data"] / "questions.jsonl")
+    # Spelt out in a row, the end-of-text token would end it in the middle: training drops such rows too.
+    questions = [row for row in rows if eos not in f"{row['prompt']}\n{row['rationale']}\n{row['answer']}"]
+    warnings = []
+    if left_out := len(rows) - len(questions):
+        warnings.append(f"{left_out} of {len(rows)} questions contain {eos!r} and were not asked")
+    if not questions:
+        raise MemphisError(f"data.sources: there is no question to ask ({'; '.join(warnings) or 'none was read'})")
+    if "judged" not in inputs:
+        return questions, warnings
+    judged = read_rows(inputs["judged"] / "judged.jsonl")
+    solved = {row["id"] for row in judged if any(sample["correct"] for sample in row["samples"])}
+    failed = [row for row in questions if row["id"] not in solved]
+    return [row | {"prompt": prompts.hinted(row["prompt"], row["answer"])} for row in failed], warnings
+
+
+def _join(
+    context: Context, parts: list[Path], model: Path, seconds: float, family: str, warnings: list[str]
+) -> dict[str, Any]:
     rows = [row for part in parts for row in read_rows(part)]
+    if without_room := sum(not any(sample["token_ids"] for sample in row["samples"]) for row in rows):
+        what = f"{without_room} of {len(rows)} questions fill the model's context and leave no room for an answer"
+        if without_room == len(rows):
+            raise MemphisError(f"data.sources: {what}; ask shorter ones, or use a model with a longer context")
+        warnings = [*warnings, what]
     write_rows(context.out / "samples.jsonl", rows)
-    for part in parts:
-        part.unlink()
-    (context.out / "shards").rmdir()
     lengths = sorted(len(sample["token_ids"]) for row in rows for sample in row["samples"])
     unique = sum(len({sample["text"] for sample in row["samples"]}) for row in rows)
+    count = max(1, len(lengths))
     metrics = {
-        "gen/questions": len(rows),
-        "gen/samples": len(lengths),
-        "gen/truncated_frac": sum(not sample["finished"] for row in rows for sample in row["samples"]) / len(lengths),
-        "gen/unique_frac": unique / len(lengths),
-        "gen/len_mean": sum(lengths) / len(lengths),
-        "gen/len_p95": lengths[int(0.95 * (len(lengths) - 1))],
-        "gen/tokens_per_sec": sum(lengths) / max(seconds, 1e-9),
-        "gen/wall_s": seconds,
+        "questions": len(rows),
+        "samples": len(lengths),
+        "truncated_frac": sum(not sample["finished"] for row in rows for sample in row["samples"]) / count,
+        "unique_frac": unique / count,
+        "len_mean": sum(lengths) / count,
+        "len_p95": lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0,
+        "tokens_per_sec": sum(lengths) / max(seconds, 1e-9),
+        "wall_s": seconds,
     }
-    context.log(metrics)
-    return {"tokens": sum(lengths), "samples": len(lengths), "fingerprint": fingerprint(model)}
+    context.log({f"{family}{name}": value for name, value in metrics.items()})
+    summary = {"tokens": sum(lengths), "samples": len(lengths), "fingerprint": fingerprint(model)}
+    return summary | ({"warnings": warnings} if warnings else {})

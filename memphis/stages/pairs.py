@@ -1,7 +1,12 @@
-"""Judge every sample against its question's answer and pair correct with incorrect ones."""
+"""Judge every sample against its question's answer and pair correct with incorrect ones.
+
+Samples of the input `hinted`, made knowing the answer, count only where they are correct, and as answers to the
+question without the hint.
+"""
 
 import math
 from collections import Counter
+from contextlib import nullcontext
 from typing import Any
 
 from memphis.answers import equal, pairs
@@ -9,6 +14,7 @@ from memphis.data import prompts
 from memphis.errors import MemphisError
 from memphis.rows import read_rows, write_rows
 from memphis.stages.context import Context
+from memphis.stages.symbolic import Algebra
 from memphis.store import write_json
 
 FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not refused
@@ -17,16 +23,29 @@ FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not re
 def run(context: Context) -> dict[str, Any]:
     knobs = context.config["pairs"]
     questions = {row["id"]: row for row in read_rows(context.inputs["data"] / "questions.jsonl")}
-    judged, paired = [], []
-    for row in read_rows(context.inputs["samples"] / "samples.jsonl"):
-        question = questions[row["id"]]
-        samples = [_judge(sample, question, knobs) for sample in row["samples"]]
-        judged.append({"id": row["id"], "samples": samples})
+    hinted = read_rows(context.inputs["hinted"] / "samples.jsonl") if "hinted" in context.inputs else []
+    with Algebra() if knobs["answer"]["symbolic"] else nullcontext() as algebra:
+
+        def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [
+                {"id": row["id"], "samples": [_judge(s, questions[row["id"]], knobs, algebra) for s in row["samples"]]}
+                for row in rows
+            ]
+
+        judged = judge(read_rows(context.inputs["samples"] / "samples.jsonl"))
+        knowing = {row["id"]: row["samples"] for row in judge(hinted)}
+    paired = []
+    rationalized = 0
+    for row in judged:
+        question, samples = questions[row["id"]], row["samples"]
         correct = [sample["text"] for sample in samples if sample["correct"]]
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
         found: list[tuple[str, list[str]]]
         if context.config["examples"] == "correct":
+            told = knowing.get(row["id"], [])
+            correct += [sample["text"] for sample in told if sample["correct"]]
             found = [(text, []) for text in (dict.fromkeys(correct) if knobs["dedup"] == "text" else correct)]
+            rationalized += len(found) if told else 0  # only questions without a correct sample are told the answer
         else:
             if context.config["examples"] == "human":  # against the model's own, right or wrong
                 human = prompts.completion_cot(question["rationale"], question["answer"])
@@ -46,17 +65,30 @@ def run(context: Context) -> dict[str, Any]:
             paired.append({"id": row["id"], "prompt": question["prompt"], "chosen": chosen, "rejected": rejected})
     write_rows(context.out / "judged.jsonl", judged)
     write_rows(context.out / "pairs.jsonl", paired)
-    counts = _count(judged, paired, knobs["dedup"])
+    counts = _count(judged, paired, knobs["dedup"], rationalized)
+    if "hinted" in context.inputs:
+        counts["pairs/rationalized"] = rationalized
+    if algebra is not None:
+        counts |= {f"pairs/symbolic_{what}": number for what, number in algebra.counts.items()}
     write_json(context.out / "counts.json", counts)
     context.log(counts)
     if not paired:
         raise MemphisError(_no_pairs(counts))
+    warnings = []
     if len(paired) < FEW_PAIRS:
-        print(f"warning: only {len(paired)} pairs in iteration {context.iteration}; expect little effect", flush=True)
-    return {"pairs": len(paired), "pass@1": counts["gen/pass@1"]}
+        warnings.append(f"only {len(paired)} pairs in iteration {context.iteration}; expect little effect")
+    if algebra is not None and algebra.counts["unavailable"]:
+        warnings.append(
+            f"pairs.answer.symbolic=true: the worker of math-verify does not start here, so "
+            f"{algebra.counts['unavailable']} pairs of formulas count as different; see requirements-dev.txt"
+        )
+    summary = {"pairs": len(paired), "pass@1": counts["gen/pass@1"]}
+    return summary | ({"warnings": warnings} if warnings else {})
 
 
-def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, Any]) -> dict[str, Any]:
+def _judge(
+    sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, Any], solve: equal.Solve | None
+) -> dict[str, Any]:
     text = sample["text"].strip()
     parsed = prompts.parse(sample["text"], sample["finished"])
     correct: bool | None = None
@@ -69,6 +101,7 @@ def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, An
             options=equal.options_of(question["prompt"]),
             mode=knobs["answer"]["mode"],
             kind=equal.kind_of(question["source"], types),
+            solve=solve,
         )
     elif parsed.reason == "unfinished" and knobs["unfinished"] == "incorrect":
         correct = False
@@ -81,7 +114,8 @@ def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, An
     }
 
 
-def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str) -> dict[str, Any]:
+def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str, rationalized: int) -> dict[str, Any]:
+    """rationalized: how many of `paired` are not from `judged`."""
     samples = [sample for row in judged for sample in row["samples"]]
     right = [sum(bool(sample["correct"]) for sample in row["samples"]) for row in judged]
     sizes = [len(row["samples"]) for row in judged]
@@ -93,7 +127,7 @@ def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: st
     for row in judged:
         for verdict in unique:
             unique[verdict] += len({sample["text"] for sample in row["samples"] if sample["correct"] is verdict})
-    used = sum(1 + len(pair["rejected"]) for pair in paired)
+    used = sum(1 + len(pair["rejected"]) for pair in paired) - rationalized
     reasons = Counter(sample["reason"] for sample in samples if sample["reason"])
     judgeable = sum(sample["correct"] is not None for sample in samples)
     return {

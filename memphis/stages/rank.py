@@ -12,7 +12,7 @@ def run(context: Context) -> dict[str, Any]:
     config, inputs = context.config, context.inputs
     pairs = read_rows(inputs["pairs"] / "pairs.jsonl")
     gold = None
-    if config["rank"]["ce_target"] == "gold":
+    if "data" in inputs:  # ce_target=gold
         questions = read_rows(inputs["data"] / "questions.jsonl")
         gold = {row["id"]: prompts.completion_cot(row["rationale"], row["answer"]) for row in questions}
     examples, counts = tokens.pair_examples(

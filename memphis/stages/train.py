@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from memphis.data.tokens import Example
+from memphis.errors import MemphisError
 from memphis.stages.context import Context
 from memphis.store import read_json
 from memphis.training import model as models
@@ -31,12 +31,15 @@ def train_stage(
     """Train the input model on `examples` as the section `knobs` of the config says, and write it to `model/`.
 
     like: finished trained stages in place of `epochs`: train for at least as many steps and tokens as all of these.
+    Raises MemphisError, before the model is loaded, if no example is left.
     """
+    warnings = _left_out(context, counts, knobs["max_length"])
     config = context.config["model"]
     source = context.inputs["model"] / "model"
+    master, _, stochastic = config["master_dtype"].partition("_")
     model, _ = models.load(
         source,
-        dtype=getattr(torch, config["master_dtype"]),
+        dtype=getattr(torch, master),
         device=context.bench.device,
         freeze_embeddings=config["freeze_embeddings"],
         checkpointing=config["checkpointing"],
@@ -58,9 +61,23 @@ def train_stage(
         neftune=NeftunePlan(neftune["alpha"], neftune["variant"], neftune["length"] or knobs["max_length"]),
         micro_batch_tokens=context.config.get("micro_batch_tokens", context.runtime.micro_batch_tokens),
         dtype=config["dtype"],
+        rounding="stochastic" if stochastic else "nearest",
         **{key: knobs[key] for key in ("mixce", "weight", "use_average", "ce_target", "beta") if key in knobs},
     )
-    return {**run_loop(context, model, examples, plan, source), "examples": counts}
+    summary = {**run_loop(context, model, examples, plan, source), "examples": counts}
+    return summary | ({"warnings": warnings} if warnings else {})
+
+
+def _left_out(context: Context, counts: dict[str, int], max_length: int) -> list[str]:
+    """What to say about rows that made no example."""
+    why = {name.removeprefix("dropped_"): n for name, n in counts.items() if name.startswith("dropped_") and n}
+    if not why:
+        return []
+    key, rule = f"{context.kind}.max_length={max_length}", f"data.overlong={context.config['data']['overlong']}"
+    shown = ", ".join(f"{name} {n}" for name, n in why.items())
+    if not counts["kept"]:
+        raise MemphisError(f"{key}: none of {counts['rows']} rows is left ({shown}); raise it, or choose other rows")
+    return [f"{context.kind}: {sum(why.values())} of {counts['rows']} rows left out ({shown}; {key}, {rule})"]
 
 
 def _as_long_as(stages: Sequence[Path], tokens_per_step: float) -> int:
@@ -76,7 +93,7 @@ def run_loop(
     plan: TrainPlan,
     tokenizer: Any,
 ) -> dict[str, Any]:
-    """Train, save the checkpoint with its tokenizer, drop the step checkpoints. tokenizer: an object or a directory."""
+    """Train and save the model with its tokenizer. tokenizer: an object or a directory."""
     summary = train(
         model,
         examples,
@@ -90,5 +107,4 @@ def run_loop(
     dtype = next(model.parameters()).dtype
     models.save(model, tokenizer, context.out / "model", dtype)
     context.kill_point("saved")
-    shutil.rmtree(context.out / "checkpoint", ignore_errors=True)
     return summary

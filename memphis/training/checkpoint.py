@@ -41,10 +41,14 @@ def write(
                 tensors[f"{name}/{key}"] = value.contiguous()
             else:
                 numbers.setdefault(name, {})[key] = value
-    save_file({name: p.detach().contiguous() for name, p in params.items()}, part / "weights.safetensors")
-    save_file(tensors, part / "optimizer.safetensors")
-    save_file(dict(extra), part / "extra.safetensors")
-    (part / "state.json").write_text(json.dumps({"step": step, "optimizer": numbers, **state}))
+    try:
+        save_file({name: p.detach().contiguous() for name, p in params.items()}, part / "weights.safetensors")
+        save_file(tensors, part / "optimizer.safetensors")
+        save_file(dict(extra), part / "extra.safetensors")
+        (part / "state.json").write_text(json.dumps({"step": step, "optimizer": numbers, **state}))
+    except BaseException:  # a full disk: half a checkpoint only takes room
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     kill_point("checkpoint")
     target = directory / str(step)
     shutil.rmtree(target, ignore_errors=True)

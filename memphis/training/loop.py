@@ -28,6 +28,7 @@ from memphis.training.attention import attending
 from memphis.training.batches import FlatBatch, cut, flatten, micro_batches
 from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column, target_logps
 from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
+from memphis.training.rounding import rounded_step
 
 __all__ = ["NeftunePlan", "OptimPlan", "TrainPlan", "num_steps", "score", "train"]
 
@@ -225,7 +226,10 @@ class _Stepper:
         ratio = moved = 0.0
         if finite:
             before = self.probe.read()
-            self.optimizer.step()  # master weights in float32; stochastic rounding to bfloat16 would follow here
+            if plan.rounding == "stochastic":
+                rounded_step(self.optimizer, self.params, seed=plan.seed, step=step)
+            else:
+                self.optimizer.step()
             ratio, moved = self.probe.compare(before)
         self.optimizer.zero_grad()
 

@@ -40,6 +40,7 @@ class TrainPlan:
         rank loss; "spin", "dpo" = sigmoid preference against a reference model, scaled by beta, no cross-entropy.
     mixce: weight of the forward cross-entropy; None = plain cross-entropy. reduction: see losses.reduce.
     dtype: of forward and backward passes (bfloat16 = autocast). Master weights keep the dtype the model was loaded in.
+    rounding: how an update that bfloat16 master weights cannot hold is rounded to them.
     micro_batch_tokens: memory only; it changes results by rounding, except with reduction "microbatch_mean".
     """
 
@@ -61,6 +62,7 @@ class TrainPlan:
     max_steps: int | None = None
     micro_batch_tokens: int = 4096
     dtype: Literal["float32", "bfloat16"] = "float32"
+    rounding: Literal["nearest", "stochastic"] = "nearest"
 
     @property
     def pairwise(self) -> bool:

@@ -154,6 +154,13 @@ def test_turns(messages: list[dict[str, str]], kept: str | None) -> None:
         assert "".join(turn["role"][0] for turn in made) == kept
 
 
+def test_a_role_that_nobody_knows_is_told(tmp_path: Path) -> None:
+    rows = [{"messages": turns("ua")}, {"messages": turns("uxa")}]
+    text = refused(tmp_path, write_lines(tmp_path / "chat.jsonl", rows), SHIPPED["oasst2"])
+    assert "1 of the 2 rows" in text
+    assert "(row 1: roles in messages)" in text
+
+
 def test_conversations_with_other_words(tmp_path: Path) -> None:
     rows = [
         {"conversations": [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yo"}]},

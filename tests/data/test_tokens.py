@@ -90,6 +90,17 @@ def test_no_token_crosses_the_border_between_prompt_and_completion(tokenizer) ->
     assert tokenizer.decode(completion) == prompts.completion_cot(row["rationale"], row["answer"]) + tokenizer.eos_token
 
 
+def test_the_end_of_text_is_learned_although_it_pads_too(tokenizer, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    both = load_tokenizer(tmp_path)
+    both.pad_token = both.eos_token
+    assert both.pad_token_id == both.eos_token_id
+    for row in (COT, INSTRUCT, CHAT):
+        (example,), counts = sft_examples([row], both, max_length=512, eos="every_turn", overlong="drop")
+        assert example.sequences[0].labels.count(both.eos_token_id) == (2 if row is CHAT else 1)
+        assert counts == sft_examples([row], tokenizer, max_length=512, eos="every_turn", overlong="drop")[1]
+
+
 def test_pairs(tokenizer) -> None:
     (example,), counts = pair_examples([PAIR], tokenizer, **KEEP, gold={"q": "Gold.\n### Answer:\n19"})
     texts = [targets(example, tokenizer, number) for number in range(3)]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from memphis import export
 from memphis.sampling import Completion, Engine
 from memphis.sampling.hf import HfEngine
+from tests.test_export import finished
 from tests.tiny_models import vllm_engine, write_model
 
 pytestmark = pytest.mark.slow
@@ -92,3 +94,24 @@ def test_a_prompt_without_room_gets_empty_completions(engine: Engine) -> None:
     found = engine.generate([[5] * 512, [5] * 510], **SAMPLED | {"stop": []})
     assert found[0] == [Completion("", [], False)] * 4
     assert [len(completion.token_ids) for completion in found[1]] == [2] * 4
+
+
+def test_an_exported_model_says_the_same_here_and_in_transformers(engine: Engine, tmp_path: Path) -> None:
+    """As anybody would load it from the hub: without a word of memphis."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from vllm import SamplingParams
+
+    exported = export.write(finished(tmp_path, "iterations=1", "eval=none"))
+    assert exported is not None
+    tokenizer, model = AutoTokenizer.from_pretrained(exported), AutoModelForCausalLM.from_pretrained(exported)
+    engine.load(exported)
+    for prompt in ("### User:\nHow many pens?\n### Rationale:\n", "Q: 12 cards"):
+        ids = tokenizer(prompt, return_tensors="pt")
+        theirs = tokenizer.decode(
+            model.generate(**ids, max_new_tokens=24, do_sample=False)[0][ids["input_ids"].shape[1] :]
+        )
+        (ours,) = engine.llm.generate(
+            [prompt], SamplingParams(temperature=0, max_tokens=24, skip_special_tokens=False), use_tqdm=False
+        )
+        assert ours.outputs[0].text == theirs
+        assert len(ours.outputs[0].token_ids) > 3

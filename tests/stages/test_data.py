@@ -100,6 +100,9 @@ def test_the_card_through_train_without_a_network(tmp_path: Path, shared: Path) 
     assert record["summary"]["rows"] == 5897
     assert record["external"]["scicot"] == "euclaise/SciCoT@main"
     assert record["summary"]["revisions"]["scicot"] == COMMIT
+    told = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
+    assert told == [f"warning: {text}" for text in record["summary"]["warnings"]]
+    assert len(told) == 4
     done = train(tmp_path, "+exp=memphis_cot", "data.sources.tinycot.revision=v2")
     assert done.returncode != 0
     told = [line for line in done.stderr.splitlines() if "data.sources.tinycot.revision" in line]

@@ -89,6 +89,15 @@ def test_correct_samples_alone_are_examples_without_rivals(tmp_path: Path) -> No
     ]
 
 
+def test_human_text_is_set_against_the_models_own_right_or_wrong(tmp_path: Path) -> None:
+    human = said("4", "r")
+    samples = {"q": [sample(human), sample(said("4", "A")), sample("no header"), sample(said("5", "x"))]}
+    _, out = run(tmp_path, samples, examples="human", mode="group")
+    assert [(row["chosen"], row["rejected"]) for row in read_rows(out / "pairs.jsonl")] == [
+        (human, [said("4", "A"), "no header", said("5", "x")])
+    ]
+
+
 @pytest.mark.parametrize(
     ("texts", "reason"),
     [

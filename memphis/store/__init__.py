@@ -2,10 +2,9 @@
 
 A stage is kind + config + the stages it reads; its key is the hash of exactly that, so whatever has the same key has
 the same content. Claims only save work: correctness comes from purity and from the atomic rename. Nothing here knows
-what a kind does. `python -m memphis.store ls|why|verify` looks at a store.
+what a kind does.
 """
 
-import argparse
 import contextlib
 import hashlib
 import importlib.metadata
@@ -14,20 +13,20 @@ import os
 import platform
 import shutil
 import socket
-import sys
-import threading
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from memphis.claims import Claim
+from memphis.disk import CURE, forbidden
 from memphis.errors import MemphisError
+from memphis.rows import whole
 
 WEIGHTS = "model"  # the sub-directory that a thin stage has lost
+SCRATCH = ("checkpoint", "shards")  # sub-directories from which a half-built stage is continued
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +64,11 @@ class Stage:
         }
 
     @property
+    def cost(self) -> str:
+        """Equal for stages whose times can be compared: the same work on other inputs."""
+        return digest([self.kind, self.version, self.config])
+
+    @property
     def directory(self) -> str:
         return f"{self.kind}-{self.key}"
 
@@ -88,7 +92,7 @@ def derived_seed(seed: int, *parts: object) -> int:
 @cache
 def source_hash() -> str:
     """sha256 over this package's and eval's source files: recorded in stage.json, never part of a key."""
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     files = sorted([*root.rglob("*.py"), *(root.parent / "eval").rglob("*.py")])
     return digest([[file.relative_to(root.parent).as_posix(), sha256(file)] for file in files])
 
@@ -103,20 +107,27 @@ def installed() -> dict[str, str]:
     return found
 
 
+@cache
+def _content(path: Path, mtime_ns: int) -> str:
+    """sha256 of a file as it was at that time: the weights of a copied store are asked about often."""
+    return sha256(path)
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Write under a temporary name, flush to the disk, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
+    with whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_json(path: Path) -> Any:
@@ -138,8 +149,7 @@ class Store:
             os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             probe.unlink()
         except OSError as error:
-            cure = "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to"
-            raise MemphisError(f"runtime.root={str(self.root.parent)!r}: {error.strerror}; {cure}") from error
+            raise MemphisError(f"runtime.root={str(self.root.parent)!r}: {error.strerror}; {CURE}") from error
 
     def path(self, stage: Stage) -> Path:
         return self.root / stage.directory
@@ -154,6 +164,7 @@ class Store:
 
         weights: also ask for the model weights that a thin stage has dropped.
         Sizes and mtimes are compared; where only an mtime moved (a copied store) the content decides.
+        Raises MemphisError when this user may not read it: then it is another user's, not damaged.
         """
         if not (path / "DONE").exists():
             return "not built"
@@ -161,6 +172,8 @@ class Store:
             record = read_json(path / "stage.json")
             if (path / "DONE").read_text().strip() != sha256(path / "stage.json"):
                 return "stage.json was edited"
+        except PermissionError:
+            raise forbidden(path / "stage.json") from None
         except (OSError, ValueError):
             return "stage.json cannot be read"
         thin = (path / "THIN").exists()
@@ -176,17 +189,25 @@ class Store:
                 return f"{name} is missing"
             if stat.st_size != expected["bytes"]:
                 return f"{name} has {stat.st_size} bytes, was written with {expected['bytes']}"
-            if stat.st_mtime_ns != expected["mtime_ns"] and sha256(file) != expected["sha256"]:
+            if not os.access(file, os.R_OK):
+                raise forbidden(file)
+            if stat.st_mtime_ns != expected["mtime_ns"] and _content(file, stat.st_mtime_ns) != expected["sha256"]:
                 return f"{name} was changed after it was written"
         return None
 
     def set_aside(self, path: Path) -> None:
         """Move a damaged stage out of the way, keeping it for a look."""
-        path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}"))
+        with contextlib.suppress(FileNotFoundError):  # another run has noticed it too
+            path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}"))
 
     def record(self, path: Path) -> dict[str, Any]:
-        """stage.json of a finished stage."""
-        value = read_json(path / "stage.json")
+        """stage.json of a finished stage. Raises MemphisError when it cannot be read."""
+        try:
+            value = read_json(path / "stage.json")
+        except (OSError, ValueError) as error:
+            raise MemphisError(
+                f"{path / 'stage.json'} cannot be read ({error}); the same command builds that stage again"
+            ) from error
         assert isinstance(value, dict)
         return value
 
@@ -196,8 +217,9 @@ class Store:
 
     def make_thin(self, path: Path) -> None:
         """Drop the weights of a finished stage; the record stays, and a later consumer rebuilds them."""
-        (path / "THIN").touch()
-        shutil.rmtree(path / WEIGHTS, ignore_errors=True)
+        with contextlib.suppress(PermissionError):  # another user's: they decide what is kept
+            (path / "THIN").touch()
+            shutil.rmtree(path / WEIGHTS, ignore_errors=True)
 
     def readers(self) -> set[str]:
         """Directories that a stage under construction reads."""
@@ -209,13 +231,26 @@ class Store:
 
 
 def finish(
-    claim: Claim, spec: dict[str, Any], summary: dict[str, Any], seconds: float, versions: dict[str, str]
+    claim: Claim,
+    spec: dict[str, Any],
+    summary: dict[str, Any],
+    seconds: float,
+    versions: dict[str, str],
+    cpu_seconds: float | None = None,
 ) -> None:
-    """Turn the part directory into the finished stage: record of the outputs, DONE, rename."""
+    """Turn the part directory into the finished stage: record of the outputs, DONE, rename.
+
+    seconds, cpu_seconds: of the clock and of all threads of the process that finished it; a stage that was interrupted
+    took longer.
+    What helps to continue goes only when all the rest is written: until then a full disk costs no work.
+    """
     outputs = {}
     for file in sorted(path for path in claim.part.rglob("*") if path.is_file()):
         name = file.relative_to(claim.part).as_posix()
-        if name in ("stage.json", "DONE"):
+        if name.split("/")[0] in ("stage.json", "DONE", *SCRATCH):
+            continue
+        if file.suffix == ".tmp":  # of a writer that was killed
+            file.unlink()
             continue
         if not file.is_symlink():
             _fsync(file)
@@ -226,6 +261,7 @@ def finish(
         "outputs": outputs,
         "summary": summary,
         "seconds": round(seconds, 3),
+        "cpu_seconds": None if cpu_seconds is None else round(cpu_seconds, 3),
         "finished": round(time.time(), 3),
         "host": socket.gethostname(),
         "versions": versions,
@@ -234,6 +270,8 @@ def finish(
     write_json(claim.part / "stage.json", record)
     (claim.part / "DONE").write_text(sha256(claim.part / "stage.json") + "\n")
     _fsync(claim.part / "DONE")
+    for name in SCRATCH:
+        shutil.rmtree(claim.part / name, ignore_errors=True)
     _fsync(claim.part)
     if claim.final.exists():  # thin or damaged: what is there is less than what was built
         old = claim.final.with_name(f"{claim.final.name}.old-{claim.token}")
@@ -270,76 +308,9 @@ def file_identity(path: Path, cache_file: Path) -> str:
             changed = True
         parts.append([file.relative_to(path).as_posix() if path.is_dir() else "", known[tag]])
     if changed and cache_file.parent.exists():
-        write_json(cache_file, known)
+        with contextlib.suppress(OSError):  # only a memory: a full or read-only disk is told where it matters
+            write_json(cache_file, known)
     return digest(parts)
-
-
-# ---------------------------------------------------------------------------------------------- python -m memphis.store
-
-
-def _done(store: Store) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted(store.root.glob("*-*")):
-        if (path / "DONE").exists() and ".damaged-" not in path.name:
-            with contextlib.suppress(OSError, ValueError):
-                yield path, store.record(path)
-
-
-def _ls(store: Store) -> int:
-    rows = []
-    for path, record in _done(store):
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        state = "thin" if (path / "THIN").exists() else "done"
-        rows.append((path.name, state, record["name"], f"{size / 2**20:.1f} MB", f"{record['seconds']:.0f} s"))
-    for path in sorted(store.root.glob("*.part-*")):
-        name = path.name.split(".part-")[0]
-        rows.append((name, "building" if (store.root / f"{name}.claim").exists() else "unfinished", "", "", ""))
-    for row in rows:
-        print("{:30} {:10} {:14} {:>10} {:>8}".format(*row))
-    print(f"{len(rows)} stages in {store.root}")
-    return 0
-
-
-def _verify(store: Store) -> int:
-    bad = 0
-    count = 0
-    for path, record in _done(store):
-        count += 1
-        thin = (path / "THIN").exists()
-        for name, expected in record["outputs"].items():
-            file = path / name
-            if thin and name.startswith(f"{WEIGHTS}/"):
-                continue
-            if not file.exists() or sha256(file) != expected["sha256"]:
-                state = "damaged" if file.exists() else "missing"
-                print(f"{path.name}: {name} is {state}; the next run that needs it builds it again")
-                if file.exists():
-                    os.utime(file)  # so that the cheap check at reuse looks at the content too
-                bad += 1
-    print(f"{count} stages checked, {bad} damaged files")
-    return 1 if bad else 0
-
-
-def _why(store: Store, name: str) -> int:
-    """Explain a stage: what it is made of, and what differs from the nearest one of its kind."""
-    matches = [path for path in sorted(store.specs.glob("*.json")) if path.stem.startswith(name)]
-    if len(matches) != 1:
-        listed = ", ".join(path.stem for path in matches[:5]) or "none"
-        raise MemphisError(f"{name!r} names {len(matches)} stages ({listed}); give more of the name, `ls` lists them")
-    spec = read_json(matches[0])
-    path = store.root / matches[0].stem
-    fault = store.fault(path)
-    print(f"{path.name} ({spec['name']}): {fault or 'built'}")
-    for role, directory in spec["reads"].items():
-        print(f"  reads {role}: {directory} ({store.fault(store.root / directory) or 'built'})")
-    others = [read_json(other) for other in store.specs.glob(f"{spec['kind']}-*.json") if other != matches[0]]
-    nearest = min(others, key=lambda other: len(differences(spec, other)), default=None)
-    if nearest is None:
-        print("  no other stage of this kind")
-        return 0
-    print(f"  differs from {nearest['kind']}-{nearest['key']} ({nearest['name']}) in:")
-    for key, here, there in differences(spec, nearest):
-        print(f"    {key}: {here!r}, there {there!r}")
-    return 0
 
 
 def differences(spec: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -361,35 +332,3 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     for key, item in value.items():
         flat.update(flatten(item, f"{prefix}.{key}" if prefix else str(key)))
     return flat
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m memphis.store", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--root", default=os.environ.get("MEMPHIS_RUNS", "runs"), help="runtime.root (default: %(default)s)"
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("ls", help="every stage with its state, size and cost")
-    commands.add_parser("verify", help="compare sha256 of every file with its record")
-    commands.add_parser("why", help="what a stage is made of, and why it is not another one").add_argument("stage")
-    arguments = parser.parse_args(argv)
-    root = Path(arguments.root)
-    store = Store((root if root.is_absolute() else Path(__file__).parent.parent / root) / "store")
-    if not store.root.is_dir():
-        raise MemphisError(
-            f"--root={arguments.root}: there is no store in it; run `python train.py` first or name another root"
-        )
-    match arguments.command:
-        case "ls":
-            return _ls(store)
-        case "verify":
-            return _verify(store)
-        case _:
-            return _why(store, arguments.stage)
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")

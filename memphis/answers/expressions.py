@@ -1,0 +1,65 @@
+r"""Layer 7's gate: which answers are a single formula, so that algebra may be asked whether two of them are equal.
+
+Strict on purpose: an algebra system reads "2 hours" as h·o·u·r·s and "1:5" as a quotient, and then calls different
+answers equal. Works on cleaned text and computes nothing. Source: reference DATA, section 4, layer 7.
+"""
+
+import re
+
+from memphis.answers.quantities import assignment, quantity
+
+MAX_EXPRESSION_CHARS = 200
+_SPELLINGS = {"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "∞": r"\infty "}
+_COMMANDS = re.compile(
+    "frac|sqrt|binom|(?:arc)?(?:sin|cos|tan)|cot|sec|csc|log|ln|exp|alpha|beta|gamma|theta|lambda|mu|phi|omega"
+)
+_COMMAND = re.compile(r"\\([A-Za-z]+)(?:\[[0-9a-z]\])?")  # \sqrt[3]
+_OTHERS = re.compile(r"[0-9.+\-*/^_!|(){}\[\], ×·÷π∞]*")
+_PRODUCT = re.compile(r"[abcxyz]{2,3}", re.I)  # xy; any other run of letters may be a word or a unit
+_LETTERS = re.compile(r"[^\W\d_]+")
+_NO_OPERAND = re.compile(r"(?:^|[({\[,])\s*[×·÷*/^]|[-+×·÷*/^]\s*(?:$|[)}\],])")
+
+
+def formulas(said: str, wanted: str) -> tuple[str, str] | None:
+    """Two cleaned answers as LaTeX of one formula each, or None where algebra has no say.
+
+    `x = 5` is 5, and no other equation is a formula: `x + 5 = 13` and `x = 8` say different things. None too when both
+    are plain quantities, which have been compared exactly, and when they are assignments to different names.
+    """
+    said_name, said = assignment(said)
+    name, wanted = assignment(wanted)
+    if name and said_name and name != said_name:
+        return None
+    if quantity(said) is not None and quantity(wanted) is not None:
+        return None
+    return (_latex(said), _latex(wanted)) if is_formula(said) and is_formula(wanted) else None
+
+
+def is_formula(cleaned: str) -> bool:
+    """Is it one formula and nothing else: no words, lists, ratios, equations, inequalities, unknown commands?"""
+    if not cleaned or len(cleaned) > MAX_EXPRESSION_CHARS:
+        return False
+    rest = cleaned.replace("\\{", "{").replace("\\}", "}")
+    rest = _COMMAND.sub(lambda found: " " if _COMMANDS.fullmatch(found[1]) else "\\", rest)
+    runs = _LETTERS.findall(rest.replace("π", " "))
+    if not all(run.isascii() and (len(run) == 1 or _PRODUCT.fullmatch(run)) for run in runs):
+        return False
+    if not _OTHERS.fullmatch(_LETTERS.sub(" ", rest)) or _NO_OPERAND.search(rest):
+        return False
+    return _balanced_without_list(cleaned)
+
+
+def _balanced_without_list(text: str) -> bool:
+    """Every bracket closed (`[2, 5)` is an interval), and no comma outside of all."""
+    depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if depth < 0 or (character == "," and depth == 0):
+            return False
+    return depth == 0
+
+
+def _latex(formula: str) -> str:
+    for sign, command in _SPELLINGS.items():
+        formula = formula.replace(sign, command)
+    return formula

@@ -1,0 +1,59 @@
+"""Questions that cannot be asked: left out and said, or one clear line when none is left."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memphis.errors import MemphisError
+from memphis.rows import read_rows, write_rows
+from memphis.stages import generate
+from memphis.stages.context import Bench, Context, Runtime
+from tests.tiny_models import write_model
+
+KNOBS = {"engine": "hf", "num_samples": 2, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 3, "shard_size": 2}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder / "model", 0, max_positions=64)
+    return folder
+
+
+def run(model: Path, folder: Path, *prompts: str, rationale: str = "r") -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    for name in ("data", "out"):
+        (folder / name).mkdir(parents=True)
+    rows = [
+        {"id": str(i), "source": "s", "prompt": prompt, "rationale": rationale, "answer": "4"}
+        for i, prompt in enumerate(prompts)
+    ]
+    write_rows(folder / "data" / "questions.jsonl", rows)
+    config = {"generate": KNOBS, "model": {"dtype": "float32"}}
+    inputs = {"data": folder / "data", "model": model}
+    context = Context("generate", config, inputs, 0, 1, {}, folder / "out", Bench(Runtime("cpu", 1, 64)))
+    return generate.run(context), read_rows(folder / "out" / "samples.jsonl")
+
+
+def test_a_question_with_the_end_of_text_in_it_is_not_asked(model: Path, tmp_path: Path) -> None:
+    summary, rows = run(model, tmp_path / "mixed", "a?", "b <|endoftext|> c?", "d?", "e?")
+    assert [row["id"] for row in rows] == ["0", "2", "3"]
+    assert summary["samples"] == 6
+    assert summary["warnings"] == ["1 of 4 questions contain '<|endoftext|>' and were not asked"]
+    clean, same = run(model, tmp_path / "clean", "a?", "d?", "e?")
+    assert "warnings" not in clean
+    assert [row["samples"] for row in rows] == [row["samples"] for row in same]
+    with pytest.raises(MemphisError, match=r"^data.sources: there is no question to ask \(1 of 1 questions contain"):
+        run(model, tmp_path / "none", "a?", rationale="x<|endoftext|>")
+
+
+def test_a_question_longer_than_the_context_is_said(model: Path, tmp_path: Path) -> None:
+    long = "why " * 80
+    summary, rows = run(model, tmp_path / "mixed", long, "a?")
+    said = "1 of 2 questions fill the model's context and leave no room for an answer"
+    assert summary["warnings"] == [said]
+    assert [len(sample["token_ids"]) for sample in rows[0]["samples"]] == [0, 0]
+    with pytest.raises(
+        MemphisError, match=r"^data.sources: 1 of 1 questions fill the model's context .* longer context$"
+    ):
+        run(model, tmp_path / "none", long)
