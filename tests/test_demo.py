@@ -1,4 +1,4 @@
-"""The default run as a newcomer starts it: real training, real vLLM, real lm-eval, W&B offline, table and figure."""
+"""`make demo` as a newcomer starts it: real training, real vLLM, real lm-eval, W&B offline; tables and reports."""
 
 import json
 import re
@@ -13,8 +13,11 @@ import pytest
 from memphis.runs import REPOSITORY
 from tests.micro import environment
 
-# The whole laptop recipe once, for all tests of this file: about eight minutes on two quiet cores.
+# The whole laptop recipe and its control once, for all tests of this file: about ten minutes on two quiet cores.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+
+DEMO = ("-m", "method=memphis,sft_continued")
 
 
 def train(root: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
@@ -28,10 +31,10 @@ def train(root: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, float]:
     root = tmp_path_factory.mktemp("demo")
     started = time.monotonic()
-    done = train(root)
+    done = train(root, *DEMO)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    return root / "tiny" / "s0" / "default", done.stdout, time.monotonic() - started
+    return root / "tiny" / "s0" / "method-memphis", done.stdout, time.monotonic() - started
 
 
 def scores(run: Path) -> dict[str, dict[str, Any]]:
@@ -43,9 +46,10 @@ def test_it_ends_with_a_table_a_figure_and_samples(demo: tuple[Path, str, float]
     run, out, _ = demo
     assert list(scores(run)) == ["base", "SFT", "iteration 1", "iteration 2", "iteration 3"]
     for name in (
+        "report.html",
         "results.md",
+        "results.csv",
         "accuracy.svg",
-        "accuracy.png",
         "samples.md",
         "config.yaml",
         "run.json",
@@ -55,6 +59,12 @@ def test_it_ends_with_a_table_a_figure_and_samples(demo: tuple[Path, str, float]
     for row in ("base", "SFT", "iteration 3"):
         assert re.search(rf"^ *{row} +\d+\.\d ± \d+\.\d", out, re.M)
     assert "slerp.t=0.5" in out
+    assert re.search(r"^memphis +\d+\.\d +1 +[+-]\d+\.\d +.* \(items\)$", out, re.M)
+    assert re.search(r"^sft_continued +\d+\.\d +1 +baseline", out, re.M)
+    (compared,) = run.parents[2].glob("comparisons/tiny-*")
+    for name in ("report.html", "report.md", "figure.svg", "results.csv", "results.json"):
+        assert (compared / name).stat().st_size > 0
+    assert out.rstrip().endswith(f"comparisons/{compared.name}/report.html")
     assert "\x1b" not in out
 
 
@@ -99,9 +109,9 @@ def test_wandb_recorded_offline(demo: tuple[Path, str, float]) -> None:
 def test_the_same_command_again_takes_seconds(demo: tuple[Path, str, float]) -> None:
     run, first, _ = demo
     started = time.monotonic()
-    done = train(run.parents[2])
+    done = train(run.parents[2], *DEMO)
     assert done.returncode == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # two runs, and their comparison
     table = [line for line in first.splitlines() if "±" in line and "[" not in line]
     assert table
     assert all(line in done.stdout for line in table)

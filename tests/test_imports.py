@@ -106,7 +106,7 @@ def test_libraries_stay_in_their_rooms(name: str) -> None:
 
 def test_help_is_quick_and_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys, runpy, atexit; atexit.register(lambda: print('LOADED', sorted({'torch','vllm','wandb','transformers','lm_eval','matplotlib'} & set(sys.modules))));"
+        "import sys, runpy, atexit; atexit.register(lambda: print('LOADED', sorted({'torch','vllm','wandb','transformers','lm_eval','scipy','numpy'} & set(sys.modules))));"
         f"sys.argv=['train.py','--help']; runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')"
     )
     seconds = []
