@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from memphis.config import Config
@@ -22,15 +21,20 @@ class Step:
     needed: bool  # must be built now
 
 
-def make_plan(stages: list[Stage], store: Store) -> list[Step]:
-    """Decide for every stage of the chain whether it is built now.
+def last_model(stages: list[Stage]) -> list[Stage]:
+    """The model a chain ends with, if it has any."""
+    return [stage for stage in stages if KINDS[stage.kind].writes_weights][-1:]
+
+
+def make_plan(stages: list[Stage], store: Store, results: list[Stage] | None = None) -> list[Step]:
+    """Decide for every stage, inputs before readers, whether it is built now.
 
     A finished stage needs nothing of what it was made from. A thin one is rebuilt only when a stage that is built now
-    reads its weights, or when it is the model the run ends with.
+    reads its weights, or when it is one of the `results` (default: the model the chain ends with).
     """
     needed: dict[str, str] = {}
     by_key = {stage.key: stage for stage in stages}
-    last_model = [stage for stage in stages if KINDS[stage.kind].writes_weights][-1:]
+    whole = {stage.key for stage in (last_model(stages) if results is None else results)}
 
     def require(stage: Stage, weights: bool) -> None:
         fault = store.fault(store.path(stage), weights=weights)
@@ -41,7 +45,7 @@ def make_plan(stages: list[Stage], store: Store) -> list[Step]:
             require(source, weights=role in KINDS[stage.kind].reads_weights)
 
     for stage in stages:
-        require(stage, weights=stage in last_model)
+        require(stage, weights=stage.key in whole)
     hidden = [stage for stage in _ancestors(stages) if stage.key in needed and stage.key not in by_key]
     return [Step(stage, needed.get(stage.key), stage.key in needed) for stage in [*hidden, *stages]]
 
@@ -106,11 +110,11 @@ def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
 def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
     """Refuse to start what cannot be finished. Raises MemphisError with the numbers."""
     need = disk_need(cfg, steps, store)
-    free = shutil.disk_usage(_existing(store.root)).free
+    free = free_bytes(store)
     if need is not None and need > free:
         raise MemphisError(
-            f"runtime.root={str(store.root.parent)!r}: this run writes {_gib(need)} of weights at its peak, "
-            f"{_gib(free)} are free; runtime.keep=final (now {cfg.runtime.keep}) needs less, or name another root"
+            f"runtime.root={str(store.root.parent)!r}: this run writes {gib(need)} of weights at its peak, "
+            f"{gib(free)} are free; runtime.keep=final (now {cfg.runtime.keep}) needs less, or name another root"
         )
 
 
@@ -126,9 +130,9 @@ def describe(cfg: Config, steps: list[Step], store: Store) -> str:
     lines.append(f"{todo} of {len(steps)} stages to build in {len(parts)} processes")
     lines += [f"    {' '.join(stage.name for stage in leg)}" for leg in parts]
     need = disk_need(cfg, steps, store)
-    free = shutil.disk_usage(_existing(store.root)).free
-    size = "unknown until the model is here" if need is None else _gib(need)
-    lines.append(f"disk: {size} of weights at the peak (runtime.keep={cfg.runtime.keep}), {_gib(free)} free")
+    free = free_bytes(store)
+    size = "unknown until the model is here" if need is None else gib(need)
+    lines.append(f"disk: {size} of weights at the peak (runtime.keep={cfg.runtime.keep}), {gib(free)} free")
     return "\n".join(lines)
 
 
@@ -149,11 +153,14 @@ def _nearest(stage: Stage, store: Store) -> str:
     return f"; {shown}{' …' if len(own) > 2 else ''}"
 
 
-def _existing(path: Path) -> Path:
+def free_bytes(store: Store) -> int:
+    """On the disk of the store, which need not exist yet."""
+    path = store.root
     while not path.exists():
         path = path.parent
-    return path
+    return shutil.disk_usage(path).free
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
+    """`1.5 GiB`, `120.0 MiB`."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"

@@ -24,7 +24,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from memphis.claims import Claim
+from memphis.claims import Claim, unsafe
 from memphis.errors import MemphisError
 
 WEIGHTS = "model"  # the sub-directory that a thin stage has lost
@@ -131,15 +131,16 @@ class Store:
         self.specs = root / "specs"
 
     def create(self) -> None:
-        """Make the directories. Raises MemphisError when the file system does not let us."""
+        """Make the directories. Raises MemphisError when that is refused or processes cannot share them safely."""
+        cure = "set runtime.root (or MEMPHIS_RUNS) to"
         try:
             self.specs.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe-{uuid.uuid4().hex[:8]}"
-            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            probe.unlink()
+            if (missing := unsafe(self.root)) is None:
+                return
+            fault = f"this file system has no {missing}; {cure} a local disk, NFS 4 or Lustre"
         except OSError as error:
-            cure = "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to"
-            raise MemphisError(f"runtime.root={str(self.root.parent)!r}: {error.strerror}; {cure}") from error
+            fault = f"{error.strerror}; {cure} a directory you can write to"
+        raise MemphisError(f"runtime.root={str(self.root.parent)!r}: {fault}")
 
     def path(self, stage: Stage) -> Path:
         return self.root / stage.directory
@@ -200,11 +201,16 @@ class Store:
         shutil.rmtree(path / WEIGHTS, ignore_errors=True)
 
     def readers(self) -> set[str]:
-        """Directories that a stage under construction reads."""
-        reads: set[str] = set()
-        for claim in self.root.glob("*.claim"):
+        """Directories that a stage reads which is under construction, or which a grid of jobs has yet to build."""
+        names = {claim.stem for claim in self.root.glob("*.claim")}
+        for grid in self.root.parent.glob("grids/*/stages.json"):
             with contextlib.suppress(OSError, ValueError):
-                reads.update(read_json(self.specs / f"{claim.stem}.json")["reads"].values())
+                listed = (Path(row["dir"]).name for row in read_json(grid))
+                names.update(name for name in listed if not (self.root / name / "DONE").exists())
+        reads: set[str] = set()
+        for name in names:
+            with contextlib.suppress(OSError, ValueError):
+                reads.update(read_json(self.specs / f"{name}.json")["reads"].values())
         return reads
 
 

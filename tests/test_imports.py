@@ -43,7 +43,7 @@ ROOMS = {
     "vllm": ("memphis.sampling.vllm", "eval"),
     "lm_eval": ("eval",),
     "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval"),
-    "hydra": ("train", "memphis.config", "experiments.grid"),
+    "hydra": ("train", "memphis.config", "experiments.arms"),
     "datasets": ("memphis.data.sources", "eval"),
 }
 PURE = {
