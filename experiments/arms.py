@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from memphis import config, runs
 from memphis.config import Config
 from memphis.errors import MemphisError
+from memphis.plan import last_model
 from memphis.privacy import masked
 from memphis.recipe import recipe
 from memphis.store import Stage, Store, digest, write_json
@@ -187,15 +188,23 @@ def freeze(arms: list[Arm], directory: Path) -> None:
         for number, arm in enumerate(arms):
             (made / "arms" / f"{number:03d}.yaml").write_text(_frozen(arm), encoding="utf-8")
         write_stages(made, arms)
-        made.rename(directory)
+        try:
+            made.rename(directory)
+        except OSError:
+            if not directory.is_dir():  # else another submission was faster
+                raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
 def write_stages(directory: Path, arms: list[Arm]) -> None:
-    """stages.json: what the grid is made of. Nothing that it lists is anybody's garbage."""
+    """stages.json: what the grid is made of, and which are the models that its arms end with.
+
+    Nothing that it lists is anybody's garbage; the weights of results stay.
+    """
     listed = sorted({stage.directory for arm in arms for stage in arm.stages})
-    write_json(directory / "stages.json", [{"dir": f"store/{name}"} for name in listed])
+    results = {stage.directory for arm in arms for stage in last_model(arm.stages)}
+    write_json(directory / "stages.json", [{"dir": f"store/{name}", "result": name in results} for name in listed])
 
 
 def _frozen(arm: Arm) -> str:

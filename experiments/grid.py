@@ -109,9 +109,7 @@ def submit(grid: Grid) -> str:
                 kill_point("grid", "sbatch")
         except MemphisError as error:
             total = len(legs) + len(waiting)
-            raise MemphisError(
-                f"{error}; {sent} of {total} jobs are in the queue, the same command sends the rest"
-            ) from None
+            raise MemphisError(f"{error}; {sent} of {total} jobs were sent, the same command sends the rest") from None
     return f"{sent} jobs submitted, {already} were queued or running; logs: {grid.path / 'logs'}"
 
 

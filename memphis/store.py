@@ -187,9 +187,7 @@ class Store:
 
     def record(self, path: Path) -> dict[str, Any]:
         """stage.json of a finished stage."""
-        value = read_json(path / "stage.json")
-        assert isinstance(value, dict)
-        return value
+        return dict(read_json(path / "stage.json"))
 
     def part(self, path: Path) -> Path | None:
         """The directory in which `path` is being built, or was when its builder died."""
@@ -201,13 +199,15 @@ class Store:
         shutil.rmtree(path / WEIGHTS, ignore_errors=True)
 
     def readers(self) -> set[str]:
-        """Directories that a stage reads which is under construction, or which a grid of jobs has yet to build."""
-        names = {claim.stem for claim in self.root.glob("*.claim")}
+        """Directories that a stage under construction reads, that a grid of jobs has yet to read or has as a result."""
+        names, reads = {claim.stem for claim in self.root.glob("*.claim")}, set[str]()
         for grid in self.root.parent.glob("grids/*/stages.json"):
-            with contextlib.suppress(OSError, ValueError):
-                listed = (Path(row["dir"]).name for row in read_json(grid))
-                names.update(name for name in listed if not (self.root / name / "DONE").exists())
-        reads: set[str] = set()
+            for row in read_json(grid):
+                name = Path(row["dir"]).name
+                if not (self.root / name / "DONE").exists():
+                    names.add(name)
+                elif row.get("result"):
+                    reads.add(name)
         for name in names:
             with contextlib.suppress(OSError, ValueError):
                 reads.update(read_json(self.specs / f"{name}.json")["reads"].values())
@@ -266,8 +266,7 @@ def file_identity(path: Path, cache_file: Path) -> str:
         known = read_json(cache_file)
     except (OSError, ValueError):
         known = {}
-    parts = []
-    changed = False
+    parts, changed = [], False
     for file in files:
         stat = file.stat()
         tag = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
@@ -306,8 +305,7 @@ def _ls(store: Store) -> int:
 
 
 def _verify(store: Store) -> int:
-    bad = 0
-    count = 0
+    bad = count = 0
     for path, record in _done(store):
         count += 1
         thin = (path / "THIN").exists()
