@@ -4,6 +4,7 @@
 # USR1 comes before the time limit or a preemption (--signal=B:USR1@120): handed on, upon which memphis writes a checkpoint
 # and ends with status 85, which means "start me again". TERM comes from scancel, a requeue or a limit that is over, and
 # goes to every process of the job anyway: it is waited out, and Slurm decides what happens next.
+# No srun: on one node it adds nothing, and it would hand USR1 on to every process of the step, of which W&B's service dies.
 unset WANDB_SERVICE # of the shell that submitted the job
 
 asked="" interrupted=""
