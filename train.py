@@ -12,6 +12,7 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036  before any import that would fail less clearly
     sys.exit(f"error: Python {sys.version_info[0]}.{sys.version_info[1]} is too old; memphis needs 3.11 or newer")
 
+import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # works from any directory
@@ -76,17 +77,19 @@ def main(composed: DictConfig) -> None:
     several = HydraConfig.get().mode == RunMode.MULTIRUN
     outcome = "finished"
     try:
-        if not several:
-            config.refuse_sweep(overrides)
+        config.refuse_sweep(overrides, list(HydraConfig.get().sweeper.params or ()) if several else None)
         print(train(composed, overrides))
     except Stopped as stop:
         print(stop)
         sys.exit(STOPPED)
-    except MemphisError as fault:
-        if not several:
+    except Exception as fault:
+        known = isinstance(fault, MemphisError)
+        if known and not several:
             sys.exit(f"error: {fault}")
-        outcome = f"failed: {fault}"
-        print(f"error: {fault}", file=sys.stderr)  # the other runs go on
+        if not several:
+            raise
+        outcome = f"failed: {fault if known else repr(fault)}"  # the other runs go on
+        print(f"error: {fault}" if known else traceback.format_exc(), file=sys.stderr)
     if several:
         ENDED.append((overrides, outcome))
 

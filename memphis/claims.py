@@ -133,6 +133,31 @@ class Claim:
                 os.utime(self.file)
 
 
+def unsafe(root: Path) -> str | None:
+    """What claims and finished stages rely on and the file system of `root` does not do; None = it does all.
+
+    Raises OSError when nothing can be written there, or the disk is full.
+    """
+    probe = root / f".probe-{uuid.uuid4().hex[:8]}"
+    moved = probe.with_suffix(".moved")
+    try:
+        probe.mkdir()
+        (probe / "file").write_bytes(bytes(4096))
+        try:
+            os.close(os.open(probe / "file", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            return "exclusive creation of files (O_EXCL)"
+        except FileExistsError:
+            pass
+        try:
+            probe.rename(moved)
+        except OSError:
+            return "renaming of directories"
+        return None if not probe.exists() and (moved / "file").exists() else "atomic renaming of directories"
+    finally:
+        for left in (probe, moved):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _me(token: str) -> dict[str, Any]:
     job = os.environ.get("SLURM_JOB_ID")
     pid = os.getpid()

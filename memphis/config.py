@@ -5,7 +5,7 @@ make no sense, all at once. It deliberately knows nothing of stages, files or de
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -223,6 +223,7 @@ class Runtime:
     num_devices: Positive
     micro_batch_tokens: Annotated[int, Field(ge=64)]
     keep: Literal["final", "iterations", "all"]  # weights that stay on the disk
+    build: bool  # false: build nothing, only gather what the store has
 
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
@@ -316,14 +317,20 @@ def lookup(plain: dict[str, Any], key: str) -> Any:
     return value
 
 
-def refuse_sweep(overrides: Sequence[str]) -> None:
-    """Raises MemphisError for a file of sweep/ without -m: Hydra would ignore it and do a single run."""
+def refuse_sweep(overrides: Sequence[str], params: Collection[str] | None = None) -> None:
+    """Raises MemphisError for a file of sweep/ that Hydra would ignore, running the defaults instead.
+
+    params: keys that the file sweeps, in a multirun; None: there is no -m.
+    """
+    keys = {item.partition("=")[0] for item in overrides}
     for item in overrides:
-        if item.lstrip("+").startswith("sweep="):
-            typed = shlex.join(map(str, masked(list(overrides))))
-            raise MemphisError(
-                f"{item}: this is several runs, for which -m is needed; type: python train.py -m {typed}"
-            )
+        if item.lstrip("+").startswith("sweep=") and not (params and keys.issuperset(params)):
+            if params is None:
+                typed = shlex.join(map(str, masked(list(overrides))))
+                cure = f"this is several runs, for which -m is needed; type: python train.py -m {typed}"
+            else:
+                cure = "one file at a time; `python -m experiments.grid` takes several"
+            raise MemphisError(f"{item}: {cure}")
 
 
 def slug(overrides: Sequence[str]) -> str:

@@ -47,8 +47,9 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     Raises MemphisError with the reason when a child fails, NotLoadable when a checkpoint is the reason, Stopped when a
     signal asked for it and all is written down.
     """
-    check_packages(steps)
-    planning.check_disk(run.cfg, steps, run.store)
+    if run.cfg.runtime.build:
+        check_packages(steps)
+        planning.check_disk(run.cfg, steps, run.store)
     followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
     waiting = list(steps)
     if (note := _other_versions(run, steps)) is not None:
@@ -63,6 +64,9 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
 
     for number, leg in enumerate(planning.legs(steps), 1):
         report_reused()
+        if not run.cfg.runtime.build:
+            missing = ", ".join(step.stage.name for step in steps if step.needed)
+            raise MemphisError(f"runtime.build=false: {missing}: not built; runtime.build=true builds what is missing")
         for stage in leg:
             _set_aside(stage, run.store, watchers)
             run.store.publish(stage)
@@ -71,6 +75,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
         waiting = [step for step in waiting if step.stage not in leg]
         drop_weights(run)
     report_reused()
+    drop_weights(run)  # of stages that other processes built
 
 
 def check_packages(steps: list[Step]) -> None:
@@ -279,15 +284,18 @@ def _pass_signals(child: "subprocess.Popen[bytes]") -> Iterator[Callable[[], boo
 
 def _reason(status: int, log: Path, root: Path) -> str:
     """One line: what the child said last, or what ended it. On a full disk it could perhaps say nothing."""
-    lines = log.read_text(errors="replace").splitlines()
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    if said:
-        return said[-1]
-    if status == NO_SPACE:
+    said = last_words(log)
+    if status == NO_SPACE and not (said or "").startswith("error: "):
         return str(no_space(root))
-    if status < 0:
+    if status < 0 and not (said or "").startswith("error: "):
         name = signal.Signals(-status).name
         hint = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""
         return f"its process was ended by {name}{hint}"
-    tail = [line for line in lines if line.strip()]
-    return tail[-1].strip() if tail else f"its process ended with status {status}"
+    return said.removeprefix("error: ") if said else f"its process ended with status {status}"
+
+
+def last_words(log: Path) -> str | None:
+    """The last line of a log that starts with `error: `, else the last that is not empty; None when all are."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("error: ")]
+    return next(reversed(said or lines), None)

@@ -24,15 +24,20 @@ class Step:
     needed: bool  # must be built now
 
 
-def make_plan(stages: list[Stage], store: Store) -> list[Step]:
-    """Decide for every stage of the chain whether it is built now.
+def last_model(stages: list[Stage]) -> list[Stage]:
+    """The model a chain ends with, if it has any."""
+    return [stage for stage in stages if KINDS[stage.kind].writes_weights][-1:]
+
+
+def make_plan(stages: list[Stage], store: Store, results: list[Stage] | None = None) -> list[Step]:
+    """Decide for every stage, inputs before readers, whether it is built now.
 
     A finished stage needs nothing of what it was made from. A thin one is rebuilt only when a stage that is built now
-    reads its weights, or when it is the model the run ends with.
+    reads its weights, or when it is one of the `results` (default: the model the chain ends with).
     """
     needed: dict[str, str] = {}
     by_key = {stage.key: stage for stage in stages}
-    last_model = [stage for stage in stages if KINDS[stage.kind].writes_weights][-1:]
+    whole = {stage.key for stage in (last_model(stages) if results is None else results)}
 
     def require(stage: Stage, weights: bool) -> None:
         fault = store.fault(store.path(stage), weights=weights)
@@ -43,7 +48,7 @@ def make_plan(stages: list[Stage], store: Store) -> list[Step]:
             require(source, weights=role in KINDS[stage.kind].reads_weights)
 
     for stage in stages:
-        require(stage, weights=stage in last_model)
+        require(stage, weights=stage.key in whole)
     hidden = [stage for stage in _ancestors(stages) if stage.key in needed and stage.key not in by_key]
     return [Step(stage, needed.get(stage.key), stage.key in needed) for stage in [*hidden, *stages]]
 

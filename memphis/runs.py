@@ -36,13 +36,18 @@ def root_of(cfg: Config) -> Path:
     return REPOSITORY / Path(cfg.runtime.root).expanduser()
 
 
+def directory(cfg: Config, overrides: list[str], store: Store) -> Path:
+    """Where the run lies: `<root>/<name>/s<seed>/<slug>`."""
+    return store.root.parent / cfg.name / f"s{cfg.seed}" / slug(overrides)
+
+
 class Run:
     """`<root>/<name>/s<seed>/<slug>/`, held by this process until `close`."""
 
     def __init__(self, cfg: Config, overrides: list[str], stages: list[Stage], store: Store) -> None:
-        self.cfg, self.stages, self.store = cfg, stages, store
+        self.cfg, self.overrides, self.stages, self.store = cfg, overrides, stages, store
         self.slug = slug(overrides)
-        self.path = store.root.parent / cfg.name / f"s{cfg.seed}" / self.slug
+        self.path = directory(cfg, overrides, store)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("a+")
@@ -217,6 +222,7 @@ class Run:
             "created": before.get("created", round(time.time(), 1)),
             "attempts": before.get("attempts", 0),
             "argv": masked(sys.argv),
+            "overrides": masked(self.overrides),  # argv of a frozen run only says where it was frozen
             "git": _git(),
             "versions": installed(),
             "device": self.cfg.runtime.device,

@@ -46,7 +46,7 @@ ROOMS = {
     "vllm": ("memphis.sampling.vllm", "eval"),
     "lm_eval": ("eval",),
     "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval"),
-    "hydra": ("train", "memphis.config", "experiments.grid"),
+    "hydra": ("train", "memphis.config", "experiments.frozen"),
     "datasets": ("memphis.data.sources", "eval"),
 }
 PURE = {

@@ -39,6 +39,35 @@ def test_every_train_command_can_be_planned(command: str, tmp_path: Path) -> Non
     assert "--help" in words or "stages to build" in done.stdout
 
 
+SLURM = (REPOSITORY / "slurm" / "README.md").read_text()
+SWEEPS = {
+    re.sub(r" --(dry-run|submit|status|cancel)\b", "", command).strip()
+    for command in re.findall(r"^python -m experiments\.grid ([^#\n]*)", README + SLURM, re.M)
+}
+
+
+@pytest.mark.parametrize("overrides", sorted(SWEEPS))
+def test_every_grid_command_can_be_planned(overrides: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "MEMPHIS_RUNS": str(tmp_path / "runs")}
+    line = [sys.executable, "-m", "experiments.grid", *shlex.split(overrides), "--dry-run"]
+    done = subprocess.run(
+        line, capture_output=True, text=True, cwd=REPOSITORY, env=environment, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = re.search(r"(\d+) arms: (\d+) stages, (\d+) unique", done.stdout)
+    assert counts is not None
+    said = re.findall(rf"{re.escape(overrides)} --dry-run +# (\d+) runs: (\d+) stages, (\d+) unique", README)
+    assert said == [counts.groups()]
+
+
+def test_batch_files_that_are_named_are_there_and_are_shell() -> None:
+    named = set(re.findall(r"slurm/\w+\.sbatch", README + SLURM))
+    assert named == {"slurm/train.sbatch", "slurm/array.sbatch"}
+    for name in [*named, "slurm/stage.sbatch", "slurm/requeue.sh"]:
+        done = subprocess.run(["bash", "-n", name], capture_output=True, text=True, cwd=REPOSITORY, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"^make (\w+)", README, re.M)) | {"lint"}))
 def test_every_make_command_exists(target: str) -> None:
     done = subprocess.run(["make", "-n", target], capture_output=True, text=True, cwd=REPOSITORY, check=False)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -264,3 +265,30 @@ def test_identity_of_local_files_follows_content(tmp_path: Path) -> None:
     assert file_identity(folder, cache) == first
     (folder / "a.jsonl").write_text("2")
     assert file_identity(folder, cache) != first
+
+
+def test_a_file_system_that_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, opened = tmp_path / "store", os.open
+
+    def refused(because: str) -> None:
+        with pytest.raises(MemphisError, match=f"runtime.root='{tmp_path}': {because}; set runtime.root"):
+            Store(root).create()
+        assert [path.name for path in root.iterdir()] == ["specs"]  # nothing is left of the attempt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda path, flags, *mode, **more: opened(path, flags & ~os.O_EXCL, *mode, **more))
+        refused(r"this file system has no exclusive creation of files \(O_EXCL\)")
+    with monkeypatch.context() as patch:  # as object stores that are mounted do it
+        patch.setattr(Path, "rename", lambda self, target: shutil.copytree(self, target))
+        refused("this file system has no atomic renaming of directories")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda self, target: raised(OSError(95, "Not supported")))
+        refused("this file system has no renaming of directories")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", lambda self, data: raised(OSError(28, "No space left on device")))
+        refused("No space left on device")
+    Store(root).create()
+
+
+def raised(error: Exception) -> None:
+    raise error

@@ -20,7 +20,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from memphis.claims import Claim
+from memphis.claims import Claim, unsafe
 from memphis.disk import CURE, forbidden
 from memphis.errors import MemphisError
 from memphis.rows import whole
@@ -142,14 +142,15 @@ class Store:
         self.specs = root / "specs"
 
     def create(self) -> None:
-        """Make the directories. Raises MemphisError when the file system does not let us."""
+        """Make the directories. Raises MemphisError when that is refused or processes cannot share them safely."""
         try:
             self.specs.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe-{uuid.uuid4().hex[:8]}"
-            os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            probe.unlink()
+            if (missing := unsafe(self.root)) is None:
+                return
         except OSError as error:
             raise MemphisError(f"runtime.root={str(self.root.parent)!r}: {error.strerror}; {CURE}") from error
+        cure = "set runtime.root (or MEMPHIS_RUNS) to a local disk, NFS 4 or Lustre"
+        raise MemphisError(f"runtime.root={str(self.root.parent)!r}: this file system has no {missing}; {cure}")
 
     def path(self, stage: Stage) -> Path:
         return self.root / stage.directory
@@ -222,11 +223,18 @@ class Store:
             shutil.rmtree(path / WEIGHTS, ignore_errors=True)
 
     def readers(self) -> set[str]:
-        """Directories that a stage under construction reads."""
-        reads: set[str] = set()
-        for claim in self.root.glob("*.claim"):
+        """Directories that a stage under construction reads, that a grid of jobs has yet to read or has as a result."""
+        names, reads = {claim.stem for claim in self.root.glob("*.claim")}, set[str]()
+        for grid in self.root.parent.glob("grids/*/stages.json"):
+            for row in read_json(grid):
+                name = Path(row["dir"]).name
+                if not (self.root / name / "DONE").exists():
+                    names.add(name)
+                elif row.get("result"):
+                    reads.add(name)
+        for name in names:
             with contextlib.suppress(OSError, ValueError):
-                reads.update(read_json(self.specs / f"{claim.stem}.json")["reads"].values())
+                reads.update(read_json(self.specs / f"{name}.json")["reads"].values())
         return reads
 
 
@@ -298,8 +306,7 @@ def file_identity(path: Path, cache_file: Path) -> str:
         known = read_json(cache_file)
     except (OSError, ValueError):
         known = {}
-    parts = []
-    changed = False
+    parts, changed = [], False
     for file in files:
         stat = file.stat()
         tag = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"

@@ -1,0 +1,134 @@
+"""The stages of many runs as one graph: each once, what it costs, and the legs in which it is built."""
+
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.frozen import Arm
+from memphis import plan
+from memphis.disk import existing, size_text
+from memphis.stages import KINDS
+from memphis.store import Stage, Store
+
+# GPU hours of a stage of the 3B recipe, estimated; what a laptop needs has about the same proportions.
+COST = {"sft": 0.15, "generate": 0.17, "rank": 0.10, "merge": 0.01, "evaluate": 0.12}
+
+
+@dataclass(frozen=True)
+class Leg:
+    """Stages that one job builds, one after the other. arm: whose runtime it is built with."""
+
+    stages: list[Stage]
+    arm: Arm
+
+    @property
+    def needs(self) -> str:
+        """The kind of machine: `train`, `engine` or `cpu`."""
+        (first, *_) = self.stages
+        if KINDS[first.kind].needs == "engine":
+            return "engine"
+        pinned = first.kind == "base" and first.config["base"] is None
+        return "train" if first.kind in ("base", "sft", "rank") and not pinned else "cpu"
+
+    @property
+    def inputs(self) -> set[str]:
+        return {source.directory for stage in self.stages for source in stage.inputs.values()}
+
+
+class Graph:
+    """The union of the arms' chains, against what the store has at this moment."""
+
+    def __init__(self, arms: list[Arm]) -> None:
+        self.arms = arms
+        self.store: Store = arms[0].store
+        self.stages: dict[str, Stage] = {}  # inputs before readers
+        self.owner: dict[str, Arm] = {}  # the first arm that has it
+        for arm in arms:
+            for stage in arm.stages:
+                self.stages.setdefault(stage.directory, stage)
+                self.owner.setdefault(stage.directory, arm)
+        self.results = [stage for arm in arms for stage in plan.last_model(arm.stages)]
+        steps = plan.make_plan(list(self.stages.values()), self.store, self.results)
+        self.missing = {step.stage.directory: step for step in steps if step.needed}
+        for directory, step in self.missing.items():  # a thin stage's inputs may be no arm's own
+            self.stages.setdefault(directory, step.stage)
+            self.owner.setdefault(directory, arms[0])
+
+    def missing_of(self, arm: Arm) -> list[str]:
+        """What the arm's run waits for."""
+        return [stage.directory for stage in arm.stages if stage.directory in self.missing]
+
+    def legs(self, without: set[str]) -> list[Leg]:
+        """How what is missing is built, a leg's inputs before the leg. without: directories that are seen to already.
+
+        A leg is one stage; but what samples from one model shares the engine, generation first, because others wait
+        for it.
+        """
+        todo = [step.stage for directory, step in self.missing.items() if directory not in without]
+        groups: dict[str, list[Stage]] = {}
+        for stage in sorted(todo, key=lambda stage: stage.kind == "evaluate"):
+            shared = stage.inputs["model"].directory if KINDS[stage.kind].needs == "engine" else stage.directory
+            engine = stage.config["generate"]["engine"] if KINDS[stage.kind].needs == "engine" else ""
+            groups.setdefault(f"{engine} {shared}", []).append(stage)
+        leg_of = {
+            stage.directory: Leg(stages, self.owner[stages[0].directory])
+            for stages in groups.values()
+            for stage in stages
+        }
+        ordered: dict[str, Leg] = {}
+
+        def visit(leg: Leg) -> None:
+            if leg.stages[0].directory not in ordered:
+                for source in sorted(leg.inputs & leg_of.keys()):
+                    visit(leg_of[source])
+                ordered[leg.stages[0].directory] = leg
+
+        for stage in todo:
+            visit(leg_of[stage.directory])
+        return list(ordered.values())
+
+    def disk(self) -> tuple[str, bool]:
+        """What the weights to build will take, in words; False when that cannot fit."""
+        kept, results = 0, {stage.key for stage in self.results}
+        for step in self.missing.values():
+            cfg, stage = self.owner[step.stage.directory].cfg, step.stage
+            merged = cfg.slerp.method != "none"
+            dropped = {"all": False, "iterations": stage.kind == "rank" and merged, "final": stage.key not in results}
+            if stage.kind in ("sft", "rank", "merge") and not dropped[cfg.runtime.keep]:
+                size = plan.model_bytes(cfg, list(self.stages.values()), self.store)
+                if size is None:
+                    return "disk: unknown until the model is here", True
+                kept += size
+        free = shutil.disk_usage(existing(self.store.root)).free
+        fits = kept <= free
+        cure = "" if fits else f": too little in {self.store.root.parent}; runtime.keep=final needs less"
+        return f"disk: {size_text(kept)} of weights stay, {size_text(free)} are free{cure}", fits
+
+    def describe(self) -> str:
+        """What is shared and what is left to do."""
+        naive = Counter(stage.kind for arm in self.arms for stage in arm.stages)
+        unique = Counter(stage.kind for stage in self.stages.values())
+        todo = Counter(step.stage.kind for step in self.missing.values())
+        alone, shared = (sum(COST.get(kind, 0) * count[kind] for kind in count) for count in (naive, unique))
+        cheaper = f", {alone / shared:.1f}x cheaper" if shared else ""
+        chains = len({tuple(stage.key for stage in arm.stages) for arm in self.arms})
+        same = f" ({chains} of them different)" if chains < len(self.arms) else ""
+        lines = [
+            f"{len(self.arms):,} arms{same}: {naive.total():,} stages, {unique.total():,} unique, "
+            f"{todo.total():,} to run{cheaper}",
+            "  stages = of all arms, each run alone; cheaper = hours of all / hours of unique stages, estimated as "
+            + ", ".join(f"{kind} {hours}" for kind, hours in COST.items()),
+            f"  {'kind':10}{'stages':>8}{'unique':>8}{'to run':>8}",
+            *(f"  {kind:10}{naive[kind]:8,}{unique[kind]:8,}{todo[kind]:8,}" for kind in KINDS if kind in unique),
+        ]
+        for directory, step in self.missing.items():
+            if step.fault not in (None, "not built"):
+                lines.append(f"  {directory} is there but cannot be used: {step.fault}; it is built again")
+        return "\n".join(lines)
+
+
+def damaged(store: Store, stage: Stage) -> Path | None:
+    """The directory of a finished stage whose files are not what was written."""
+    path = store.path(stage)
+    return path if (path / "DONE").exists() and store.fault(path) is not None else None
