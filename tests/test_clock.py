@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report import time_line
+from experiments.text import time_line
 from memphis.claims import Claim
 from memphis.rows import RowLog, read_rows
 from memphis.runs import Run
