@@ -49,6 +49,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     signal asked for it and all is written down.
     """
     check_engines(steps)
+    planning.check(run.cfg, steps, run.store)
     planning.check_disk(run.cfg, steps, run.store)
     followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
     waiting = list(steps)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from memphis.config import Config
+from memphis.cost import Costs, check_architecture, gib
 from memphis.errors import MemphisError
 from memphis.stages import KINDS
 from memphis.store import Stage, Store, differences, read_json
@@ -109,13 +110,23 @@ def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
     free = shutil.disk_usage(_existing(store.root)).free
     if need is not None and need > free:
         raise MemphisError(
-            f"runtime.root={str(store.root.parent)!r}: this run writes {_gib(need)} of weights at its peak, "
-            f"{_gib(free)} are free; runtime.keep=final (now {cfg.runtime.keep}) needs less, or name another root"
+            f"runtime.root={str(store.root.parent)!r}: this run writes {gib(need)} of weights at its peak, "
+            f"{gib(free)} are free; runtime.keep=final (now {cfg.runtime.keep}) needs less, or name another root"
         )
 
 
+def check(cfg: Config, steps: list[Step], store: Store) -> None:
+    """Refuse, before anything starts, a model that does not fit or does not belong. Raises MemphisError."""
+    check_architecture(cfg, [step.stage for step in steps], store)
+    _costs(cfg, steps, store).check_memory()
+
+
+def _costs(cfg: Config, steps: list[Step], store: Store) -> Costs:
+    return Costs(cfg, [step.stage for step in steps], [step.stage for step in steps if step.needed], store)
+
+
 def describe(cfg: Config, steps: list[Step], store: Store) -> str:
-    """The answer to `plan=true`: a line per stage, then legs and disk."""
+    """The answer to `plan=true`: a line per stage, then legs, amounts, hours, memory, downloads and disk."""
     lines = []
     for number, step in enumerate(steps, 1):
         state = "build" if step.needed else "reuse"
@@ -125,10 +136,11 @@ def describe(cfg: Config, steps: list[Step], store: Store) -> str:
     todo = sum(step.needed for step in steps)
     lines.append(f"{todo} of {len(steps)} stages to build in {len(parts)} processes")
     lines += [f"    {' '.join(stage.name for stage in leg)}" for leg in parts]
+    lines += _costs(cfg, steps, store).lines()
     need = disk_need(cfg, steps, store)
     free = shutil.disk_usage(_existing(store.root)).free
-    size = "unknown until the model is here" if need is None else _gib(need)
-    lines.append(f"disk: {size} of weights at the peak (runtime.keep={cfg.runtime.keep}), {_gib(free)} free")
+    size = "unknown until the model is here" if need is None else gib(need)
+    lines.append(f"disk: {size} of weights at the peak (runtime.keep={cfg.runtime.keep}), {gib(free)} free")
     return "\n".join(lines)
 
 
@@ -153,7 +165,3 @@ def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
