@@ -39,7 +39,9 @@ def train(composed: DictConfig, overrides: list[str]) -> str:
         stages = recipe(cfg, store.root / "identities.json")
         steps = plan.make_plan(stages, store)
         if cfg.plan:
-            return plan.describe(cfg, steps, store)
+            print(plan.describe(cfg, steps, store))
+            plan.check(cfg, steps, store)
+            return "nothing was built: plan=true"
         store.create()
         with runs.Run(cfg, overrides, stages, store) as run:
             RUNS.append(run.path)

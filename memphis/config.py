@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from memphis.errors import MemphisError
 from memphis.privacy import masked
+from memphis.shape import Shape
 
 _RULES = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -58,6 +59,7 @@ class Model:
     attention: Literal["rows"]  # attention by index rows over flat micro-batches
     checkpointing: bool  # recompute activations in the backward pass
     base: TinyBase | None
+    shape: Shape | None = None  # for `plan` only: dimensions, as long as config.json is not on this disk
 
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)

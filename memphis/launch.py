@@ -49,6 +49,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     """
     if run.cfg.runtime.build:
         check_packages(steps)
+        planning.check(run.cfg, steps, run.store)
         planning.check_disk(run.cfg, steps, run.store)
     followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
     waiting = list(steps)

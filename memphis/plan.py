@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memphis.config import Config
+from memphis.cost import Costs, check_architecture
 from memphis.disk import existing, size_text
 from memphis.errors import MemphisError
 from memphis.stages import KINDS
@@ -140,8 +141,18 @@ def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
         )
 
 
+def check(cfg: Config, steps: list[Step], store: Store) -> None:
+    """Refuse, before anything starts, a model that does not fit or does not belong. Raises MemphisError."""
+    check_architecture(cfg, [step.stage for step in steps], store)
+    _costs(cfg, steps, store).check_memory()
+
+
+def _costs(cfg: Config, steps: list[Step], store: Store) -> Costs:
+    return Costs(cfg, [step.stage for step in steps], [step.stage for step in steps if step.needed], store)
+
+
 def describe(cfg: Config, steps: list[Step], store: Store) -> str:
-    """The answer to `plan=true`: a line per stage, then legs and disk."""
+    """The answer to `plan=true`: a line per stage, then legs, amounts, hours, memory, downloads and disk."""
     lines = []
     for number, step in enumerate(steps, 1):
         state = "build" if step.needed else "reuse"
@@ -151,6 +162,7 @@ def describe(cfg: Config, steps: list[Step], store: Store) -> str:
     todo = sum(step.needed for step in steps)
     lines.append(f"{todo} of {len(steps)} stages to build in {len(parts)} processes")
     lines += [f"    {' '.join(stage.name for stage in leg)}" for leg in parts]
+    lines += _costs(cfg, steps, store).lines()
     need = disk_need(cfg, steps, store)
     free = shutil.disk_usage(existing(store.root)).free
     size = "unknown until the model is here" if need is None else size_text(need)

@@ -6,6 +6,8 @@ import pytest
 
 from memphis import config
 from memphis.errors import MemphisError
+from memphis.methods.neftune import noise_scale
+from memphis.store import flatten
 from tests.composing import compose_config, options
 
 # The model card's training procedure: (key, value). Source: model card of euclaise/Memphis-CoT-3B.
@@ -84,6 +86,25 @@ def test_memphis_cot_without_the_source_that_is_not_free() -> None:
     assert free == {**whole, "name": "memphis_cot_no_scicot"}
 
 
+def test_the_siblings_differ_from_the_card_in_a_few_numbers() -> None:
+    card, scribe, small = (
+        flatten(config.to_dict(compose_config(f"+exp={exp}"))) for exp in ("memphis_cot", "memphis_scribe", "small")
+    )
+
+    def changed(other: dict[str, object], *sections: str) -> dict[str, object]:
+        return {key: other[key] for key in card if key.startswith(sections) and card[key] != other[key]}
+
+    sections = ("sft.", "rank.", "slerp.", "pairs.", "generate.", "data.", "iterations")
+    numbers = {"sft.mixce": 0.5, "rank.weight": 0.2, "rank.ce_target": "gold", "slerp.t": 0.8}
+    assert changed(scribe, *sections) == numbers
+    assert scribe["model.path"] == "euclaise/Memphis-CoT-3B"
+    numbers = {"sft.max_length": 2048, "sft.neftune.alpha": 4.5, "rank.neftune.alpha": 6.3}
+    assert changed(small, *sections) == numbers
+    for stage, length in (("sft", 4096), ("rank", 1024)):  # one noise element is as large as at 3B
+        ours = noise_scale(float(str(small[f"{stage}.neftune.alpha"])), int(str(small[f"{stage}.max_length"])), 1024)
+        assert ours == pytest.approx(noise_scale(10.0, length, 2560), rel=0.01)
+
+
 @pytest.mark.parametrize(("exp", "method"), itertools.product([None, *options("exp")], options("method")))
 def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> None:
     cfg = compose_config(*([f"+exp={exp}"] if exp else []), f"method={method}")
@@ -112,7 +133,6 @@ def test_method_and_scale_files_set_no_common_key() -> None:
     from omegaconf import OmegaConf
 
     from memphis.runs import REPOSITORY
-    from memphis.store import flatten
 
     def keys(group: str, prefix: str) -> set[str]:
         return {

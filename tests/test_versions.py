@@ -179,6 +179,7 @@ def unread(base: config.Config) -> set[str]:
         "eval.at",
         "eval.data_dir",
         "model.parameters",
+        "model.shape",
         "model.path",
         "model.revision",
         "rank.loss",

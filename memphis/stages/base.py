@@ -15,6 +15,7 @@ from memphis.stages.train import run_loop
 from memphis.store import read_json, write_json
 from memphis.training import model as models
 from memphis.training.plan import OptimPlan, TrainPlan
+from memphis.training.tensors import check_whole
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def _pin(context: Context) -> dict[str, Any]:
     local = Path(place).is_dir()
     path, _, revision = (place, "", "") if local else place.partition("@")
     source = models.locate(path, revision or None)
+    check_whole(source)
     try:
         config = read_json(source / "config.json")
         translated = models.modern_config(config)

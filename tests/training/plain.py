@@ -5,7 +5,15 @@ import copy
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, softplus
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, StableLmConfig, StableLmForCausalLM
+from transformers import (
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    StableLmConfig,
+    StableLmForCausalLM,
+)
 
 from memphis.data.tokens import Example
 from memphis.training import attention
@@ -26,7 +34,10 @@ def make_model(seed: int = 0, frozen: str = "both", kind: str = "stablelm") -> P
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if kind == "llama":
+        if kind == "gpt_neox":  # of exp/small
+            del shape["num_key_value_heads"]
+            model = GPTNeoXForCausalLM(GPTNeoXConfig(**shape))
+        elif kind == "llama":
             model = LlamaForCausalLM(LlamaConfig(**shape))
         else:
             model = StableLmForCausalLM(StableLmConfig(**shape))

@@ -41,7 +41,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["stablelm", "llama"])
+@pytest.mark.parametrize("kind", ["stablelm", "llama", "gpt_neox"])
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_equal_those_of_padded_batches_with_full_logits(case: str, kind: str) -> None:
     plan, shape, how = CASES[case]

@@ -1,0 +1,351 @@
+"""What building the stages of a run takes: rows, tokens, optimizer steps, hours, memory, downloads.
+
+Read from stages that are there; else estimated from published counts, which is said. Needs no hub, no torch, no data.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants
+
+from memphis import memory
+from memphis.config import Config, Source, TinyTask
+from memphis.devices import gpus
+from memphis.disk import size_text
+from memphis.errors import MemphisError
+from memphis.rows import read_rows
+from memphis.shape import Shape, from_config
+from memphis.stages import BUDGET
+from memphis.store import Stage, Store, read_json
+
+# Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); docs/recipe.md says where from.
+KNOWN = {
+    "euclaise/TinyCoT": (12_165_121, 123),
+    "euclaise/SciCoT": (4_559_510, 160),
+    "euclaise/reddit-instruct": (129_551_243, 350),
+    "sablo/oasst2_curated": (9_493_288, 446),
+}
+TINY_ROW, TINY_TEXT = 67, 61  # tokens of a word problem with its rationale, and of a text for the base model
+BENCHMARKS = 16 << 20  # bytes of GSM8K, AGIEval and BBH
+COMPLETION, PAIR = 0.65, 1.55  # of a row's tokens: a sampled answer; a prompt with two answers
+PAIRS_A_QUESTION = 1.6  # pairs.mode=zip, 8 samples: a guess; other modes are bounded by the number of samples
+MFU = 0.4  # share of a GPU's peak that training reaches
+SAMPLED = 30_000  # tokens a second of vLLM for 2.8 B weights on the last GPU below; goes with bandwidth / weights
+# Name -> (dense bfloat16 FLOP/s, bytes/s of memory); the last one is assumed where none is visible.
+GPUS = {
+    "3090": (71e12, 0.94e12),
+    "4090": (165e12, 1.0e12),
+    "A100": (312e12, 2.0e12),
+    "H100": (989e12, 3.35e12),
+    "H200": (989e12, 4.8e12),
+}
+CPU_TRAINING, CPU_SAMPLING = 30e9, 12e9  # FLOP/s of a core, as the laptop run reaches them
+
+
+@dataclass(frozen=True)
+class Estimate:
+    rows: float | None = None
+    tokens: float | None = None
+    steps: int | None = None
+    hours: float | None = None
+    known: bool = False  # rows, tokens and steps are those of a finished stage
+
+
+def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None:
+    """Of the run's model, from what is on this disk, else from the config; None where neither says."""
+    base = cfg.model.base
+    if base is not None:
+        return Shape(
+            hidden=base.hidden,
+            layers=base.layers,
+            heads=base.heads,
+            kv_heads=base.heads,
+            intermediate=base.intermediate,
+            vocab_size=base.vocab_size,
+        )
+    built = [store.path(stage) / "model" for stage in stages if stage.name == "base"]
+    for place in [Path(cfg.model.path or "").expanduser(), *built]:
+        if (place / "config.json").is_file():
+            return read_shape(place)
+    return cfg.model.shape
+
+
+def read_shape(directory: Path) -> Shape | None:
+    """That of a checkpoint directory; None if its config.json cannot be read."""
+    try:
+        return from_config(read_json(directory / "config.json"))
+    except (OSError, ValueError):
+        return None
+
+
+class Costs:
+    """Estimates for the stages of one run. needed: those that are built now."""
+
+    def __init__(self, cfg: Config, stages: Sequence[Stage], needed: Sequence[Stage], store: Store) -> None:
+        self.cfg, self.stages, self.needed, self.store = cfg, stages, needed, store
+        self.shape = shape_of(cfg, stages, store)
+        self.found = gpus(cfg.runtime.device)
+
+    @cached_property
+    def gpu(self) -> tuple[str, float, float] | None:
+        """(name, FLOP/s, bytes/s) of the GPU that is used or, with runtime.device=cuda and none visible, assumed."""
+        if not self.found and self.cfg.runtime.device != "cuda":
+            return None
+        seen = self.found[0].name if self.found else ""
+        name = next((name for name in GPUS if name in seen), list(GPUS)[-1])
+        return name, *GPUS[name]
+
+    @cached_property
+    def _sources(self) -> dict[str, tuple[float, float] | None]:
+        """Rows and tokens per row of every source; None where nothing is known."""
+        data = next((stage for stage in self.stages if stage.kind == "data"), None)
+        path = self.store.path(data) if data is not None and self._summary(data) is not None else None
+        counts = read_json(path / "counts.json") if path else {}
+        found: dict[str, tuple[float, float] | None] = {}
+        for name, source in self.cfg.data.sources.items():
+            if isinstance(source, TinyTask):
+                found[name] = (source.train, TINY_ROW)
+                continue
+            rows = counts[name]["kept"] if name in counts else source.limit or source.expect_rows
+            length = KNOWN[source.path][1] if source.path in KNOWN else self._measured(path, name) if path else None
+            found[name] = None if rows is None or length is None else (rows, length)
+        return found
+
+    def _measured(self, path: Path, name: str) -> float | None:
+        """Tokens per row, taking four characters for one token."""
+        rows = [row for row in read_rows(path / "sft.jsonl") if str(row["id"]).startswith(f"{name}/")]
+        return sum(_characters(row) for row in rows) / len(rows) / 4 if rows else None
+
+    @cached_property
+    def _questions(self) -> tuple[float, float] | None:
+        """How many questions are asked, and the mean tokens of such a row."""
+        total = tokens = 0.0
+        for name, source in self.cfg.data.sources.items():
+            known = self._sources[name]
+            if isinstance(source, TinyTask):
+                total, tokens = total + source.questions, tokens + source.questions * TINY_ROW
+            elif source.questions:
+                if known is None:
+                    return None
+                total, tokens = total + known[0], tokens + known[0] * known[1]
+        return (total, tokens / total) if total else None
+
+    def _summary(self, stage: Stage) -> dict[str, Any] | None:
+        if self.store.fault(self.store.path(stage)) is not None:
+            return None
+        summary = self.store.record(self.store.path(stage))["summary"]
+        assert isinstance(summary, dict)
+        return summary
+
+    def of(self, stage: Stage) -> Estimate:
+        """What `stage` takes; hours only if it is built now."""
+        estimate = self._amount(stage)
+        if stage not in self.needed or self.shape is None:
+            return estimate
+        hours = self._seconds(stage, estimate)
+        return Estimate(
+            estimate.rows, estimate.tokens, estimate.steps, None if hours is None else hours / 3600, estimate.known
+        )
+
+    def _amount(self, stage: Stage) -> Estimate:
+        cfg, summary = self.cfg, self._summary(stage)
+        samples = cfg.generate.num_samples
+        if summary is not None:
+            rows = summary.get("rows", summary.get("pairs", summary.get("samples")))
+            rows = summary["examples"]["kept"] if "examples" in summary else rows
+            return Estimate(rows, summary.get("tokens"), summary.get("steps"), known=True)
+        if stage.kind == "base" and cfg.model.base is not None and stage.name == "base":
+            base = cfg.model.base
+            return Estimate(base.texts, base.steps * base.batch_size * TINY_TEXT, base.steps)
+        sources = list(self._sources.values())
+        known = [source for source in sources if source is not None]
+        rows = sum(rows for rows, _ in known) if len(known) == len(sources) else None
+        if stage.kind == "data":
+            return Estimate(rows)
+        if stage.kind == "sft" and not any(role.startswith(BUDGET) for role in stage.inputs) and rows is not None:
+            tokens = cfg.sft.epochs * sum(rows * length for rows, length in known)
+            return Estimate(rows, tokens, cfg.sft.epochs * math.ceil(rows / cfg.sft.global_batch_size))
+        if stage.kind == "sft":
+            cycles = [self._amount(source) for role, source in stage.inputs.items() if role.startswith(BUDGET)]
+            if not cycles or any(cycle.steps is None for cycle in cycles):
+                return Estimate(rows)
+            return Estimate(rows, sum(c.tokens or 0 for c in cycles), sum(c.steps or 0 for c in cycles))
+        if self._questions is None:
+            return Estimate()
+        asked, length = self._questions
+        answer = min(COMPLETION * length, cfg.generate.max_new_tokens)
+        if stage.kind == "generate":
+            return Estimate(asked * samples, asked * samples * answer)
+        pairs = asked * self._pairs_a_question
+        if stage.kind == "pairs":
+            return Estimate(pairs)
+        if stage.kind == "rank":
+            tokens = cfg.rank.epochs * pairs * (PAIR * length + (self.rejected - 1) * answer)
+            return Estimate(pairs, tokens, cfg.rank.epochs * math.ceil(pairs / cfg.rank.global_batch_size))
+        return Estimate()
+
+    @property
+    def rejected(self) -> int:
+        """Rejected samples of a pair, at most."""
+        if self.cfg.rank.loss == "ce":
+            return 0
+        return max(1, self.cfg.generate.num_samples - 1) if self.cfg.pairs.mode == "group" else 1
+
+    @property
+    def _pairs_a_question(self) -> float:
+        samples, mode = self.cfg.generate.num_samples, self.cfg.pairs.mode
+        if self.cfg.rank.examples in ("correct", "rationalized"):
+            return samples
+        if mode == "product":
+            return samples if self.cfg.rank.examples == "human" else samples**2 / 4
+        if mode == "zip" and self.cfg.rank.examples == "pairs":
+            return min(PAIRS_A_QUESTION, samples / 2)
+        return 1
+
+    def _seconds(self, stage: Stage, estimate: Estimate) -> float | None:
+        assert self.shape is not None
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if stage.kind == "evaluate":
+            large = [suite for suite in self.cfg.eval.suites if suite in ("card", "current")]
+            if not large:
+                return 20.0
+            return None if self.gpu is None else 360 * len(large) * self.shape.weights / 2.8e9
+        if estimate.tokens is None:
+            return 90.0 * self.shape.weights / 2.8e9 if stage.kind == "merge" else None
+        if stage.kind == "generate":
+            if self.gpu is None:
+                return estimate.tokens * 2 * self.shape.weights / (CPU_SAMPLING * cores)
+            return estimate.tokens / (SAMPLED * 2.8e9 / self.shape.weights * self.gpu[2] / GPUS["H200"][1])
+        frozen = self.cfg.model.freeze_embeddings if stage.kind != "base" else "none"
+        again = self.cfg.model.checkpointing and stage.kind != "base"
+        flops = estimate.tokens * self.shape.training_flops(frozen, length=190, targets=0.6, checkpointing=again)
+        return flops / (CPU_TRAINING * cores if self.gpu is None else MFU * self.gpu[1])
+
+    def memory(self) -> dict[str, memory.Memory]:
+        """Kind -> need of one device, for the trained kinds that are built now; {} where the shape is unknown."""
+        if self.shape is None:
+            return {}
+        cfg, kinds = self.cfg, {stage.kind for stage in self.needed}
+        found = {}
+        if "sft" in kinds:
+            found["sft"] = memory.of_stage(self.shape, cfg.model, cfg.sft, cfg.runtime)
+        if "rank" in kinds:
+            found["rank"] = memory.of_stage(self.shape, cfg.model, cfg.rank, cfg.runtime, self.rejected)
+        return found
+
+    def check_memory(self) -> None:
+        """Refuse what does not fit the GPUs that are there. Raises MemphisError with the numbers and what would fit."""
+        if not self.found or self.shape is None:
+            return
+        card = min(self.found, key=lambda gpu: gpu.memory)
+        room = card.memory - memory.RESERVE
+        for kind, need in self.memory().items():
+            if need.total <= room:
+                continue
+            knobs = self.cfg.sft if kind == "sft" else self.cfg.rank
+            rejected = self.rejected if kind == "rank" else 0
+            ways = [
+                (typed, memory.of_stage(self.shape, model, knobs, runtime, rejected).total)
+                for typed, model, runtime in memory.alternatives(self.cfg.model, knobs, self.cfg.runtime)
+            ]
+            fitting = [f"{' '.join(typed)} ({size_text(total)})" for typed, total in ways if total <= room]
+            cure = "would fit: " + ", or ".join(fitting[:2]) if fitting else "nothing here would fit: a larger card"
+            raise MemphisError(
+                f"runtime.device={self.cfg.runtime.device}: stage {kind} needs {parts(need)} and {card.name} has "
+                f"{size_text(card.memory)}, of which {size_text(memory.RESERVE)} are the library's; {cure}"
+            )
+
+    def downloads(self) -> list[tuple[str, int | None]]:
+        """What the stages to build will fetch from the hub: (what, bytes; None = unknown)."""
+        names = {stage.name for stage in self.needed}
+        found: list[tuple[str, int | None]] = []
+        model = self.cfg.model
+        if "base" in names and model.path and not Path(model.path).expanduser().exists():
+            weights = model.parameters or (self.shape.weights if self.shape else None)
+            if not _cached("models", model.path):
+                found.append((model.path, 2 * weights if weights else None))
+        if "data" in names:
+            outside = [source for source in self.cfg.data.sources.values() if isinstance(source, Source)]
+            for path in [source.path for source in outside if not Path(source.path).expanduser().exists()]:
+                if not _cached("datasets", path):
+                    found.append((path, KNOWN[path][0] if path in KNOWN else None))
+        asked = any(stage.kind == "evaluate" for stage in self.needed) and self.cfg.eval.data_dir is None
+        if asked and {"card", "current"} & set(self.cfg.eval.suites):
+            found.append(("the benchmarks, unless cached", BENCHMARKS))
+        return found
+
+    def lines(self) -> list[str]:
+        """The part of `plan=true` that tells amounts."""
+        text = [f"{'stage':15}{'rows':>12}{'tokens':>12}{'steps':>9}{'hours':>8}   (~ estimated, not from data here)"]
+        hours = 0.0
+        for stage in self.stages:
+            one = self.of(stage)
+            mark = "" if one.known else "~"
+            cells = [_number(value, mark) for value in (one.rows, one.tokens, one.steps)]
+            hours += one.hours or 0
+            spent = "" if one.hours is None else f"~{one.hours:.2f}"
+            text.append(f"{stage.name:15}{cells[0]:>12}{cells[1]:>12}{cells[2]:>9}{spent:>8}".rstrip())
+        text.append(f"time: about {hours:.1f} h of what could be estimated; assumed: {self._assumed()}")
+        text += [f"memory of a device in {kind}: {parts(need)}" for kind, need in self.memory().items()]
+        if self.memory() and not self.found:
+            text.append("memory of this machine's GPUs: none visible, so nothing is refused")
+        elif self.shape is None:
+            text.append("memory: unknown until the model's config.json is here")
+        fetched = [f"{what} {size_text(size) if size else 'of unknown size'}" for what, size in self.downloads()]
+        text.append(f"download: {', '.join(fetched) or 'none'}")
+        return text
+
+    def _assumed(self) -> str:
+        if self.gpu is None:
+            return f"a core trains {CPU_TRAINING / 1e9:.0f} and samples {CPU_SAMPLING / 1e9:.0f} GFLOP/s"
+        seen = "" if self.found else " (none is visible here)"
+        weights = "" if self.shape is None else f", {SAMPLED * 2.8e9 * self.gpu[2] / 4.8e12 / self.shape.weights:,.0f}"
+        return (
+            f"one {self.gpu[0]}{seen}, {MFU:.0%} of {self.gpu[1] / 1e12:.0f} TFLOP/s{weights} sampled tokens a second"
+        )
+
+
+def check_architecture(cfg: Config, stages: Sequence[Stage], store: Store) -> None:
+    """Refuse `sft.from` of a model that is not the run's base model. Raises MemphisError with both shapes."""
+    place = Path(cfg.sft.from_ or "").expanduser()
+    if cfg.sft.from_ in (None, "base") or not place.is_dir():
+        return
+    mine, theirs = shape_of(cfg, stages, store), read_shape(place)
+    if mine is None or theirs is None:
+        return
+    names = ("hidden", "layers", "heads", "kv_heads", "intermediate")
+    differing = [name for name in names if getattr(mine, name) != getattr(theirs, name)]
+    if differing:
+        shown = ", ".join(f"{name} {getattr(theirs, name)} (base model: {getattr(mine, name)})" for name in differing)
+        raise MemphisError(
+            f"sft.from={cfg.sft.from_!r}: a checkpoint of another architecture: {shown}; "
+            "choose its own base model with model=hf model.path=…, or leave sft.from out"
+        )
+
+
+def parts(need: memory.Memory) -> str:
+    names = ("weights", "gradients", "optimizer", "activations")
+    shown = " + ".join(f"{name} {size_text(getattr(need, name))}" for name in names)
+    return f"{size_text(need.total)} ({shown})"
+
+
+def _number(value: float | None, mark: str) -> str:
+    if value is None:
+        return ""
+    return f"{mark}{value / 1e6:,.1f} M" if value >= 1e6 else f"{mark}{value:,.0f}"
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(_characters, items))
+
+
+def _cached(kind: str, repo: str) -> bool:
+    return any((Path(constants.HF_HUB_CACHE) / f"{kind}--{repo.replace('/', '--')}" / "snapshots").glob("*"))

@@ -1,0 +1,48 @@
+"""Which GPUs this machine has and how much memory, without torch: asked of nvidia-smi."""
+
+import importlib.metadata
+import os
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+
+
+@dataclass(frozen=True)
+class Gpu:
+    name: str
+    memory: int  # bytes
+
+
+def gpus(device: str) -> list[Gpu]:
+    """Those that a run with `runtime.device` would use; none where nvidia-smi, or a torch that can use them, is absent.
+
+    CUDA_VISIBLE_DEVICES is respected.
+    """
+    if device == "cpu" or (device == "auto" and not _torch_has_cuda()):
+        return []
+    return list(_listed(os.environ.get("CUDA_VISIBLE_DEVICES")))
+
+
+def _torch_has_cuda() -> bool:
+    try:
+        return "+cpu" not in importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+@cache
+def _listed(visible: str | None) -> tuple[Gpu, ...]:
+    command = ["nvidia-smi", "--query-gpu=index,uuid,memory.total,name", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    found = []
+    for line in done.stdout.splitlines() if done.returncode == 0 else ():
+        index, uuid, mebibytes, name = (part.strip() for part in line.split(",", 3))
+        chosen = visible is None or any(
+            v and (v == index or uuid.startswith(v)) for v in map(str.strip, visible.split(","))
+        )
+        if chosen and mebibytes.isdigit():
+            found.append(Gpu(name, int(mebibytes) << 20))
+    return tuple(found)
