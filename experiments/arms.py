@@ -47,9 +47,9 @@ class Arm:
         return spread(values) if values else None
 
     def cost(self, key: str) -> float | None:
-        """Mean over the complete runs."""
+        """Mean over the complete runs; None where one of them does not know."""
         values = [run["costs"][key] for run in self.complete.values()]
-        return sum(values) / len(values) if values else None
+        return sum(values) / len(values) if values and None not in values else None
 
 
 @dataclass

@@ -91,22 +91,25 @@ def own_stages(method: str, stages: Sequence[dict[str, Any]]) -> list[dict[str, 
     return [stage for stage in stages if method != "sft_continued" or stage["kind"] not in CYCLE]
 
 
-def costs(method: str, stages: Sequence[dict[str, Any]]) -> dict[str, float]:
+def costs(method: str, stages: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """What the last model took beyond the base model, evaluations not counted; reused stages are.
 
-    steps: optimizer steps. trained_tokens, generated_tokens. seconds: of building its stages, as recorded.
+    steps: optimizer steps. trained_tokens, generated_tokens. seconds: of the clock, as recorded when its stages were
+    built. cpu_seconds: of all threads; None where a stage has no record of them.
     """
     own = [stage for stage in own_stages(method, stages) if stage["built"]]
 
     def total(key: str, *kinds: str) -> int:
         return sum(stage["summary"].get(key, 0) for stage in own if stage["kind"] in kinds)
 
-    seconds = sum(stage["seconds"] or 0.0 for stage in own if stage["kind"] in ("sft", *CYCLE))
+    counted = [stage for stage in own if stage["kind"] in ("sft", *CYCLE)]
+    worked = [stage.get("cpu_seconds") for stage in counted]
     return {
         "steps": total("steps", *TRAINED),
         "trained_tokens": total("tokens", *TRAINED),
         "generated_tokens": total("tokens", "generate"),
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(stage["seconds"] or 0.0 for stage in counted), 1),
+        "cpu_seconds": None if None in worked else round(sum(value or 0.0 for value in worked), 1),
     }
 
 

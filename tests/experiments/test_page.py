@@ -111,8 +111,8 @@ def test_the_same_runs_give_the_same_files(runs):
 
 def test_a_multirun_ends_with_the_table_and_where_the_report_is(runs):
     text = report.compare(runs)
-    assert re.search(r"^memphis +30\.5 ± 0\.7 +2 +-4\.5 ± 0\.5 +-10\.9 to \+1\.9 +0\.070$", text, re.M)
-    assert re.search(r"^sft_continued +35\.0 ± 0\.0 +2 +baseline", text, re.M)
+    assert re.search(r"^memphis +30\.5 ± 0\.7 +2 +\+0\.5 ± 0\.5 +-4\.5 ± 0\.5 +-10\.9 to \+1\.9 +0\.070$", text, re.M)
+    assert re.search(r"^sft_continued +35\.0 ± 0\.0 +2 +\+5\.0 ± 0\.0 +baseline", text, re.M)
     assert re.search(r"^report +.*/comparisons/tiny-[0-9a-f]{8}/report\.html$", text, re.M)
     assert report.compare(runs[:1]) == report.compare([]) == ""
 
@@ -130,7 +130,13 @@ def test_csv_has_every_score_with_its_count(runs):
     assert rows[4] | {"stderr": ""} == {
         **{"arm": "memphis", "method": "memphis", "seed": "0", "status": "finished", "model": "iteration 3"},
         **{"iteration": "3", "column": "tiny/tiny_gen", "count": "60", "n": "200", "score": "0.3", "stderr": ""},
-        **{"steps": "80", "trained_tokens": "4000", "generated_tokens": "15000", "seconds": "130.0"},
+        **{
+            "steps": "80",
+            "trained_tokens": "4000",
+            "generated_tokens": "15000",
+            "seconds": "130.0",
+            "cpu_seconds": "195.0",
+        },
     }
 
 
@@ -156,7 +162,7 @@ def test_a_folder_holds_what_was_found_and_no_path_of_this_machine(folder, runs,
     assert page.startswith("# Question\n")
     assert page.endswith("\n\nReading.\n")
     assert "of yesterday" not in page
-    assert "| memphis | 30.5 ± 0.7 | 2 | -4.5 ± 0.5 | -10.9 to +1.9 | 0.070 |" in page
+    assert "| memphis | 30.5 ± 0.7 | 2 | +0.5 ± 0.5 | -4.5 ± 0.5 | -10.9 to +1.9 | 0.070 |" in page
     assert folders.check(folder.parent) == []
 
 
