@@ -69,8 +69,7 @@ def build(run: runs.Run, steps: list[plan.Step]) -> None:
     export.write(run)
 
 
-ENDED: list[tuple[list[str], str]] = []  # of a multirun: what was typed for each run, and how it ended
-RUNS: list[Path] = []  # and where those are that could be started
+ENDED, RUNS = [], []  # of a multirun: what was typed for each run and how it ended; directories of those that began
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

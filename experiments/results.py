@@ -94,22 +94,22 @@ def own_stages(method: str, stages: Sequence[dict[str, Any]]) -> list[dict[str, 
 def costs(method: str, stages: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """What the last model took beyond the base model, evaluations not counted; reused stages are.
 
-    steps: optimizer steps. trained_tokens, generated_tokens. seconds: of building its stages, as recorded.
-    cpu_seconds: the same of all threads; None where a stage has no record of it.
+    steps: optimizer steps. trained_tokens, generated_tokens. seconds: of the clock, as recorded when its stages were
+    built. cpu_seconds: of all threads; None where a stage has no record of them.
     """
     own = [stage for stage in own_stages(method, stages) if stage["built"]]
 
     def total(key: str, *kinds: str) -> int:
         return sum(stage["summary"].get(key, 0) for stage in own if stage["kind"] in kinds)
 
-    paid = [stage for stage in own if stage["kind"] in ("sft", *CYCLE)]
-    worked = [stage["cpu_seconds"] for stage in paid if stage.get("cpu_seconds") is not None]
+    counted = [stage for stage in own if stage["kind"] in ("sft", *CYCLE)]
+    worked = [stage.get("cpu_seconds") for stage in counted]
     return {
         "steps": total("steps", *TRAINED),
         "trained_tokens": total("tokens", *TRAINED),
         "generated_tokens": total("tokens", "generate"),
-        "seconds": round(sum(stage["seconds"] or 0.0 for stage in paid), 1),
-        "cpu_seconds": round(sum(worked), 1) if len(worked) == len(paid) else None,
+        "seconds": round(sum(stage["seconds"] or 0.0 for stage in counted), 1),
+        "cpu_seconds": None if None in worked else round(sum(value or 0.0 for value in worked), 1),
     }
 
 

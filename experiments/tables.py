@@ -8,6 +8,7 @@ from typing import Any
 from experiments.arms import Arm, Comparison
 from experiments.statistics import Difference, paired
 from memphis.console import duration, printable, rounded
+from memphis.runs import TITLES
 
 COSTS = {
     "steps": "optimizer steps",
@@ -16,6 +17,7 @@ COSTS = {
     "seconds": "device time",
     "cpu_seconds": "CPU time",
 }
+START = TITLES["sft"]  # the model that every method goes on from
 COST_NOTE = (
     "Cost: mean per run of what the last model took beyond the base model, reused stages included; evaluations not. "
     "CPU time is that of all threads, over the runs that recorded it."
@@ -27,24 +29,20 @@ _CSV = (
 
 
 def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> list[list[str]]:
-    """Header and one row per arm, scores in %: mean ± sd, seeds, difference to the baseline, its interval and p."""
-    header = [
-        "arm",
-        "accuracy, %",
-        "seeds",
-        f"minus {comparison.baseline if len(comparison.baseline) <= 20 else 'baseline'}",
-        "95 % interval",
-        "p",
-    ]
+    """Header and one row per arm, scores in %: mean ± sd, seeds, gain over its own SFT, difference to the
+    baseline, its interval and p."""
+    against = comparison.baseline if len(comparison.baseline) <= 20 else "baseline"
+    header = ["arm", "accuracy, %", "seeds", "minus own SFT", f"minus {against}", "95 % interval", "p"]
     rows = [[*header, *(COSTS.values() if costs else ())]]
     for arm in comparison.arms:
         score = arm.score(column)
         shown = "–" if score is None else f"{100 * score.mean:.1f}"
         if score is not None and score.sd is not None:
             shown += f" ± {100 * score.sd:.1f}"
-        cells = [arm.label, shown, seeds(arm), *_difference(comparison.difference(arm, column))]
+        gained = paired(arm.scores(column), arm.scores(column, START))
+        cells = [arm.label, shown, seeds(arm), _difference(gained)[0], *_difference(comparison.difference(arm, column))]
         if arm.label == comparison.baseline:
-            cells[3] = "baseline"
+            cells[4] = "baseline"
         rows.append([*cells, *(cost_cells(arm) if costs else ())])
     return rows
 
@@ -57,7 +55,7 @@ def seeds(arm: Arm) -> str:
 
 def cost_cells(arm: Arm) -> list[str]:
     values = {key: arm.cost(key) for key in COSTS}
-    return ["–" if v is None else duration(v) if "seconds" in key else rounded(v) for key, v in values.items()]
+    return ["–" if v is None else duration(v) if key.endswith("seconds") else rounded(v) for key, v in values.items()]
 
 
 def gain_table(comparison: Comparison, column: str) -> list[list[str]]:
@@ -84,11 +82,9 @@ def gain_table(comparison: Comparison, column: str) -> list[list[str]]:
 def _difference(found: Difference | None) -> list[str]:
     if found is None:
         return ["–", "–", "–"]
-    mean = f"{100 * found.mean:+.1f}"
+    mean = f"{100 * found.mean:+.1f}" + ("" if found.error is None else f" ± {100 * found.error:.1f}")
     if found.p is None or found.low is None or found.high is None:
         return [mean, "–", "–"]
-    if found.error is not None:
-        mean += f" ± {100 * found.error:.1f}"
     p = f"{found.p:.3f}" if found.p >= 0.0005 else "<0.001"
     mark = " (items)" if found.items else ""
     return [mean, f"{100 * found.low:+.1f} to {100 * found.high:+.1f}", f"{p}{mark}"]
@@ -202,7 +198,7 @@ def as_csv(comparison: Comparison) -> str:
     for arm in comparison.arms:
         for run in arm.runs:
             head = [arm.label, arm.method, run["seed"], run["status"]]
-            costs = ["" if run["costs"][key] is None else run["costs"][key] for key in COSTS]
+            costs = ["" if (cost := run["costs"][key]) is None else cost for key in COSTS]
             for row in run["scores"]:
                 for name, cell in row["columns"].items():
                     numbers = [cell["count"], cell["n"], _round(cell["score"]), _round(cell["stderr"])]

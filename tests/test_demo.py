@@ -59,8 +59,8 @@ def test_it_ends_with_a_table_a_figure_and_samples(demo: tuple[Path, str, float]
     for row in ("base", "SFT", "iteration 3"):
         assert re.search(rf"^ *{row} +\d+\.\d ± \d+\.\d", out, re.M)
     assert "slerp.t=0.5" in out
-    assert re.search(r"^memphis +\d+\.\d +1 +[+-]\d+\.\d +.* \(items\)$", out, re.M)
-    assert re.search(r"^sft_continued +\d+\.\d +1 +baseline", out, re.M)
+    assert re.search(r"^memphis +\d+\.\d +1 +[+-]\d+\.\d +[+-]\d+\.\d +.* \(items\)$", out, re.M)
+    assert re.search(r"^sft_continued +\d+\.\d +1 +[+-]\d+\.\d +baseline", out, re.M)
     (compared,) = run.parents[2].glob("comparisons/tiny-*")
     for name in ("report.html", "report.md", "figure.svg", "results.csv", "results.json"):
         assert (compared / name).stat().st_size > 0

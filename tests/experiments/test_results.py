@@ -9,9 +9,11 @@ from experiments.arms import group
 from experiments.report import collect
 from experiments.results import find_runs, read_run
 from memphis.errors import MemphisError
+from memphis.store import read_json
 from tests.experiments import made_up
 from tests.experiments.made_up import config_of
 
+TIMES = {"seconds": 130.0, "cpu_seconds": 195.0}
 COUNTS = {"base": 0, "sft": 60, "1": 62, "2": 64, "3": 66}
 
 
@@ -33,9 +35,16 @@ def test_a_run_is_read_as_it_was_written(memphis):
     )
     assert [row["label"] for row in run["scores"]] == ["base", "SFT", "iteration 1", "iteration 2", "iteration 3"]
     assert run["scores"][-1]["columns"]["tiny/tiny_gen"] == made_up.column(66)
-    counted = {"steps": 80, "trained_tokens": 4_000, "generated_tokens": 15_000}
-    assert run["costs"] == {**counted, "seconds": 130.0, "cpu_seconds": 117.0}
+    assert run["costs"] == {"steps": 80, "trained_tokens": 4_000, "generated_tokens": 15_000, **TIMES}
     json.dumps(run, allow_nan=False)
+
+
+def test_cpu_time_is_not_guessed_where_a_stage_has_none(memphis):
+    stages = read_json(memphis / "stages.json")
+    del stages[2]["cpu_seconds"]
+    (memphis / "stages.json").write_text(json.dumps(stages))
+    assert read_run(memphis)["costs"]["cpu_seconds"] is None
+    assert group([read_run(memphis)]).arms[0].cost("cpu_seconds") is None
 
 
 def test_where_the_samples_of_a_cycle_went(memphis):
@@ -63,8 +72,13 @@ def test_unfinished_samples_that_count_as_incorrect_are_not_lost_twice(memphis):
 
 def test_the_control_costs_what_its_own_model_took(tmp_path):
     run = read_run(control(tmp_path, 0))
-    counted = {"steps": 40, "trained_tokens": 2_000, "generated_tokens": 0}
-    assert run["costs"] == {**counted, "seconds": 20.0, "cpu_seconds": 18.0}
+    assert run["costs"] == {
+        "steps": 40,
+        "trained_tokens": 2_000,
+        "generated_tokens": 0,
+        "seconds": 20.0,
+        "cpu_seconds": 30.0,
+    }
     assert run["iterations"] == []
     assert set(run["curves"]) == {"base", "sft", "sft-continued"}
     assert run["curves"]["sft-continued"][-1][0] == 40
