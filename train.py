@@ -100,5 +100,5 @@ if __name__ == "__main__":
         main()
     finally:
         if ENDED:
-            print(arms(ENDED), report.compare(RUNS), sep="\n")
+            print(*filter(None, [arms(ENDED), report.compare(RUNS)]), sep="\n")
     sys.exit(int(any(outcome != "finished" for _, outcome in ENDED)))  # W&B cannot bear a bool here

@@ -29,7 +29,13 @@ SMALL = [
     *("model.base.hidden=32", "model.base.layers=2", "model.base.heads=2", "model.base.intermediate=64"),
     *("model.base.max_positions=512", "model.base.vocab_size=560", "model.base.texts=64", "model.base.steps=4"),
     *("data.sources.tiny.train=48", "data.sources.tiny.questions=6", "data.sources.tiny.dev=4"),
-    *("data.sources.tiny.test=6", "generate=hf", "generate.num_samples=2", "generate.max_new_tokens=6"),
+    *(
+        "rank.optim.lr=5.0e-5",
+        "data.sources.tiny.test=6",
+        "generate=hf",
+        "generate.num_samples=2",
+        "generate.max_new_tokens=6",
+    ),
     *("generate.temperature=1.0", "generate.shard_size=4", "sft.epochs=1", "rank.global_batch_size=4", "iterations=1"),
     *("eval.limit=4",),
 ]

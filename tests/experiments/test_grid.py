@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_every_sweep_composes_with_every_seed(name: str) -> None:
 
 def test_gold_needs_as_many_rationales_as_questions() -> None:
     with pytest.raises(
-        MemphisError, match=r"rank.ce_target=gold: .*exceeds data.sources.tiny.train=300(.|\n)*in 1 of 2"
+        MemphisError, match=r"rank.ce_target=gold: .*exceeds data.sources.tiny.train=100(.|\n)*in 1 of 2"
     ):
         enumerate_arms("+sweep=ce_target")
 
@@ -388,7 +389,7 @@ def test_gpus_are_asked_for_by_what_trains_and_samples_only(monkeypatch: pytest.
 
 def test_a_full_disk_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grids.slurm, "queue", lambda store: [])
-    monkeypatch.setattr("memphis.plan.free_bytes", lambda store: 10)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
     with pytest.raises(MemphisError, match=r"MiB of weights stay, 0.0 MiB are free: too little in .*runs"):
         grids.submit(grids.Grid(["iterations=1"]))
 
