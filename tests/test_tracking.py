@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import wandb
 
-from memphis import tracking
+from memphis import config, tracking
 from memphis.errors import Stopped
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, Store
@@ -196,7 +196,8 @@ def test_planted_secrets_reach_no_file(run_dir, open_tracker, monkeypatch):
     argv = ["train.py", "data.local.api_key=s3cr3t-argument", "model.path=https://u:s3cr3t-url@h/x"]
     monkeypatch.setattr(sys, "argv", argv)
     hidden = {"password": "s3cr3t-config", "path": "https://s3cr3t-user@host/a?token=s3cr3t-query"}
-    monkeypatch.setattr(tracking, "to_dict", lambda cfg: {"data": hidden, "note": "uses s3cr3t-hub-token"})
+    planted = {"data": hidden, "note": "uses s3cr3t-hub-token"}
+    monkeypatch.setattr(tracking, "to_dict", lambda cfg: config.to_dict(cfg) | planted)
     wandb.teardown()  # Slurm's variables are read when wandb's service starts
     with open_tracker() as tracker:
         tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
