@@ -73,8 +73,11 @@ def test_every_step_of_the_recipe_happened(demo: tuple[Path, str, float]) -> Non
     run, _, _ = demo
     found = scores(run)
     assert found["base"]["tiny/tiny_gen"]["score"] < 0.05  # the format is unknown before SFT
-    assert 0.15 < found["SFT"]["tiny/tiny_gen"]["score"] < 0.6
-    assert found["iteration 3"]["tiny/tiny_gen"]["score"] > found["SFT"]["tiny/tiny_gen"]["score"] - 0.06
+    assert 0.1 < found["SFT"]["tiny/tiny_gen"]["score"] < 0.6
+    taught = found["iteration 3"]["tiny/tiny_gen"]["score"]
+    assert taught > found["SFT"]["tiny/tiny_gen"]["score"] - 0.03
+    control = scores(run.with_name("method-sft_continued"))["SFT continued"]["tiny/tiny_gen"]["score"]
+    assert taught > control + 0.03  # in all five seeds of experiments/tiny the control overfits its few rationales
     stages = {row["name"]: row for row in json.loads((run / "stages.json").read_text())}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for k in (1, 2, 3):
