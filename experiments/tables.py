@@ -135,7 +135,7 @@ def headlines(comparison: Comparison) -> list[str]:
             f"{arm.label} minus {comparison.baseline} on {column['title']}: {100 * difference.mean:+.1f} points {how}"
         )
         if difference.p is not None and difference.low is not None and difference.high is not None:
-            chance = "more than chance explains" if difference.p < 0.05 else "no more than chance explains"
+            chance = "more than chance explains" if difference.p < 0.05 else "chance alone could explain it"
             text += f", 95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}: {chance}"
         found.append(f"{text}.")
     return found

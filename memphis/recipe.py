@@ -25,7 +25,7 @@ def method_name(plain: dict[str, Any]) -> str:
     if lookup(plain, "sft.continued"):
         return "sft_continued"
     loss, examples, start = (lookup(plain, f"rank.{key}") for key in ("loss", "examples", "start"))
-    if loss == "none" or plain["iterations"] == 0:
+    if loss == "none" or lookup(plain, "iterations") == 0:
         return "none" if lookup(plain, "sft.from") == "base" else "sft_only"
     return _METHODS.get((loss, examples, start), f"{loss}-{examples}-{start}")
 

@@ -53,7 +53,7 @@ def test_every_page_is_quiet_quick_small_and_alone(page, demo, sweep):
         assert page.loaded == [file.as_uri()]
         assert seconds < 2
         assert file.stat().st_size < 2_000_000
-        assert page.run("document.querySelectorAll('svg.plot').length") >= 4
+        assert page.run("document.querySelectorAll('svg.plot').length") >= 3
 
 
 def test_the_page_fits_a_small_screen(page, demo, sweep):
