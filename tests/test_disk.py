@@ -168,3 +168,9 @@ def test_another_users_stage_is_not_taken_for_a_damaged_one(tmp_path: Path, monk
     monkeypatch.setattr(os, "access", lambda file, mode: not str(file).endswith("rows.jsonl") and real(file, mode))
     with pytest.raises(MemphisError, match=r"rows\.jsonl: permission denied; set runtime\.root"):
         store.fault(path)
+
+
+def test_a_disk_that_is_full_before_anything_starts(disk: SmallDisk) -> None:
+    disk.fill()
+    with pytest.raises(NoSpace, match=r"no space left on device \(0.0 MiB free\); free some, or set"):
+        Store(disk.root / "store").create()

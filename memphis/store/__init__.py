@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from memphis.claims import Claim, unsafe
-from memphis.disk import CURE, forbidden
-from memphis.errors import MemphisError
+from memphis.disk import CURE, explain, forbidden
+from memphis.errors import MemphisError, NoSpace
 from memphis.rows import whole
 
 WEIGHTS = "model"  # the sub-directory that a thin stage has lost
@@ -148,6 +148,8 @@ class Store:
             if (missing := unsafe(self.root)) is None:
                 return
         except OSError as error:
+            if isinstance(full := explain(error, self.root.parent), NoSpace):
+                raise full from error
             raise MemphisError(f"runtime.root={str(self.root.parent)!r}: {error.strerror}; {CURE}") from error
         cure = "set runtime.root (or MEMPHIS_RUNS) to a local disk, NFS 4 or Lustre"
         raise MemphisError(f"runtime.root={str(self.root.parent)!r}: this file system has no {missing}; {cure}")
