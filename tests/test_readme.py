@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments import folders
+from experiments.statistics import paired
+from experiments.tables import markdown_table
 from memphis import config
 from memphis.runs import REPOSITORY
 from memphis.store import flatten
@@ -106,5 +109,32 @@ def test_the_laptop_dials_in_the_docs_are_those_of_the_config() -> None:
 
 def test_the_table_in_the_readme_is_what_eval_table_makes() -> None:
     line = [sys.executable, "-m", "eval.table", "--check"]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_laptop_results_in_the_readme_are_those_of_the_study() -> None:
+    found = folders.load(REPOSITORY / "experiments" / "tiny" / "results.json")
+    column = "tiny/tiny_gen"
+    rows = [["model", "accuracy, % (mean ± sd)", "minus SFT, paired by seed (± standard error)"]]
+    sft = found.arm("sft_only").scores(column)
+    for title, label in (
+        ("SFT on 100 rationales", "sft_only"),
+        ("self-taught, 3 iterations (memphis)", "memphis rank.weight=0.25"),
+        ("control: SFT continued for as many steps and tokens", "sft_continued"),
+    ):
+        arm = found.arm(label)
+        score, gain = arm.score(column), paired(arm.scores(column), sft)
+        assert score is not None
+        assert gain is not None
+        assert score.n == gain.n == 5
+        shown = "" if label == "sft_only" else f"{100 * gain.mean:+.1f} ± {100 * (gain.error or 0):.1f}"
+        rows.append([title, f"{100 * score.mean:.1f} ± {100 * (score.sd or 0):.1f}", shown])
+    block = README.split("<!-- laptop:begin -->\n")[1].split("\n<!-- laptop:end -->")[0]
+    assert block == markdown_table(rows)
+
+
+def test_the_committed_results_are_what_their_files_say() -> None:
+    line = [sys.executable, "-m", "experiments.report", "--check"]
     done = subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
