@@ -37,13 +37,13 @@ def smi(folder: Path, *cards: tuple[str, int]) -> None:
 
 def costs(store: Store, *overrides: str) -> Costs:
     cfg = compose_config(*overrides)
-    stages = recipe(cfg, Path("identities.json"))
+    stages = recipe(cfg, store.root.parent / "identities.json")
     return Costs(cfg, stages, stages, store)
 
 
 def check(store: Store, *overrides: str) -> None:
     cfg = compose_config(*overrides)
-    plan.check(cfg, plan.make_plan(recipe(cfg, Path("identities.json")), store), store)
+    plan.check(cfg, plan.make_plan(recipe(cfg, store.root.parent / "identities.json"), store), store)
 
 
 def test_the_cards_recipe_has_the_cards_rows_and_steps(store: Store) -> None:

@@ -91,7 +91,8 @@ def measured_and_expected(loss: str, optim: str, *typed: str) -> tuple[int, floa
     with live:
         stepper.step(2, list(range(16)), examples)
 
-    batch = micro_batches(examples, plan.micro_batch_tokens)[1]  # the largest one that meets complete gradients
+    later = micro_batches(examples, plan.micro_batch_tokens)[1:]  # those that meet complete gradients
+    batch = max(later, key=lambda batch: len(batch.rows.slots))
     tokens = len(batch.input_ids)
     shape = from_config(CONFIG)
     assert shape is not None
