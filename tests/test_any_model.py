@@ -94,7 +94,7 @@ def test_arms_that_fail_do_not_stop_the_others(shared: Path, tmp_path: Path) -> 
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     end = lines.index("2 of 8 runs finished:")
-    ends = dict(zip(names, lines[end + 1 :], strict=True))
+    ends = dict(zip(names, lines[end + 1 : end + 1 + len(names)], strict=True))  # a comparison follows
     for name, reason in {
         "good": "finished",
         "no-eos": "the tokenizer has no EOS token; set eos_token in tokenizer_config.json",
