@@ -94,13 +94,13 @@ def test_the_smallest_of_the_visible_cards_decides(
 def test_what_is_built_is_read_and_not_estimated(store: Store) -> None:
     found = costs(store, "iterations=1")
     data, sft = (next(stage for stage in found.stages if stage.name == name) for name in ("data", "sft"))
-    assert found.of(sft).steps == 4 * 19
+    assert found.of(sft).steps == 4 * 7
     assert not found.of(sft).known
     found.store.fault = lambda path: None if path == store.path(sft) else "not built"  # type: ignore[method-assign,misc]
     found.store.record = lambda path: {"summary": {"steps": 5, "tokens": 77, "examples": {"kept": 9}}}  # type: ignore[method-assign,misc]
     assert (found.of(sft).rows, found.of(sft).tokens, found.of(sft).steps) == (9, 77, 5)
     assert found.of(sft).known
-    assert found.of(data).rows == 300
+    assert found.of(data).rows == 100
 
 
 def test_an_unknown_model_is_said_to_be_unknown(store: Store, tmp_path: Path) -> None:
