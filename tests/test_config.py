@@ -120,7 +120,7 @@ def test_every_option_of_every_group_composes(group: str) -> None:
         "model": ["model.path=owner/name"],
         "data": ["eval=none"],
         "sft": ["sft.max_length=512"],
-        "rank": ["rank.max_length=512", "data.sources.tiny.questions=300"],
+        "rank": ["rank.max_length=512", "data.sources.tiny.questions=100"],
     }.get(group, [])
     for option in options(group):
         typed = [item for item in extra if not (group == "model" and option == "tiny")]
