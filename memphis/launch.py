@@ -107,8 +107,8 @@ def drop_weights(run: Run) -> None:
     for stage in models[:-1]:
         path = run.store.path(stage)
         merged = run.cfg.slerp.method != "none"  # else a rank stage's weights are an iteration's
-        spare = stage.kind == "rank" if merged else False
-        spare = spare or (run.cfg.runtime.keep == "final" and stage.kind in ("sft", "rank", "merge"))
+        final = run.cfg.runtime.keep == "final"
+        spare = (merged and stage.kind == "rank") or (final and stage.kind in ("sft", "rank", "merge"))
         if spare and stage.directory not in wanted and (path / "DONE").exists() and not (path / "THIN").exists():
             run.store.make_thin(path)
 
