@@ -33,12 +33,12 @@ $(BIN)/python:
 # torch comes from PyTorch's own CPU index, everything else from the package index, locked: an index that is named for one
 # package only cannot answer for another.
 $(VENV)/ready-cpu: requirements-cpu.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --retries 0 --no-deps --index-url https://download.pytorch.org/whl/cpu "torch==2.13.0+cpu"
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-cpu.txt
+	$(BIN)/python -m pip install --quiet --no-compile --retries 0 --no-deps --index-url https://download.pytorch.org/whl/cpu "torch==2.13.0+cpu"
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps -r requirements-cpu.txt
 	@touch $@
 
 $(VENV)/ready-gpu: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt
 	@touch $@
 
 $(READY_DEV): requirements-dev.txt $(READY)
