@@ -74,7 +74,7 @@ def _read(path: Path) -> dict[str, Any]:
         "commit": info["git"]["sha"],
         "dirty": info["git"]["dirty"],
         "created": info["created"],
-        "command": info["argv"][1:],
+        "command": info.get("overrides", info["argv"][1:]),  # argv of a frozen run says where it was frozen
         "wall_s": summary.get("wall_s"),
         "config": {key: value for key, value in flatten(config).items() if key.split(".")[0] not in FREE},
         "key": digest([stage["key"] for stage in stages])[:16],

@@ -107,6 +107,6 @@ def next_command(run: Mapping[str, Any]) -> str:
     """The same run with another SLERP factor; the whole recipe when no merge made its last model."""
     if not any(stage["kind"] == "merge" and stage["built"] for stage in own_stages(run["method"], run["stages"])):
         return "python train.py"
-    unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # flags, sweeps, masked secrets
+    unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # of older runs: flags, sweeps; masked secrets
     kept = [item for item in run["command"] if not unwanted.match(item)]
     return shlex.join(["python", "train.py", *kept, f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"])

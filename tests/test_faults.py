@@ -210,10 +210,10 @@ def test_another_users_root_is_one_line(unbroken: Path, tmp_path: Path) -> None:
 
 def test_the_same_command_again_builds_nothing_and_is_quick(unbroken: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (unbroken / "store").glob("*-*/DONE")}
-    started = time.monotonic()
+    spent = micro.children_seconds()
     done = micro.run(unbroken)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 5
+    assert micro.children_seconds() - spent < 5
     assert {path: path.stat().st_mtime_ns for path in (unbroken / "store").glob("*-*/DONE")} == before
     assert len(list(next((unbroken / "micro" / "s0").iterdir()).glob("wandb/offline-run-*"))) == 1
 

@@ -266,6 +266,14 @@ def test_next_command_turns_another_way(run_dir):
     assert next_command(run | {"method": "sft_continued"}) == "python train.py"
 
 
+def test_a_frozen_run_is_named_by_what_was_typed_for_it(run_dir):
+    about = json.loads((run_dir / "run.json").read_text())
+    frozen = {"argv": ["train.py", "--config-path=/grid/arms", "--config-name=007"], "overrides": ["slerp.t=0.5"]}
+    (run_dir / "run.json").write_text(json.dumps(about | frozen))
+    assert next_command(read_run(run_dir)).startswith("python train.py slerp.t=")
+    assert read_run(run_dir)["command"] == ["slerp.t=0.5"]
+
+
 def test_time_of_a_run_that_built_everything():
     stages = [{"kind": "sft", "seconds": 90.0, "reused": False, "summary": {}}]
     assert time_line(stages, 100.0) == "1 m 40 s: training 1 m 30 s (sft 1 m 30 s), starting processes and waiting 10 s"
