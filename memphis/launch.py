@@ -256,7 +256,7 @@ class _Follower:
 
 def _environment() -> dict[str, str]:
     path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # Threads that wait sleep, or busy cores lose a factor of 4; but only after a moment (2,000 looks, some microseconds):
+    # Threads that wait sleep, or busy cores lose a factor of 4; but only after a moment (2,000 looks, microseconds):
     # a small model's operations are so short that waking up for each takes as long as a second core saves.
     waiting = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
     quiet = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", **waiting}
