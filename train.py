@@ -53,19 +53,23 @@ def train(composed: DictConfig, overrides: list[str]) -> str:
 def build(run: runs.Run, steps: list[plan.Step]) -> None:
     """Build what is needed. However it ends, what is known by then is on the disk and handed to W&B."""
     run.start({step.stage.key for step in steps if not step.needed})
-    with Console(steps, plan.expected_seconds(steps, run.store)) as console, Tracker(run.cfg, run) as tracker:
-        status = "failed"
-        try:
-            launch.execute(run, steps, [console, tracker])
-            status = "finished"
-        except Stopped:
-            status = "stopped"
-            raise
-        except NotLoadable as fault:
-            run.not_loadable(fault.reason)
-            raise
-        finally:
-            tracker.summary(run.finish(status))
+    tracker = Tracker(run.cfg, run)
+    try:
+        with Console(steps, plan.expected_seconds(steps, run.store)) as console, tracker:
+            status = "failed"
+            try:
+                launch.execute(run, steps, [console, tracker])
+                status = "finished"
+            except Stopped:
+                status = "stopped"
+                raise
+            except NotLoadable as fault:
+                run.not_loadable(fault.reason)
+                raise
+            finally:
+                tracker.summary(run.finish(status))
+    finally:
+        run.add_to_summary(tracking=tracker.cost())
     export.write(run)
 
 

@@ -238,7 +238,12 @@ def _column(column: Column, tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _numbers(name: str, result: dict[str, Any]) -> dict[str, Any]:
     metric = f"eval/{name}/{result['metric']}"
-    return {metric: result["score"], f"{metric}/stderr": result["stderr"], f"eval/{name}/n": result["n"]}
+    return {
+        metric: result["score"],
+        f"{metric}/stderr": result["stderr"],
+        f"eval/{name}/n": result["n"],
+        f"eval/{name}/n_shot": result["shots"],
+    }
 
 
 def _check_answers(task: str, samples: Sequence[dict[str, Any]], dtype: str) -> int:

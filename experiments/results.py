@@ -128,7 +128,7 @@ def _iterations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         cycle = found.setdefault(int(k), {"iteration": int(k)})
         if kind == "generate" and "gen/samples" in row:
             cycle |= {"questions": row["gen/questions"], "samples": row["gen/samples"]}
-        elif kind == "pairs":
+        elif kind == "pairs" and "pairs/count" in row:
             cycle |= _judged(row, cycle)
         elif kind == "merge":
             cycle |= {"drift_sft": row["merge/drift_sft"], "drift_prev": row["merge/drift_prev"]}

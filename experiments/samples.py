@@ -15,7 +15,7 @@ from typing import Any
 from memphis.console import printable
 from memphis.runs import TITLES
 from memphis.store import read_json
-from memphis.tracking import fixed_choice
+from memphis.tracking.content import fixed_choice
 
 SHOWN = 3  # samples on the page of three
 MAX_CHARS = 1_500  # of one quoted text

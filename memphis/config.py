@@ -213,7 +213,7 @@ class Tracking:
     mode: Literal["offline", "wandb", "none"]
     project: str
     entity: str | None
-    group: str | None  # null = the run's name
+    group: str | None  # null = the sweep files that were typed, else the run's name
     tags: list[str]
     every: Positive  # optimizer steps between two rows sent
 

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 from memphis import memory
 from memphis.config import Config, Source, TinyTask
-from memphis.devices import gpus
+from memphis.devices import GPUS, gpus
 from memphis.disk import size_text
 from memphis.errors import MemphisError
 from memphis.rows import read_rows
@@ -36,14 +36,6 @@ COMPLETION, PAIR = 0.65, 1.55  # of a row's tokens: a sampled answer; a prompt w
 PAIRS_A_QUESTION = 1.6  # pairs.mode=zip, 8 samples: a guess; other modes are bounded by the number of samples
 MFU = 0.4  # share of a GPU's peak that training reaches
 SAMPLED = 30_000  # tokens a second of vLLM for 2.8 B weights on the last GPU below; goes with bandwidth / weights
-# Name -> (dense bfloat16 FLOP/s, bytes/s of memory); the last one is assumed where none is visible.
-GPUS = {
-    "3090": (71e12, 0.94e12),
-    "4090": (165e12, 1.0e12),
-    "A100": (312e12, 2.0e12),
-    "H100": (989e12, 3.35e12),
-    "H200": (989e12, 4.8e12),
-}
 CPU_TRAINING, CPU_SAMPLING = 30e9, 12e9  # FLOP/s of a core, as the laptop run reaches them
 
 
@@ -97,7 +89,7 @@ class Costs:
         if not self.found and self.cfg.runtime.device != "cuda":
             return None
         seen = self.found[0].name if self.found else ""
-        name = next((name for name in GPUS if name in seen), list(GPUS)[-1])
+        name = next((name for name in GPUS if name in seen), list(GPUS)[-1])  # the last one where none is visible
         return name, *GPUS[name]
 
     @cached_property

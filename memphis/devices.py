@@ -1,4 +1,4 @@
-"""Which GPUs this machine has and how much memory, without torch: asked of nvidia-smi."""
+"""Which GPUs this machine has, how much memory and how fast, without torch: asked of nvidia-smi."""
 
 import importlib.metadata
 import os
@@ -6,11 +6,25 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 
+# Part of the name -> (dense bfloat16 FLOP/s, bytes/s of memory).
+GPUS = {
+    "3090": (71e12, 0.94e12),
+    "4090": (165e12, 1.0e12),
+    "A100": (312e12, 2.0e12),
+    "H100": (989e12, 3.35e12),
+    "H200": (989e12, 4.8e12),
+}
+
 
 @dataclass(frozen=True)
 class Gpu:
     name: str
     memory: int  # bytes
+
+
+def peak_flops(name: str) -> float | None:
+    """Dense bfloat16 FLOP/s of the GPU that calls itself `name`; None where it is not known."""
+    return next((flops for part, (flops, _) in GPUS.items() if part in name), None)
 
 
 def gpus(device: str) -> list[Gpu]:

@@ -25,7 +25,7 @@ from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoa
 from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
-from memphis.runs import REPOSITORY, Run, on_axes
+from memphis.runs import REPOSITORY, Run, counters, on_axes
 from memphis.stages import KINDS
 from memphis.store import Stage, Store, installed, read_json
 
@@ -208,14 +208,14 @@ class _Follower:
 
     def replay(self) -> None:
         """Hand on all of a stage that came from the store."""
-        self.counters = self.run.counters(self.stage)
+        self.counters = counters(self.run.stages, self.run.store, self.stage)
         self._read(self.path / "metrics.jsonl")
         self._close(reused=True)
 
     def _start(self) -> None:
         if not self.started:
             self.started = True
-            self.counters = self.run.counters(self.stage)
+            self.counters = counters(self.run.stages, self.run.store, self.stage)
             for watcher in self.watchers:
                 watcher.started(self.stage)
 

@@ -79,7 +79,7 @@ class Run:
         (self.path / "record.json").unlink(missing_ok=True)  # of an attempt that could not load its model
         self.logs.mkdir(parents=True)
         self.info["attempts"] += 1
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(to_dict(self.cfg))))
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(masked(to_dict(self.cfg)))))
         write_json(self.path / "run.json", self.info)
         write_json(self.path / "stages.json", self.table())
         for number, stage in enumerate(self.stages, 1):
@@ -108,40 +108,17 @@ class Run:
                     "reused": stage.key in self.reused,
                     "seconds": record.get("seconds"),
                     "cpu_seconds": record.get("cpu_seconds"),
+                    "gpus": _gpus(record),
                     "summary": record.get("summary", {}),
                 }
             )
         return rows
 
-    def history(self) -> Iterator[tuple[Stage, list[dict[str, Any]]]]:
-        """Every finished or running stage with its rows, on the run's axes: iteration, global_step, tokens."""
-        for stage in self.stages:
-            path = self.store.path(stage)
-            here = path if path.exists() else self.store.part(path)
-            file = here / "metrics.jsonl" if here else None
-            rows = read_rows(file) if file and file.exists() else []
-            step, tokens = self.counters(stage)
-            yield stage, [on_axes(stage, row, step, tokens) for row in rows]
-
-    def counters(self, until: Stage) -> tuple[int, int]:
-        """Optimizer steps and tokens of the trained stages before `until`; not of those that only say how long it
-        trains."""
-        apart = {source.key for role, source in until.inputs.items() if role.startswith(BUDGET)}
-        step = tokens = 0
-        for stage in self.stages:
-            if stage.key == until.key:
-                break
-            path = self.store.path(stage)
-            if stage.kind in TRAINED and stage.key not in apart and self.store.fault(path) is None:
-                summary = self.store.record(path)["summary"]
-                step += summary["steps"]
-                tokens += summary["tokens"]
-        return step, tokens
-
     def write_metrics(self) -> None:
         """metrics.jsonl of the run: its stages' rows, one after the other."""
         write_rows(
-            self.path / "metrics.jsonl", ({"stage": s.name, **row} for s, rows in self.history() for row in rows)
+            self.path / "metrics.jsonl",
+            ({"stage": s.name, **row} for s, rows in history(self.stages, self.store) for row in rows),
         )
 
     def finish(self, status: str) -> dict[str, Any]:
@@ -169,6 +146,11 @@ class Run:
         write_json(self.path / "summary.json", summary)
         return summary
 
+    def add_to_summary(self, **facts: Any) -> None:
+        """Write down what is only known after `finish`."""
+        with contextlib.suppress(OSError, ValueError):  # no summary, or no disk: told where it matters
+            write_json(self.path / "summary.json", read_json(self.path / "summary.json") | facts)
+
     def not_loadable(self, reason: str) -> None:
         """Write record.json for the evaluations that cannot be made, from which the table knows the reason.
 
@@ -195,7 +177,7 @@ class Run:
         if not file.exists():
             return
         before = flatten(OmegaConf.to_container(OmegaConf.load(file)))
-        now = flatten(to_dict(self.cfg))
+        now = flatten(masked(to_dict(self.cfg)))
         keys = [
             key
             for key in sorted(before.keys() | now.keys())
@@ -235,6 +217,33 @@ class Run:
         }
 
 
+def history(stages: list[Stage], store: Store) -> Iterator[tuple[Stage, list[dict[str, Any]]]]:
+    """Every finished or running stage with its rows, on the run's axes: iteration, global_step, tokens."""
+    for stage in stages:
+        path = store.path(stage)
+        here = path if path.exists() else store.part(path)
+        file = here / "metrics.jsonl" if here else None
+        rows = read_rows(file) if file and file.exists() else []
+        step, tokens = counters(stages, store, stage)
+        yield stage, [on_axes(stage, row, step, tokens) for row in rows]
+
+
+def counters(stages: list[Stage], store: Store, until: Stage) -> tuple[int, int]:
+    """Optimizer steps and tokens of the trained stages before `until`; not of those that only say how long it
+    trains."""
+    apart = {source.key for role, source in until.inputs.items() if role.startswith(BUDGET)}
+    step = tokens = 0
+    for stage in stages:
+        if stage.key == until.key:
+            break
+        path = store.path(stage)
+        if stage.kind in TRAINED and stage.key not in apart and store.fault(path) is None:
+            summary = store.record(path)["summary"]
+            step += summary["steps"]
+            tokens += summary["tokens"]
+    return step, tokens
+
+
 def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[str, Any]:
     """A stage's row with the run's counters, `step` and `tokens` being what the stages before it did."""
     counted = stage.kind in TRAINED
@@ -244,6 +253,12 @@ def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[s
         "global_step": step + (row.get("step", 0) if counted else 0),
         "tokens": tokens + (row.get("tokens", 0) if counted else 0),
     }
+
+
+def _gpus(record: dict[str, Any]) -> int:
+    """How many GPUs built a stage, by its record."""
+    made = record.get("versions", {})
+    return int(made["devices"]) if made.get("device") == "cuda" else 0
 
 
 def _git() -> dict[str, Any]:

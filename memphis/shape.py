@@ -41,6 +41,11 @@ class Shape:
         ends = {"both": 0, "input": 0 if self.tied else 1, "none": 1 if self.tied else 2}[freeze_embeddings]
         return self.layers * self.layer + ends * self.head
 
+    def model_flops(self, length: float) -> float:
+        """Per token, forward and backward, as MFU is counted: six for every weight but those of the input embedding,
+        and attention over all of the sequence's `length` tokens."""
+        return 6 * (self.layers * self.layer + self.head) + 12 * self.layers * self.hidden * length
+
     def training_flops(self, freeze_embeddings: str, *, length: float, targets: float, checkpointing: bool) -> float:
         """Per token, forward and backward. length: of its sequence, in tokens; targets: share of trained tokens.
 

@@ -1,9 +1,12 @@
 """Fixtures that every room may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.wandb_server import WandbServer
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +16,10 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"shared data not found at {path}; set MEMPHIS_SHARED")
     return path
+
+
+@pytest.fixture
+def wandb_server() -> Iterator[WandbServer]:
+    """A W&B server of our own; `server.environment` makes a process talk to it."""
+    with WandbServer() as server:
+        yield server

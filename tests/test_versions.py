@@ -110,7 +110,7 @@ def observed(kind: str, out: Path, summary: dict[str, Any]) -> dict[str, Any]:
             return {name: text_hash(out / f"{name}.jsonl") for name in ("sft", "questions", "dev", "test")}
         case "base" | "sft" | "rank":
             return {
-                key: [row[key] for row in rows]
+                key: [row[key] for row in rows if key in row]
                 for key in rows[0]
                 if key.endswith(("/loss", "grad_norm", "/lr", "label_tokens"))
             }

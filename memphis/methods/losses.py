@@ -124,12 +124,19 @@ def preference(
 
 
 def target_logps(
-    hidden: Tensor, weight: Tensor, targets: Tensor, *, bias: Tensor | None = None, chunk_bytes: int = 64 << 20
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    greedy: Tensor | None = None,
+    chunk_bytes: int = 64 << 20,
 ) -> Tensor:
     """log softmax(hidden weight' + bias)[targets], [N]: the head applied at target positions only, in chunks.
 
     hidden [N, D], weight [V, D], targets [N] in 0 ... V - 1, bias [V]. The matrix products run in the dtype of `hidden`
     (autocast's if it is on), softmax and result in float32, or float64 throughout for float64.
+    greedy: bool [N], filled in: is no token more likely than the target?
     chunk_bytes: upper bound for any [chunk, V] tensor (but at least one row). The result does not depend on it.
 
     Frozen head ("J in forward"): (onehot(target) - p) W, [N, D], is computed together with the value, so that backward
@@ -147,19 +154,27 @@ def target_logps(
     rows = max(1, chunk_bytes // (weight.shape[0] * _accurate(dtype).itemsize))
 
     if torch.is_grad_enabled() and (weight.requires_grad or (bias is not None and bias.requires_grad)):
-        return _TrainableHead.apply(hidden, weight, bias, targets, rows)
+        return _TrainableHead.apply(hidden, weight, bias, targets, rows, greedy)
     if torch.is_grad_enabled() and hidden.requires_grad:
-        return _FrozenHead.apply(hidden, weight, bias, targets, rows)
-    return _no_grad_logps(hidden, weight, bias, targets, rows)
+        return _FrozenHead.apply(hidden, weight, bias, targets, rows, greedy)
+    return _no_grad_logps(hidden, weight, bias, targets, rows, greedy)
 
 
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        rows: int,
+        greedy: Tensor | None,
+    ) -> Tensor:
         logps = hidden.new_empty(len(hidden), dtype=_accurate(hidden.dtype))
         jacobian = torch.empty_like(hidden, memory_format=torch.contiguous_format)
         for part in _parts(len(hidden), rows):
-            logps[part], probs = _softmax(hidden[part], weight, bias, targets[part])
+            logps[part], probs = _softmax(hidden[part], weight, bias, targets[part], _part(greedy, part))
             jacobian[part] = _onehot_minus(probs, targets[part]).to(weight.dtype) @ weight
         ctx.save_for_backward(jacobian)
         return logps
@@ -168,15 +183,23 @@ class _FrozenHead(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (jacobian,) = ctx.saved_tensors
-        return (jacobian * grad[:, None]).to(jacobian.dtype), None, None, None, None
+        return (jacobian * grad[:, None]).to(jacobian.dtype), None, None, None, None, None
 
 
 class _TrainableHead(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        rows: int,
+        greedy: Tensor | None,
+    ) -> Tensor:
         ctx.rows = rows
         ctx.save_for_backward(hidden, weight, bias, targets)
-        return _no_grad_logps(hidden, weight, bias, targets, rows)
+        return _no_grad_logps(hidden, weight, bias, targets, rows, greedy)
 
     @staticmethod
     @once_differentiable
@@ -198,22 +221,28 @@ class _TrainableHead(torch.autograd.Function):
             if grad_weight is not None:
                 grad_weight += grad_logits.T @ hidden[part]
         cast = [None if g is None else g.to(hidden.dtype) for g in (grad_hidden, grad_weight, grad_bias)]
-        return *cast, None, None
+        return *cast, None, None, None
 
 
 @torch.no_grad()
-def _no_grad_logps(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int) -> Tensor:
+def _no_grad_logps(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int, greedy: Tensor | None
+) -> Tensor:
     logps = hidden.new_empty(len(hidden), dtype=_accurate(hidden.dtype))
     for part in _parts(len(hidden), rows):
-        logps[part], _ = _softmax(hidden[part], weight, bias, targets[part])
+        logps[part], _ = _softmax(hidden[part], weight, bias, targets[part], _part(greedy, part))
     return logps
 
 
-def _softmax(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _softmax(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, greedy: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """(log p of the targets, all p), in place: one [chunk, V] buffer is alive (two while it is widened to float32)."""
     x = F.linear(hidden, weight, bias).to(_accurate(hidden.dtype))
     x -= x.amax(1, keepdim=True)
     logps = x.gather(1, targets[:, None]).squeeze(1)
+    if greedy is not None:
+        greedy.copy_(logps == 0)  # the largest logit has just become 0
     total = x.exp_().sum(1)
     return logps - total.log(), x.div_(total[:, None])
 
@@ -225,6 +254,10 @@ def _onehot_minus(probs: Tensor, targets: Tensor) -> Tensor:
 
 def _parts(length: int, rows: int) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, length, rows))
+
+
+def _part(values: Tensor | None, part: slice) -> Tensor | None:
+    return None if values is None else values[part]
 
 
 def _accurate(dtype: torch.dtype) -> torch.dtype:

@@ -71,6 +71,7 @@ def run(context: Context) -> dict[str, Any]:
     if algebra is not None:
         counts |= {f"pairs/symbolic_{what}": number for what, number in algebra.counts.items()}
     write_json(context.out / "counts.json", counts)
+    context.log(_lengths(read_rows(context.inputs["samples"] / "samples.jsonl"), paired))
     context.log(counts)
     if not paired:
         raise MemphisError(_no_pairs(counts))
@@ -146,6 +147,19 @@ def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: st
         "pairs/discarded_surplus": max(0, (sum(unique.values()) if dedup == "text" else judgeable) - used),
         **{f"pairs/invalid_{reason}": count for reason, count in sorted(reasons.items())},
     }
+
+
+def _lengths(sampled: list[dict[str, Any]], paired: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean length in tokens of the samples that went into pairs; None where none of them is a sample."""
+    tokens = {
+        (row["id"], sample["text"].strip()): len(sample["token_ids"]) for row in sampled for sample in row["samples"]
+    }
+    texts = {
+        "chosen": [(pair["id"], pair["chosen"]) for pair in paired],
+        "rejected": [(pair["id"], text) for pair in paired for text in pair["rejected"]],
+    }
+    lengths = {role: [tokens[text] for text in found if text in tokens] for role, found in texts.items()}
+    return {f"pairs/{role}_len": sum(n) / len(n) if n else None for role, n in lengths.items()}
 
 
 def pass_at(n: int, c: int, k: int) -> float:

@@ -65,6 +65,9 @@ def train_stage(
         **{key: knobs[key] for key in ("mixce", "weight", "use_average", "ce_target", "beta") if key in knobs},
     )
     summary = {**run_loop(context, model, examples, plan, source), "examples": counts}
+    shares = {"trunc_frac": counts["truncated"], "drop_frac": counts["rows"] - counts["kept"]}
+    done = {"step": summary["steps"], "steps": summary["steps"], "tokens": summary["tokens"]}
+    context.log(done | {f"{plan.family}/{name}": count / counts["rows"] for name, count in shares.items()})
     return summary | ({"warnings": warnings} if warnings else {})
 
 

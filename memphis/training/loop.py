@@ -19,10 +19,12 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from memphis.data.tokens import Example
+from memphis.devices import peak_flops
 from memphis.errors import MemphisError, Stopped
 from memphis.methods.adalite import Adalite
 from memphis.methods.schedules import SCHEDULES
 from memphis.rows import RowLog
+from memphis.shape import from_config
 from memphis.training import checkpoint
 from memphis.training.attention import attending
 from memphis.training.batches import FlatBatch, cut, flatten, micro_batches
@@ -99,6 +101,7 @@ def train(
     stepper = _Stepper(model, list(params.values()), optimizer, plan, total, extra.get("reference"))
     per_epoch = math.ceil(len(examples) / plan.global_batch_size)
     order_of, order = -1, []
+    speed = _Speed(model, plan)
     saved = time.monotonic()
     model.train()
     for step in range(start, total):
@@ -126,8 +129,8 @@ def train(
                 **row,
                 "optim/skipped_nonfinite": counters["skipped"],
                 "perf/step_s": seconds,
-                "perf/tokens_per_sec": totals.tokens / seconds,
                 "perf/samples_per_sec": len(keys) / seconds,
+                **speed(totals, seconds),
                 **_memory(model.device),
             }
         )
@@ -275,8 +278,9 @@ def gradients(
             )
         compared_with = None if reference is None else reference[names].to(model.device)
         with attending(batch.rows):
-            logps = target_logps(model, batch, dtype=_dtype(plan), noise=noise)
-            loss, metrics = objective(logps, batch, plan, totals, compared_with)
+            greedy = torch.zeros_like(batch.targets, dtype=torch.bool)
+            logps = target_logps(model, batch, dtype=_dtype(plan), noise=noise, greedy=greedy)
+            loss, metrics = objective(logps, batch, plan, totals, compared_with, greedy)
             loss.backward()
         for name, value in metrics.items():
             sums[name] = sums[name] + value if name in sums else value
@@ -302,6 +306,28 @@ class _Probe:
         ratio = (change / (before.square() @ self.weights).clamp(min=1e-30)).sqrt()
         moved = (after != before).float() @ self.weights / self.weights.sum()
         return ratio.item(), moved.item()
+
+
+class _Speed:
+    """Tokens per second, and the share of the GPUs' peak that they are (MFU); None where no peak is known."""
+
+    def __init__(self, model: PreTrainedModel, plan: TrainPlan) -> None:
+        self.devices = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        self.shape = from_config(model.config.to_dict())
+        on_gpu = model.device.type == "cuda" and plan.dtype == "bfloat16"  # the peaks known are bfloat16's
+        self.peak = peak_flops(torch.cuda.get_device_name(model.device)) if on_gpu else None
+
+    def __call__(self, totals: Totals, seconds: float) -> dict[str, float | None]:
+        each = totals.tokens / seconds / self.devices
+        mfu = None
+        if self.peak is not None and self.shape is not None:
+            length = totals.tokens / (totals.examples + totals.rejected)
+            mfu = each * self.shape.model_flops(length) / self.peak
+        return {
+            "perf/tokens_per_sec": each * self.devices,
+            "perf/tokens_per_sec_per_device": each,
+            "perf/mfu": mfu,
+        }
 
 
 def _mixed(what: str, seed: int, number: int) -> int:

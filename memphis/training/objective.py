@@ -47,11 +47,17 @@ class Totals:
 
 
 def target_logps(
-    model: PreTrainedModel, batch: FlatBatch, *, dtype: torch.dtype, noise: Tensor | None = None
+    model: PreTrainedModel,
+    batch: FlatBatch,
+    *,
+    dtype: torch.dtype,
+    noise: Tensor | None = None,
+    greedy: Tensor | None = None,
 ) -> Tensor:
     """Log-probability of every target token, [N], float32. Call inside `attending(batch.rows)`.
 
-    dtype: float32, or bfloat16 for autocast. noise: [T, D], added to the input embeddings.
+    dtype: float32, or bfloat16 for autocast. noise: [T, D], added to the input embeddings. greedy:
+        see losses.target_logps.
     Raises RuntimeError if the model's attention is another one: it would let sequences see each other.
     """
     if model.config._attn_implementation != attention.NAME:
@@ -66,7 +72,9 @@ def target_logps(
         hidden = model.base_model(
             inputs_embeds=embeddings[None], position_ids=batch.position_ids[None], use_cache=False
         ).last_hidden_state[0]
-        return losses.target_logps(hidden.index_select(0, batch.predictors), head.weight, batch.targets, bias=head.bias)
+        return losses.target_logps(
+            hidden.index_select(0, batch.predictors), head.weight, batch.targets, bias=head.bias, greedy=greedy
+        )
 
 
 def embedding_noise(
@@ -108,11 +116,17 @@ def sums_by_column(logps: Tensor, batch: FlatBatch, num_columns: int) -> tuple[T
 
 
 def objective(
-    logps: Tensor, batch: FlatBatch, plan: TrainPlan, totals: Totals, reference: Tensor | None = None
+    logps: Tensor,
+    batch: FlatBatch,
+    plan: TrainPlan,
+    totals: Totals,
+    reference: Tensor | None = None,
+    greedy: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """This micro-batch's share of the window's loss (shares add up to it), and of its metrics.
 
     reference: [B, columns] summed log-probabilities of the reference model, for "spin" and "dpo".
+    greedy: [N], for each target whether the model finds no other token more likely.
     """
     metrics: dict[str, Tensor] = {}
     loss = logps.new_zeros(())
@@ -123,6 +137,8 @@ def objective(
         loss = losses.reduce(each, sequence, len(batch.counts), plan.reduction)[0] / totals.ce
         ours = ours.detach()
         metrics["ce"] = -ours.sum() / max(1, totals.label_tokens)
+        if greedy is not None:
+            metrics["token_acc"] = greedy[mine].sum() / max(1, totals.label_tokens)
         if plan.mixce is not None:
             metrics["mixce_reverse"] = -(ours.exp() * ours).sum() / max(1, totals.label_tokens)
     if plan.pairwise:

@@ -193,3 +193,18 @@ def test_exact_for_losses_built_on_it(trainable):
 
     for ours, theirs in zip(run(chunked(2)), run(plain), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("head", ["frozen", "trainable", "no gradient"])
+@pytest.mark.parametrize("rows", [1, 4, 9])
+def test_greedy_says_where_the_target_is_the_most_likely_token(head, rows):
+    hidden, weight, bias, targets = problem()
+    likeliest = (hidden @ weight.T + bias).argmax(1)
+    targets[::2] = likeliest[::2]
+    greedy = torch.zeros(len(targets), dtype=torch.bool)
+    hidden.requires_grad_(head != "no gradient")
+    weight.requires_grad_(head == "trainable")
+    given = target_logps(hidden, weight, targets, bias=bias, greedy=greedy, chunk_bytes=rows * 11 * 8)
+    assert torch.equal(greedy, targets == likeliest)
+    assert 0 < greedy.sum() < len(greedy)
+    assert torch.equal(given, target_logps(hidden, weight, targets, bias=bias, chunk_bytes=rows * 11 * 8))

@@ -47,6 +47,14 @@ def run(
     return pairs.run(context), tmp_path / "out"
 
 
+def test_lengths_of_what_went_into_pairs(tmp_path: Path) -> None:
+    right, wrong = sample(said("4")) | {"token_ids": [1] * 5}, sample(said("5")) | {"token_ids": [1] * 8}
+    left_over = sample(said("6")) | {"token_ids": [1] * 99}
+    _, out = run(tmp_path, {"q1": [right, wrong, left_over], "q2": [sample(said("4")), sample(said("5"))]})
+    (row,) = [row for row in read_rows(out / "metrics.jsonl") if "pairs/chosen_len" in row]
+    assert (row["pairs/chosen_len"], row["pairs/rejected_len"]) == (3.5, 5.0)
+
+
 def test_counts_and_pairs_of_two_questions(tmp_path: Path) -> None:
     samples = {
         "q1": [sample(said("4", "A")), sample(said("4", "A")), sample(said("5", "x")), sample(said("4", "B"))],

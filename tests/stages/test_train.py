@@ -7,7 +7,7 @@ import pytest
 
 from memphis.config import to_dict
 from memphis.errors import MemphisError
-from memphis.rows import write_rows
+from memphis.rows import read_rows, write_rows
 from memphis.stages import sft
 from memphis.stages.context import Bench, Context, Runtime
 from tests.composing import compose_config
@@ -36,6 +36,9 @@ def test_rows_left_out_are_told(tmp_path: Path) -> None:
     assert summary["examples"]["kept"] == 2
     (told,) = summary["warnings"]
     assert told == "sft: 2 of 4 rows left out (overlong 1, eos_text 1; sft.max_length=120, data.overlong=drop)"
+    *steps, last = read_rows(tmp_path / "some" / "out" / "metrics.jsonl")
+    assert (last["sft/drop_frac"], last["sft/trunc_frac"]) == (0.5, 0.0)
+    assert last["step"] == last["steps"] == len(steps)
     assert "warnings" not in run(tmp_path / "all", "a?", "c?")
 
 

@@ -10,8 +10,10 @@ import torch
 
 from memphis.errors import MemphisError, Stopped
 from memphis.rows import RowLog, read_rows
+from memphis.shape import Shape
 from memphis.training import loop
 from memphis.training.loop import NeftunePlan, OptimPlan, TrainPlan, epoch_order, num_steps, score, train
+from memphis.training.objective import Totals
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model
 
@@ -197,15 +199,31 @@ def test_every_example_is_seen_once_an_epoch_and_the_last_window_makes_a_step(
         assert sorted(key for keys in epoch for key in keys) == list(range(10))
 
 
+def test_mfu_by_hand() -> None:
+    shape = Shape(hidden=10, layers=2, heads=1, kv_heads=1, intermediate=20, vocab_size=50)
+    flops = 6 * (2 * (4 * 100 + 3 * 200) + 500) + 12 * 2 * 10 * 30  # per token, in sequences of 30
+    assert shape.model_flops(30) == flops
+    speed = loop._Speed(make_model(), SFT)
+    speed.shape, speed.peak, speed.devices = shape, 1e6, 2
+    totals = Totals(1, examples=4, label_tokens=1, tokens=180, chosen_tokens=1, rejected_tokens=1, rejected=2)
+    found = speed(totals, 3.0)
+    assert found["perf/tokens_per_sec"] == 60
+    assert found["perf/tokens_per_sec_per_device"] == 30
+    assert found["perf/mfu"] == pytest.approx(30 * flops / 1e6)
+
+
 def test_rows_carry_the_names_of_the_schema(tmp_path: Path, log: RowLog) -> None:
     examples = make_examples(10, rejected=1)
     train(make_model(), examples, RANK, out_dir=tmp_path, log=log)
     rows = read_rows(log.path)
     shared = {"step", "steps", "tokens", "optim/lr", "optim/grad_norm", "optim/update_ratio", "optim/moved_frac"}
     shared |= {"optim/skipped_nonfinite", "perf/tokens_per_sec", "perf/step_s", "perf/data_s", "perf/rss_gib"}
-    names = "loss rank_loss ce accuracy margin chosen_logp rejected_logp chosen_len rejected_len epoch label_tokens"
+    shared |= {"perf/tokens_per_sec_per_device", "perf/mfu"}
+    names = "loss rank_loss ce token_acc accuracy margin chosen_logp rejected_logp chosen_len rejected_len epoch label_tokens"
     assert shared | {f"rank/{name}" for name in names.split()} <= set(rows[0])
     first = rows[0]
+    assert first["perf/tokens_per_sec_per_device"] == first["perf/tokens_per_sec"]
+    assert first["perf/mfu"] is None  # of a processor no peak is known
     assert first["optim/lr"] == 0  # the first warm-up step
     assert first["optim/update_ratio"] == first["optim/moved_frac"] == 0
     assert rows[3]["optim/moved_frac"] > 0.9

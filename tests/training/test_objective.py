@@ -96,9 +96,12 @@ def test_cross_entropy_target(case: dict) -> None:
     plan = replace(PLAN, loss="rank", weight=case["beta"], ce_target=case["ce_target"])
     batch = flatten(examples, range(len(examples)))
     logps = table.log_softmax(1)[batch.input_ids[batch.predictors], batch.targets]
-    loss, metrics = objective(logps, batch, plan, Totals.of([batch], plan))
+    greedy = table.detach()[batch.input_ids[batch.predictors]].argmax(1) == batch.targets
+    loss, metrics = objective(logps, batch, plan, Totals.of([batch], plan), greedy=greedy)
     loss.backward()
     expected = case["expected"]
+    mine = batch.column[batch.target_sequence] == plan.ce_column
+    assert metrics["token_acc"].item() == pytest.approx(greedy[mine].double().mean().item())
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-10)
     assert metrics["ce"].item() == pytest.approx(expected["lm_loss"], rel=1e-10)
     torch.testing.assert_close(

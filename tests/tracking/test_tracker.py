@@ -7,131 +7,58 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
-import pytest
 import wandb
 
-from memphis import config, tracking
+from memphis import config
 from memphis.errors import Stopped
+from memphis.privacy import masked
 from memphis.runs import REPOSITORY
-from memphis.store import Stage, Store
-from memphis.tracking import Tracker, final_values, masked, sample_rows
-from tests.composing import compose_config
+from memphis.store import Store
+from memphis.tracking import Tracker, content, session
+from memphis.tracking.content import final_values, sample_rows
+from tests.tracking.made_up import (
+    BASE,
+    DATA,
+    GENERATE,
+    PAIRS,
+    RUN_ID,
+    SFT,
+    finished_pairs,
+    history,
+    records,
+    row,
+    segments,
+    stage,
+    write_samples,
+)
 
 SUMMARY = {
     "wall_s": 12.5,
-    "stages": [{"name": "sft", "seconds": 3.0}, {"name": "data", "seconds": None}],
+    "stages": [
+        {"name": "sft", "seconds": 3.0, "gpus": 2, "summary": {"tokens": 90}},
+        {"name": "generate-1", "seconds": 600.0, "gpus": 0, "summary": {"tokens": 10}},
+        {"name": "data", "seconds": None, "gpus": 0, "summary": {}},
+    ],
     "scores": [
-        {"iteration": 0, "columns": {"word": {"score": 0.4, "stderr": 0.02, "n": 600}}},
-        {"iteration": 1, "columns": {"word": {"score": 0.5, "stderr": None, "n": 600}}},
-        {"iteration": 2, "columns": {"word": {"score": 0.45, "stderr": 0.02, "n": 600}}},
+        {"stage": "evaluate-base", "iteration": 0, "columns": {"word": {"score": 0.9, "stderr": 0.01, "n": 600}}},
+        {"stage": "evaluate-sft", "iteration": 0, "columns": {"word": {"score": 0.4, "stderr": 0.02, "n": 600}}},
+        {"stage": "evaluate-1", "iteration": 1, "columns": {"word": {"score": 0.5, "stderr": None, "n": 600}}},
+        {"stage": "evaluate-2", "iteration": 2, "columns": {"word": {"score": 0.45, "stderr": 0.02, "n": 600}}},
     ],
 }
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith(("WANDB_", "SLURM_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-
-
-@pytest.fixture(scope="module")
-def composed():
-    return compose_config("seed=7", "iterations=2", "slerp.t=0.9", "tracking.tags=[extra]")
-
-
-@pytest.fixture
-def run_dir(tmp_path):
-    return tmp_path / "tiny" / "s7" / "slerp.t-0.9"
-
-
-@pytest.fixture
-def open_tracker(run_dir, composed):
-    """Opens a tracker as train.py does; keywords go to the section `tracking`."""
-
-    def opened(**settings):
-        cfg = replace(composed, tracking=replace(composed.tracking, **settings))
-        info = {"run_id": "slerp-t-0-9-abcd1234", "slug": "slerp.t-0.9", "git": {"sha": "c" * 40, "dirty": True}}
-        return Tracker(cfg, SimpleNamespace(path=run_dir, info=info, store=Store(run_dir.parents[2] / "store")))
-
-    return opened
-
-
-def stage(name, **inputs):
-    kind, _, iteration = name.partition("-")
-    return Stage(name, kind, 1, {"name": name}, inputs, iteration=int(iteration or 0))
-
-
-DATA, SFT, GENERATE = stage("data"), stage("sft"), stage("generate-1")
-PAIRS = stage("pairs-1", data=DATA, samples=GENERATE)
-
-
-def write_samples(store, questions):
-    """What the samples table is made from: two samples per question, the first right, the second without an answer."""
-    right = {"text": "1 + 1 = 2\n### Answer:\n2", "valid": True, "reason": "", "answer": "2", "correct": True}
-    wrong = {"text": "x" * 5000, "valid": False, "reason": "no_answer", "answer": None, "correct": None}
-    ids = [f"q{k}" for k in range(questions)]
-    files = {
-        store.path(DATA) / "questions.jsonl": [{"id": i, "prompt": f"prompt {i}", "answer": "2"} for i in ids],
-        store.path(GENERATE) / "samples.jsonl": [
-            {"id": i, "samples": [{"token_ids": [1] * n} for n in (5, 2)]} for i in ids
-        ],
-        store.path(PAIRS) / "judged.jsonl": [{"id": i, "samples": [right, wrong]} for i in reversed(ids)],
-        store.path(PAIRS) / "pairs.jsonl": [{"id": i, "chosen": right["text"], "rejected": []} for i in ids],
-    }
-    for path, rows in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return ids
-
-
-def row(step, stage="sft", **values):
-    return {
-        "_t": 1.0,
-        "step": step,
-        "steps": 6,
-        "stage": stage,
-        "iteration": 0,
-        "global_step": step,
-        "tokens": 9 * step,
-    } | values
-
-
-def segments(run_dir):
-    return sorted((run_dir / "wandb").glob("*run-*/*.wandb"))
-
-
-@cache
-def inspect(segment):
-    """All records of one segment through `wandb leet inspect --json`."""
-    program = Path(sys.executable).with_name("wandb")
-    done = subprocess.run([program, "leet", "inspect", "--json", segment], capture_output=True, text=True, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def records(run_dir, kind):
-    """All records of one type, over all attempts in order."""
-    return [record[kind] for path in segments(run_dir) for record in inspect(path) if record["type"] == kind]
-
-
-def history(run_dir):
-    return [record["item"] for record in records(run_dir, "history")]
-
-
 def test_two_attempts_make_one_curve(run_dir, open_tracker):
     training = [row(k, **{"sft/loss": 1 / k, "optim/lr": 1e-4, "perf/mfu": None}) for k in range(1, 7)]
-    training[2]["_nonfinite"] = ["sft/loss"]
-    write_samples(Store(run_dir.parents[2] / "store"), 70)
+    training[2] |= {"sft/loss": None, "sft/epoch": 0.5, "_nonfinite": ["sft/loss"]}
+    pairs = finished_pairs(Store(run_dir.parents[2] / "store"))
 
     first = open_tracker()
     first.rows(SFT, 0, training[:4])
     first.rows(GENERATE, 0, [{"iteration": 1, "gen/len_mean": 40.0}, {"step": 1, "steps": 2}])
-    first.finished(PAIRS, {}, False)
+    first.finished(PAIRS, pairs, False)
     first.__exit__(Stopped, Stopped("asked to"), None)
     with open_tracker() as second:
         second.rows(SFT, 0, training)
@@ -142,39 +69,40 @@ def test_two_attempts_make_one_curve(run_dir, open_tracker):
             "evaluate-1": {"eval/tiny/word/exact_match": 0.5},
         }.items():
             second.rows(stage(name), 0, [{"iteration": 1, "global_step": 6, **values}])
-        second.finished(PAIRS, {}, True)
+        second.finished(PAIRS, pairs, True)
         second.summary(SUMMARY)
 
     assert len(segments(run_dir)) == 2
     run = records(run_dir, "run")[1]
-    assert (run["run_id"], run["run_group"], run["job_type"]) == ("slerp-t-0-9-abcd1234", "tiny", "train")
+    assert (run["run_id"], run["run_group"], run["job_type"]) == (RUN_ID, "slerp_factor", "train")
     assert run["tags"] == ["tiny", "local", "extra"]
     assert run["git"]["commit"] == "c" * 40
     config = run["config"]["update"]
     assert config["slerp"]["t"] == 0.9
     factors = {"slerp_t": 0.9, "rank_weight": 0.25, "iterations": 2, "seed": 7, "scale": "tiny", "method": "memphis"}
     assert {key: config[key] for key in factors} == factors
+    assert len(config["config_hash"]) == 16
 
     items = history(run_dir)
-    steps = [item["global_step"] for item in items if "sft/loss" in item]
-    assert steps == [1, 2, 3, 4, 5, 6]
-    assert items[2]["sft/loss"] == "NaN"
+    assert [item["global_step"] for item in items if "optim/lr" in item] == [1, 2, 3, 4, 5, 6]
+    assert [item["global_step"] for item in items if "sft/loss" in item] == [1, 2, 4, 5, 6]
     assert items[0].keys().isdisjoint({"step", "steps", "stage", "_t", "perf/mfu"})
-    assert [item["iteration"] for item in items if "gen/samples.nrows" in item] == [1]
+    assert [item["iteration"] for item in items if "samples.nrows" in item] == [1]
     found = {key.split("/")[0] for item in items for key in item if "/" in key}
     assert found == {"sft", "optim", "gen", "pairs", "rank", "merge", "eval"}
     table = json.loads(next((run_dir / "wandb").rglob("*.table.json")).read_text())
-    assert len(table["data"][1][table["columns"].index("response")]) == tracking.MAX_CHARS
+    assert len(table["data"][1][table["columns"].index("response")]) == content.MAX_CHARS
     metrics = {m.get("glob_name") or m["name"]: m for m in records(run_dir, "metric")}
     assert metrics["rank/*"]["step_metric"] == "global_step"
     assert metrics["eval/*"]["step_metric"] == "iteration"
-    assert all(metrics[name]["options"]["hidden"] for name in tracking.COUNTERS)
+    assert all(metrics[name]["options"]["hidden"] for name in content.COUNTERS)
     summary = {key: value for record in records(run_dir, "summary") for key, value in record["update"].items()}
     assert (summary["final/word"], summary["best/iteration"], summary["final/wall_s/sft"]) == (0.45, 1, 3.0)
     assert [record["exit_code"] for record in records(run_dir, "exit")] == [1, 0]
     assert len(records(run_dir, "preempting")) == 1
     sent = json.loads((run_dir / "wandb" / "sent.json").read_text())
-    expected = {SFT.directory: 6, GENERATE.directory: 2, f"{PAIRS.directory}/samples": 128}
+    expected = {SFT.directory: 6, GENERATE.directory: 2, f"{PAIRS.directory}/samples": 128, "config": 1}
+    expected[f"{PAIRS.directory}/artifact"] = 1
     assert sent == expected | {stage(f"{kind}-1").directory: 1 for kind in ("rank", "merge", "evaluate", "pairs")}
 
 
@@ -197,7 +125,7 @@ def test_planted_secrets_reach_no_file(run_dir, open_tracker, monkeypatch):
     monkeypatch.setattr(sys, "argv", argv)
     hidden = {"password": "s3cr3t-config", "path": "https://s3cr3t-user@host/a?token=s3cr3t-query"}
     planted = {"data": hidden, "note": "uses s3cr3t-hub-token"}
-    monkeypatch.setattr(tracking, "to_dict", lambda cfg: config.to_dict(cfg) | planted)
+    monkeypatch.setattr(session, "to_dict", lambda cfg: config.to_dict(cfg) | planted)
     wandb.teardown()  # Slurm's variables are read when wandb's service starts
     with open_tracker() as tracker:
         tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
@@ -236,8 +164,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from tests.composing import compose_config
 from memphis.tracking import Tracker
+from tests.tracking.made_up import SFT
 with Tracker(compose_config("tracking=none"), SimpleNamespace(path=Path(), info={}, store=None)) as tracker:
-    tracker.rows(None, 0, [{"sft/loss": 1.0}])
+    tracker.rows(SFT, 0, [{"sft/loss": 1.0}])
     tracker.summary({})
 assert not {"wandb", "torch"} & set(sys.modules)
 """
@@ -249,7 +178,6 @@ assert not {"wandb", "torch"} & set(sys.modules)
 
 
 def test_unwritable_directory_gives_one_warning(run_dir, open_tracker, capsys):
-    run_dir.mkdir(parents=True)
     (run_dir / "wandb").write_text("in the way")
     with open_tracker() as tracker:
         for _ in range(3):
@@ -263,7 +191,7 @@ def test_unwritable_directory_gives_one_warning(run_dir, open_tracker, capsys):
 
 def test_failure_on_the_way_gives_one_warning(open_tracker, capsys):
     with open_tracker() as tracker:
-        tracker.finished(PAIRS, {}, False)  # whose files are not there
+        tracker.finished(PAIRS, {"reads": {"data": "x", "samples": "y"}}, False)  # whose files are not there
         tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
@@ -277,7 +205,7 @@ def test_no_key_and_no_server_record_offline(run_dir, open_tracker, monkeypatch,
     assert len(said) == 1
     assert "no W&B key" in said[0]
 
-    monkeypatch.setattr(tracking, "INIT_SECONDS", 1.0)
+    monkeypatch.setattr(session, "INIT_SECONDS", 1.0)
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     started = time.monotonic()
@@ -289,7 +217,7 @@ def test_no_key_and_no_server_record_offline(run_dir, open_tracker, monkeypatch,
 
 
 def test_close_does_not_wait_for_ever(open_tracker, monkeypatch, capsys):
-    monkeypatch.setattr(tracking, "FINISH_SECONDS", -14.9)
+    monkeypatch.setattr(session, "FINISH_SECONDS", -9.9)
     released = threading.Event()
     monkeypatch.setattr(Tracker, "_open", lambda self: released.wait(30))
     tracker = open_tracker()
@@ -305,12 +233,12 @@ def test_sample_rows_take_the_same_questions_every_time(tmp_path):
     store = Store(tmp_path)
     ids = write_samples(store, 100)
     rows = sample_rows(store.path(DATA), store.path(GENERATE), store.path(PAIRS), 2)
-    assert {row["question_id"] for row in rows} == tracking.fixed_choice(ids) == tracking.fixed_choice(ids[::-1])
-    assert len(rows) == 2 * tracking.QUESTIONS
+    assert {row["question_id"] for row in rows} == content.fixed_choice(ids) == content.fixed_choice(ids[::-1])
+    assert len(rows) == 2 * content.QUESTIONS
     assert [row["tokens"] for row in rows[:2]] == [5, 2]
     assert [row["pair_role"] for row in rows[:2]] == ["chosen", ""]
     assert [row["correct"] for row in rows[:2]] == [True, None]
-    assert set(rows[0]) == set(tracking.SAMPLE_COLUMNS)
+    assert set(rows[0]) == set(content.SAMPLE_COLUMNS)
     assert rows[0]["question"] == f"prompt {rows[0]['question_id']}"
 
 
@@ -318,5 +246,27 @@ def test_final_values():
     assert final_values({"scores": []}) == {}
     values = final_values(SUMMARY)
     assert values["final/word_se"] == 0.02
-    assert values["best/word"] == 0.5
+    assert values["best/word"] == 0.5  # the base model's 0.9 is not the run's
+    assert "best/word_se" not in values
     assert "final/wall_s/data" not in values
+    assert values["final/gpu_hours"] == 6 / 3600
+    assert values["final/tokens_total"] == 100
+
+
+def test_what_lies_before_the_axes_of_the_run_has_names_of_its_own():
+    before = content.values(BASE, row(3, "base", **{"base/loss": 2.0, "optim/lr": 0.1}), 1)
+    assert before == {"base/loss": 2.0, "base/optim/lr": 0.1, "base/step": 3}
+    counters = {"iteration": 0, "global_step": 0, "tokens": 0}
+    scored = {**counters, "eval/tiny/word/acc": 0.5}
+    assert content.values(stage("evaluate"), scored, 1) == scored
+    base = replace(stage("evaluate"), name="evaluate-base")
+    assert content.values(base, scored, 1) == {**counters, "eval_base/tiny/word/acc": 0.5}
+    assert content.values(BASE, {"step": 1, "steps": 2}, 1) == {}
+
+
+def test_the_group_is_what_was_asked_for_else_the_sweep_else_the_name(composed):
+    asked = replace(composed, tracking=replace(composed.tracking, group="mine"))
+    swept = {"overrides": ["+sweep=rank_weight", "sweep=iterations", "seed=1"]}
+    assert content.group(asked, swept) == "mine"
+    assert content.group(composed, swept) == "rank_weight+iterations"
+    assert content.group(composed, {"overrides": ["seed=1"]}) == "tiny"

@@ -1,0 +1,157 @@
+"""Files to W&B: the parent hands over the rows its stages wrote; nothing that memphis computes reads W&B.
+
+All calls return at once: a thread of its own imports wandb, talks to it and keeps `wandb/sent.json`, so a slow or
+absent server neither delays nor fails a run. Children never import this, and nothing imports wandb untracked.
+"""
+
+import os
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from memphis.config import Config
+from memphis.errors import Stopped
+from memphis.runs import Run
+from memphis.store import Stage, read_json
+from memphis.tracking import session
+from memphis.tracking.sender import Sender, remember
+
+GRACE_SECONDS = 10.0  # beyond what finish() is given
+
+
+class Tracker:
+    """One W&B run for one run directory; all its attempts share an id, so they continue one another.
+
+    `tracking.mode`: `offline`; `wandb` = online if a key is configured and the server answers, else offline; `none`.
+    WANDB_MODE=offline and WANDB_MODE=disabled are obeyed. Everything of W&B goes to `<run>/wandb`. What there is to
+    say (online where, offline why, given up why) is one line on standard error.
+    """
+
+    def __init__(self, cfg: Config, run: Run) -> None:
+        self._cfg, self._run = cfg, run
+        self._dir = run.path / "wandb"
+        self._began = time.monotonic()
+        self._exit_code = 0
+        self._preempted = False
+        # Seconds by stage directory, and of "start" and "end"; the clock's of "calls" too.
+        self._clock: defaultdict[str, float] = defaultdict(float)
+        self._processor: defaultdict[str, float] = defaultdict(float)
+        self._jobs: queue.SimpleQueue[tuple[str, Callable[[Sender], None]] | None] = queue.SimpleQueue()
+        self._off = cfg.tracking.mode == "none" or os.environ.get("WANDB_MODE") == "disabled"
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        if not self._off:
+            self._thread.start()
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._preempted = isinstance(error, Stopped)
+        self.close(0 if error is None else 1)
+
+    def started(self, stage: Stage) -> None:
+        """W&B has nothing to show for a stage without rows."""
+
+    def said(self, text: str) -> None:
+        """What is said to a person is not recorded: the console is kept out of W&B."""
+
+    def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None:
+        """Hand over rows of a stage's metrics.jsonl. Those sent before, also by an earlier attempt, are left out.
+
+        first: index of rows[0] in that file, from 0. Of training rows every `tracking.every`-th step is sent and the
+            last one.
+        """
+        self._do(stage.directory, lambda sender: sender.rows(stage, first, rows))
+
+    def finished(self, stage: Stage, record: Mapping[str, Any], reused: bool) -> None:
+        """Hand over what a stage leaves, once: artifacts, and the table `samples` of an iteration when its samples
+        have been judged."""
+        self._do(stage.directory, lambda sender: sender.finished(stage, record))
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """Hand over what summary.json holds; see `content.final_values`."""
+        self._do("end", lambda sender: sender.summary(summary))
+
+    def close(self, exit_code: int) -> None:
+        """Send what is left and end the W&B run; returns after FINISH_SECONDS + GRACE_SECONDS at the latest."""
+        if self._off and not self._thread.is_alive():
+            return
+        self._exit_code = exit_code
+        self._jobs.put(None)
+        self._thread.join(session.FINISH_SECONDS + GRACE_SECONDS)
+        if self._thread.is_alive():
+            self._say_lost()
+
+    def _say_lost(self) -> None:
+        cure = f"`python -m memphis.tracking push {self._run.path} --new-id` makes a whole one from the files"
+        session.say(f"W&B did not answer in time, its run may have gaps; {cure}")
+
+    def cost(self) -> dict[str, float]:
+        """Seconds spent here so far: of the clock, and of the processor for what a thread does while children work.
+
+        start_s: importing wandb and opening the run; stages_s: rows, tables, artifacts; end_s: summary and finish, for
+        which the run waits; calls_s: what callers of `rows` and the like waited. share: of the time since the tracker
+        was made, what was waited for or taken from the processor. What wandb's own service takes is not in it.
+        """
+        clock, processor = (dict(seconds) for seconds in (self._clock, self._processor))
+        parts = {f"{part}_s": clock.pop(part, 0.0) for part in ("start", "end", "calls")}
+        parts["stages_s"] = sum(clock.values())
+        parts["start_cpu_s"] = processor.pop("start", 0.0)
+        processor.pop("end", None)
+        parts["stages_cpu_s"] = sum(processor.values())
+        spent = sum(parts[name] for name in ("start_cpu_s", "stages_cpu_s", "end_s", "calls_s"))
+        parts["share"] = spent / (time.monotonic() - self._began)
+        return {name: round(value, 5) for name, value in parts.items()}
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        clock, processor = time.monotonic(), time.thread_time()
+        try:
+            yield
+        finally:
+            self._clock[part] += time.monotonic() - clock
+            self._processor[part] += time.thread_time() - processor
+
+    def _do(self, part: str, job: Callable[[Sender], None]) -> None:
+        if not self._off:
+            began = time.monotonic()
+            self._jobs.put((part, job))
+            self._clock["calls"] += time.monotonic() - began
+
+    def _work(self) -> None:
+        try:
+            with session.surroundings(self._dir):
+                with self._timed("start"):
+                    sender = self._open()
+                while (item := self._jobs.get()) is not None:
+                    part, job = item
+                    with self._timed(part):
+                        job(sender)
+                with self._timed("end"):
+                    if self._preempted:
+                        sender.run.mark_preempting()
+                    began = time.monotonic()
+                    sender.run.finish(exit_code=self._exit_code)
+                    if time.monotonic() - began >= session.FINISH_SECONDS:  # it gives up without a word
+                        self._say_lost()
+        except Exception as error:  # whatever it is, it must not end the run
+            self._off = True
+            session.say(f"off, the run goes on: {session.line(error)}")
+
+    def _open(self) -> Sender:
+        import wandb
+
+        memory = self._dir / "sent.json"
+        self._dir.mkdir(parents=True, exist_ok=True)
+        sent = read_json(memory) if memory.exists() else {}
+        remember(memory, sent)  # in a read-only place wandb would silently move to /tmp
+        cfg, info = self._cfg, self._run.info
+        run = session.open_run(cfg, info, self._run.path, info["run_id"])
+        sender = Sender(run, cfg, info, self._run.store, sent, memory)
+        sender.config(self._run.path)
+        wandb.Table(columns=["a"], data=[[1]])  # the first one imports pandas: now, not while a stage is built
+        return sender

@@ -1,0 +1,131 @@
+"""Offline segments of runs to the server: each is looked at first, because one bad file makes `wandb sync` send none
+of a list, and a staged file that is gone makes it lose an artifact without a word."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from memphis.errors import MemphisError
+from memphis.tracking import session
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one attempt recorded. missing: files of its artifacts that are not where they were put. cut: it ends within
+    a record, as its writer was killed there."""
+
+    file: Path
+    run_id: str
+    missing: tuple[Path, ...]
+    cut: bool
+
+
+def segments(directory: Path) -> list[Path]:
+    """The offline .wandb files below a run directory in the order they were begun.
+
+    Not those of online attempts: `wandb sync` sends them whole, and what the server has got already would be doubled.
+    """
+    return sorted((directory / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def sync(directory: Path, tell: Callable[[str], None]) -> bool:
+    """Send what was recorded below `directory` and has not been sent; all segments of an id make one run.
+
+    A segment that cannot be read is left out, which is told; one that lost files keeps its whole run from being sent.
+    Returns whether all that was recorded is on the server now. Raises MemphisError when nothing was recorded,
+    without a key, and when the server does not answer.
+    """
+    found = segments(directory)
+    if not found:
+        raise MemphisError(
+            f"{directory}: no offline segment in {directory / 'wandb'}; `python -m memphis.tracking push` makes a "
+            "W&B run from the files of the run"
+        )
+    if fault := session.unreachable():
+        raise MemphisError(fault)
+    with session.surroundings(directory / "wandb"):
+        return _sync(directory, found, tell)
+
+
+def _sync(directory: Path, found: list[Path], tell: Callable[[str], None]) -> bool:
+    whole = True
+    by_run: dict[str, list[Segment]] = {}
+    for file in found:
+        if _sent(file):
+            tell(f"{file.parent.name}: sent before")
+        elif isinstance(segment := look(file), str):
+            tell(f"{file.parent.name}: left out, {segment}")
+            whole = False
+        else:
+            by_run.setdefault(segment.run_id, []).append(segment)
+    for run_id, parts in by_run.items():
+        missing = [path for part in parts for path in part.missing]
+        if missing:
+            tell(
+                f"{run_id}: not sent, {len(missing)} staged files are gone (first: {missing[0]}); sync where the run "
+                f"was made, or `python -m memphis.tracking push {directory} --new-id`"
+            )
+            whole = False
+        else:
+            whole &= _send(run_id, parts, tell)
+    return whole
+
+
+def look(file: Path) -> Segment | str:
+    """What is in a segment, by wandb's own reader, or why it cannot be sent."""
+    done = _wandb(file, "leet", "inspect", "--json", str(file))
+    records: list[dict[str, Any]] = []
+    for text in done.stdout.splitlines():
+        try:
+            records.append(json.loads(text))
+        except ValueError:
+            break
+    runs = [record["run"]["run_id"] for record in records if record.get("type") == "run"]
+    if not runs:
+        return "its attempt ended before it had written anything"
+    paths = [Path(path) for record in records for path in _staged(record)]
+    missing = tuple(path for path in paths if not path.exists())
+    return Segment(file, runs[0], missing, cut="incomplete" in done.stderr)
+
+
+def _staged(record: dict[str, Any]) -> list[str]:
+    contents = record.get("artifact", {}).get("manifest", {}).get("contents", [])
+    return [entry["local_path"] for entry in contents if entry.get("local_path")]
+
+
+def _sent(file: Path) -> bool:
+    return file.with_name(f"{file.name}.synced").exists()
+
+
+def _send(run_id: str, parts: list[Segment], tell: Callable[[str], None]) -> bool:
+    """Send the segments of a run in order. `wandb sync` does not go on after one that was cut, so that ends a list."""
+    ends = [number for number, part in enumerate(parts, 1) if part.cut or number == len(parts)]
+    for first, end in zip([0, *ends], ends, strict=False):
+        last = parts[end - 1]
+        sending = (str(part.file.parent) for part in parts[first:end])
+        done = _wandb(last.file, "sync", *sending)
+        said = [text.removeprefix("wandb: ") for text in (done.stdout + done.stderr).splitlines() if text.strip()]
+        if last.cut and all(_sent(part.file) for part in parts[first : end - 1]) and "incomplete" in "".join(said):
+            _mark(last.file)  # all that there is of it was sent
+            tell(f"{last.file.parent.name}: its attempt was killed while it wrote; sent as far as it goes")
+        if not all(_sent(part.file) for part in parts[first:end]):  # the exit status says nothing
+            tell(f"{run_id}: not sent: {said[-1] if said else f'`wandb sync` ended with status {done.returncode}'}")
+            return False
+    tell(f"{run_id}: sent, {len(parts)} segments")
+    return True
+
+
+def _wandb(file: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """wandb's own program, which leaves its logs where the segment lies."""
+    environment = {**os.environ, "WANDB_DIR": str(file.parents[2])}
+    command = [sys.executable, "-m", "wandb", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def _mark(file: Path) -> None:
+    file.with_name(f"{file.name}.synced").touch()
