@@ -106,17 +106,14 @@ def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Compar
 
     Raises MemphisError when two runs with other results claim the same arm and seed.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        identity = repr(sorted((key, value) for key, value in run["config"].items() if not _seed(key)))
-        groups.setdefault(identity, []).append(run)
-    varying = _varying([found[0]["config"] for found in groups.values()])
+    groups = _grouped(runs)
+    varying = _varying([found[0]["config"] for found in groups])
     factor = varying[0] if len(varying) == 1 and varying[0] not in METHOD_KEYS else None
     arms = []
-    for found in groups.values():
+    for found in groups:
         first = found[0]
         settings = {key: _harmless(first["config"].get(key)) for key in varying}
-        siblings = [other[0]["config"] for other in groups.values() if other[0]["method"] == first["method"]]
+        siblings = [other[0]["config"] for other in groups if other[0]["method"] == first["method"]]
         label = _label(first, factor, siblings, len({r["method"] for r in runs}) > 1)
         arms.append(Arm(label, first["method"], settings, _by_seed(label, found)))
     labels = Counter(arm.label for arm in arms)
@@ -131,6 +128,26 @@ def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Compar
     if baseline is not None:
         comparison.baseline = comparison.arm(baseline).label
     return comparison
+
+
+def along(runs: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Those runs that differ in `key` alone, and in their seeds; of several such sets the one with the most values of
+    it, then with the most runs; none where no run has such a sibling."""
+    found = max(_grouped(runs, key), key=lambda group: (len(_values(group, key)), len(group)), default=[])
+    return found if len(_values(found, key)) > 1 else []
+
+
+def _grouped(runs: Sequence[dict[str, Any]], *apart: str) -> list[list[dict[str, Any]]]:
+    """Runs of equal configurations, seeds and the keys `apart` set aside."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        rest = sorted((key, value) for key, value in run["config"].items() if not _seed(key) and key not in apart)
+        groups.setdefault(repr(rest), []).append(run)
+    return list(groups.values())
+
+
+def _values(runs: Sequence[dict[str, Any]], key: str) -> set[str]:
+    return {repr(run["config"].get(key)) for run in runs}
 
 
 def _label(run: dict[str, Any], factor: str | None, siblings: Sequence[dict[str, Any]], methods: bool) -> str:

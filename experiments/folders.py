@@ -69,8 +69,12 @@ def made_from(comparison: Comparison, folder: Path) -> dict[str, str]:
     if drawings:
         found["figure.svg"] = standalone(drawings)
     picture = "\n\n![Results, as in the table](figure.svg)" if drawings else ""
-    block = f"{tables.markdown(comparison)}\n- {provenance(comparison)}{picture}"
-    return found | {"README.md": f"{before}{BEGIN}\n{block}\n{END}{after}"}
+    return found | {"README.md": f"{before}{BEGIN}\n{markdown(comparison)}{picture}\n{END}{after}"}
+
+
+def markdown(comparison: Comparison) -> str:
+    """Tables, notes and where the numbers come from."""
+    return f"{tables.markdown(comparison)}\n- {provenance(comparison)}"
 
 
 def provenance(comparison: Comparison) -> str:

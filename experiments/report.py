@@ -2,17 +2,19 @@
 
 python -m experiments.report RUNS… [--baseline ARM] [--out DIR]     compare: report.html, report.md, results.csv, .json
 python -m experiments.report RUNS… --save experiments/<folder>      the committed results of a question
+python -m experiments.report RUNS… --wandb [--publish]              the ablations as a W&B report: its JSON, or its page
 python -m experiments.report --check                                do README, CSV and figure follow from results.json?
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import figures, folders, page, plots, samples, tables, text
-from experiments.arms import CONTROL, METHOD_KEYS, Comparison, group
+from experiments.arms import CONTROL, METHOD_KEYS, Comparison, along, group
 from experiments.results import find_runs, read_run
 from experiments.statistics import Difference
 from memphis.console import printable
@@ -109,7 +111,7 @@ def write(comparison: Comparison, places: Places, out: Path) -> None:
     picture = "\n\n![Results](figure.svg)" if drawings else ""
     if drawings:
         (out / "figure.svg").write_text(plots.standalone(drawings), encoding="utf-8")
-    page_text = f"# {printable(title)}\n\n{tables.markdown(comparison)}\n- {folders.provenance(comparison)}{picture}\n"
+    page_text = f"# {printable(title)}\n\n{folders.markdown(comparison)}{picture}\n"
     (out / "report.md").write_text(page_text, encoding="utf-8")
     (out / "results.csv").write_text(tables.as_csv(comparison), encoding="utf-8")
     (out / "results.json").write_text(folders.dumps(comparison), encoding="utf-8")
@@ -213,14 +215,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="compare every experiments/*/results.json with what it made"
     )
+    parser.add_argument("--wandb", action="store_true", help="build the W&B report of the three ablations")
+    parser.add_argument("--publish", action="store_true", help="save it at W&B; again: the same page is updated")
+    parser.add_argument("--entity", default=os.environ.get("WANDB_ENTITY"), help="its user or team at W&B")
+    parser.add_argument("--project", default="memphis", help="its project, that of the runs (default: %(default)s)")
     arguments = parser.parse_args(argv)
     if arguments.check:
         drifted = folders.check(Path(__file__).parent)
         print("\n".join(drifted) or "all folders are what their results.json says")
         return int(bool(drifted))
-    if not arguments.runs:
-        parser.error("RUNS: name at least one run directory, or --check")
+    if not (arguments.runs or arguments.wandb):
+        parser.error("RUNS: name at least one run directory, or --wandb, or --check")
+    if arguments.publish and not arguments.wandb:
+        parser.error("--publish: only with --wandb")
+    if arguments.publish and not arguments.entity:
+        raise MemphisError(
+            "--entity: nobody is named to publish for; add --entity=<W&B user or team>, or set WANDB_ENTITY"
+        )
     found = [(read_run(path), path) for path in find_runs(arguments.runs)]
+    if found:
+        _report(found, arguments)
+    if arguments.wandb:
+        _wandb_report(found, arguments)
+    return 0
+
+
+def _report(found: Sequence[tuple[dict[str, Any], Path]], arguments: argparse.Namespace) -> None:
     comparison, places = collect(found, arguments.baseline)
     print(tables.terminal(comparison).lstrip("\n"))
     if arguments.save is not None:
@@ -229,7 +249,32 @@ def main(argv: list[str] | None = None) -> int:
         out = arguments.out or _place_of(list(places.values()))
         write(comparison, places, out)
         print(f"\nreport    {_short(out / 'report.html')}")
-    return 0
+
+
+def _wandb_report(found: Sequence[tuple[dict[str, Any], Path]], arguments: argparse.Namespace) -> None:
+    """In a directory that follows from the names of the runs, so that the same page is found again with more of them.
+    Without runs a report that has no tables of theirs."""
+    from experiments import wandb_report  # the benchmarks' table: a moment that `--help` should not pay
+
+    names = sorted({run["name"] for run, _ in found})
+    root = found[0][1].parents[2] if found else Path(os.environ.get("MEMPHIS_RUNS", "runs"))
+    out = arguments.out or root / "comparisons" / "-".join(["wandb", *names])
+    columns = list(group([run for run, _ in found]).columns) if found else []
+    comparisons = {}
+    for factor in wandb_report.FACTORS:
+        chosen = {id(run) for run in along([run for run, _ in found], factor.key)}
+        if chosen:
+            comparisons[factor.sweep], _ = collect([pair for pair in found if id(pair[0]) in chosen])
+    report = wandb_report.build(
+        names,
+        columns or wandb_report.BENCHMARKS,
+        comparisons,
+        entity=arguments.entity or "",
+        project=arguments.project,
+    )
+    print(f"W&B       {_short(wandb_report.write(report, out))}")
+    if arguments.publish:
+        print(f"published {wandb_report.publish(report, out)}")
 
 
 if __name__ == "__main__":

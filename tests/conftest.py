@@ -23,3 +23,14 @@ def wandb_server() -> Iterator[WandbServer]:
     """A W&B server of our own; `server.environment` makes a process talk to it."""
     with WandbServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a micro run that was left alone, W&B offline. Not to be changed."""
+    from tests import micro  # torch: seconds that only slow tests should pay
+
+    root = tmp_path_factory.mktemp("unbroken")
+    done = micro.run(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root

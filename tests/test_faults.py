@@ -22,14 +22,6 @@ pytestmark = pytest.mark.slow
 NOBODY = 65534
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("unbroken")
-    done = micro.run(root)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root
-
-
 @pytest.fixture
 def half(unbroken: Path, tmp_path: Path) -> Path:
     """A root in which everything up to SFT is built already."""

@@ -47,6 +47,7 @@ BESIDE = {"memphis.training", "memphis.sampling"}  # same height, must not know 
 # Library -> where it may be imported.
 ROOMS = {
     "wandb": ("memphis.tracking",),
+    "wandb_workspaces": ("experiments.wandb_report",),
     "vllm": ("memphis.sampling.vllm", "eval"),
     "lm_eval": ("eval",),
     "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval"),

@@ -1,0 +1,177 @@
+"""The three ablations as a W&B report: tables of the runs that are here, panels that W&B fills from the runs it has.
+
+The only file that imports wandb-workspaces. Building needs neither an account nor a network; `publish` alone does.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval import table
+from eval.rows import RESULTS, SUITE_TITLES, our_rows, read_reference
+from eval.suites import find_suite
+from experiments import folders
+from experiments.arms import Comparison
+from memphis.errors import MemphisError
+from memphis.privacy import masked
+from memphis.store import read_json, write_json
+
+VERSION = "0.4.13"  # of wandb-workspaces: `spec` calls what is private in it
+FILE, VIEW = "wandb_report.json", "wandb_view.json"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """sweep: its file in conf/sweep, hence the W&B group of its runs. key: what it varies; flat: the same key at the
+    top level of a run's W&B config, as groupings of nested keys are ambiguous there."""
+
+    sweep: str
+    key: str
+    flat: str
+    title: str
+
+
+FACTORS = (
+    Factor("slerp_factor", "slerp.t", "slerp_t", "SLERP factor"),
+    Factor("rank_weight", "rank.weight", "rank_weight", "Rank weight"),
+    Factor("iterations", "iterations", "iterations", "Iteration count"),
+)
+BENCHMARKS = [f"{suite}/{column.name}" for suite in SUITE_TITLES for column in find_suite(suite).columns]
+
+
+def build(
+    names: Sequence[str],
+    columns: Sequence[str],
+    comparisons: Mapping[str, Comparison],
+    *,
+    entity: str = "",
+    project: str = "memphis",
+) -> Any:
+    """The report, an object of wandb-workspaces.
+
+    names: those of the runs; only runs with one of them as tag are shown, with none all. columns: `suite/column` of
+    the evaluations, the first one being what the panels over all runs show. comparisons: sweep -> what its runs found.
+    Raises MemphisError when wandb-workspaces is not installed.
+    """
+    wr = _library()
+    reference = read_reference()
+    rows = [*reference.rows, *our_rows(table.collect(RESULTS, []), reference)]
+    blocks = [
+        wr.TableOfContents(),
+        wr.H1("Benchmarks"),
+        wr.MarkdownBlock(table.markdown(rows, reference)),
+    ]
+    for factor in FACTORS:
+        blocks.append(wr.H1(factor.title))
+        if factor.sweep in comparisons:
+            blocks.append(wr.MarkdownBlock(folders.markdown(comparisons[factor.sweep])))
+        runs = _runset(wr, factor.title, [factor.sweep], names, groupby=[f"config.{factor.flat}"])
+        blocks.append(wr.PanelGrid(runsets=[runs], panels=_of_factor(wr, factor, columns)))
+    runs = _runset(wr, "All three", [factor.sweep for factor in FACTORS], names)
+    blocks += [wr.H1("All three"), wr.PanelGrid(runsets=[runs], panels=_of_all(wr, columns[0]))]
+    title = f"Three ablations of {', '.join(names) or 'memphis'}"
+    return wr.Report(project=project, entity=entity, title=title[:128], blocks=blocks, width="fluid")
+
+
+def _runset(wr: Any, title: str, groups: list[str], names: Sequence[str], groupby: Sequence[str] = ()) -> Any:
+    """Runs that ended, so that no mean has an unfinished one. Filters know run attributes only: keys of the config are
+    written otherwise in them than in groupings. Without entity and project it is the report's own project, and nobody
+    has to be asked for its id."""
+    wanted = [f"Metric('Group') in {groups}", "Metric('JobType') == 'train'", "Metric('State') == 'finished'"]
+    wanted += [f"Tags() in {list(names)}"] if names else []
+    return wr.Runset(name=title, filters=" and ".join(wanted), groupby=list(groupby))
+
+
+def _of_factor(wr: Any, factor: Factor, columns: Sequence[str]) -> list[Any]:
+    """Curves and bars with one colour per value of the factor: mean over seeds, ± standard error."""
+    how = {"groupby": wr.Config(factor.flat), "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
+    curves = {
+        "iteration": ["gen/pass@1", "merge/drift_sft", *map(_evaluated, columns)],
+        "global_step": ["rank/loss", "rank/margin"],
+    }
+    bars = [wr.BarPlot(title=f"{column}, last model", metrics=[f"final/{column}"], **how) for column in columns]
+    return bars + [wr.LinePlot(title=key, x=axis, y=[key], **how) for axis, keys in curves.items() for key in keys]
+
+
+def _of_all(wr: Any, column: str) -> list[Any]:
+    axes = [*(wr.Config(factor.flat) for factor in FACTORS), f"final/{column}"]
+    return [
+        wr.ScalarChart(title=f"{column}, best model of all runs", metric=f"best/{column}", groupby_aggfunc="max"),
+        wr.ParallelCoordinatesPlot(
+            title=f"{column} by factor", columns=[wr.ParallelCoordinatesPlotColumn(metric=axis) for axis in axes]
+        ),
+        wr.ScatterPlot(title="Distance from SFT and accuracy", x="merge/drift_sft", y=f"final/{column}"),
+        wr.RunComparer(diff_only=True, layout=wr.Layout(w=24, h=12)),
+    ]
+
+
+def _evaluated(column: str) -> str:
+    """The key under which an evaluation logs its score: with the metric's name, such as `exact_match`."""
+    suite, _, name = column.partition("/")
+    metric = next(found.metric for found in find_suite(suite).columns if found.name == name)
+    return f"eval/{column}/{metric}"
+
+
+def spec(report: Any) -> dict[str, Any]:
+    """What `report.save()` would send, with ids that are numbered in place of random.
+
+    `_to_model` is private to wandb-workspaces and the only way to it: a test holds VERSION to what is installed.
+    """
+    found = json.loads(report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
+    return numbered(found)
+
+
+def numbered(value: Any, numbers: dict[str, str] | None = None) -> Any:
+    """A copy of a report's JSON in which every id is the place of its first use."""
+    numbers = {} if numbers is None else numbers
+    if isinstance(value, list):
+        return [numbered(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: numbers.setdefault(item, f"id{len(numbers)}")
+        if key in ("id", "__id__") and isinstance(item, str)
+        else numbered(item, numbers)
+        for key, item in value.items()
+    }
+
+
+def write(report: Any, directory: Path) -> Path:
+    """wandb_report.json: the same bytes for the same runs."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / FILE, spec(report))
+    return directory / FILE
+
+
+def publish(report: Any, directory: Path) -> str:
+    """Save the report at W&B, and the view's id in `directory`: the next time that view is updated. Returns its URL.
+
+    Raises MemphisError when W&B refuses or cannot be reached.
+    """
+    file, place = directory / VIEW, {"entity": report.entity, "project": report.project}
+    before = read_json(file) if file.exists() else {}
+    if all(before.get(key) == value for key, value in place.items()):
+        report.id = before["id"]
+    try:
+        report.save()
+    except Exception as error:  # the SDK's own, those of its transport, and plain ones
+        said = " ".join(masked(f"{type(error).__name__}: {error}").split())
+        cure = f"; if that page was deleted, remove {file}" if report.id else ""
+        raise MemphisError(
+            f"--publish: W&B did not take the report ({said}); mend that, then publish again{cure}"
+        ) from error
+    write_json(file, {**place, "id": report.id})
+    return str(report.url)
+
+
+def _library() -> Any:
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else wandb sends reports of its own
+    try:
+        import wandb_workspaces.reports.v2 as found
+    except ImportError as error:
+        cure = f"pip install wandb-workspaces=={VERSION}"
+        raise MemphisError(f"--wandb: the package wandb-workspaces is missing; {cure}") from error
+    return found
