@@ -60,6 +60,14 @@ def run(
     return sft.run(Context("sft", chosen, inputs, 7, 2, {}, out, Bench(Runtime("cpu", 1, 512)))), out
 
 
+def steps_of(out: Path, key: str) -> list[float]:
+    """What was logged at each step; a last row says which rows of the data were cut or left out."""
+    *steps, last = read_rows(out / "metrics.jsonl")
+    assert key not in last
+    assert last["sft/drop_frac"] < 1
+    return [row[key] for row in steps]
+
+
 def test_without_a_budget_all_rows_are_trained_for_all_epochs(place: Path) -> None:
     summary, _ = run(place)
     assert summary["examples"]["kept"] == 10
@@ -70,7 +78,7 @@ def test_it_trains_on_the_asked_questions_rationales_for_as_many_steps(place: Pa
     summary, out = run(place, (4, 1), (7, 1))
     assert summary["examples"]["kept"] == QUESTIONS  # neither the rows without a question nor the other way round
     assert summary["steps"] == 11
-    rates = [line["optim/lr"] for line in read_rows(out / "metrics.jsonl")]
+    rates = steps_of(out, "optim/lr")
     assert len(rates) == 11
     assert 0 < rates[-1] < 0.1 * max(rates)  # one schedule over all of it
     assert fingerprint(out / "model") != fingerprint(place / "sft" / "model")
@@ -97,7 +105,7 @@ def test_master_weights_of_each_kind_are_trained_and_written_as_they_are(place: 
     _, out = run(place, typed=(f"model.master_dtype={master}",))
     dtypes = {tensor.dtype for tensor in load_file(out / "model" / "model.safetensors").values()}
     assert dtypes == {getattr(torch, master.removesuffix("_stochastic"))}
-    moved = [line["optim/moved_frac"] for line in read_rows(out / "metrics.jsonl")]
+    moved = steps_of(out, "optim/moved_frac")
     assert moved[0] == 0  # the first warm-up step
     assert 0 < moved[-1] <= 1
 
