@@ -1,5 +1,5 @@
 # make demo    the recipe and its control at laptop scale       make test    fast and slow tests, lint, types
-# make fast    the fast tests only, under two minutes      make lint    format, lint, types only
+# make fast    the fast tests only, two to three minutes      make lint    format, lint, types only
 # Each sets up .venv by itself. ACCEL=gpu|cpu overrides what is detected; PYTHON=… chooses the interpreter.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
