@@ -89,7 +89,13 @@ def enumerate_arms(overrides: list[str]) -> tuple[list[Arm], list[str]]:
         for words in typed:
             kept = [word for word in words if word.lstrip("+").partition("=")[0] != "sweep"]
             try:
-                arm = Arm(kept, config.from_hydra(composer.compose(words), words))
+                cfg = config.from_hydra(composer.compose(words), words)
+                if (
+                    cfg.tracking.group is None
+                ):  # as `train.py -m` groups the runs of a sweep, which knows its file's name
+                    files = [word.partition("=")[2] for word in words if word not in kept]
+                    cfg = replace(cfg, tracking=replace(cfg.tracking, group="+".join(files) or None))
+                arm = Arm(kept, cfg)
                 arm.stages  # noqa: B018  names the faults of paths
                 known = arms.setdefault(arm.identity, arm)
                 if known is not arm:

@@ -23,6 +23,7 @@ from memphis.claims import Claim
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, finish
+from memphis.tracking import content
 from tests import micro
 from tests.composing import compose_config, options
 
@@ -307,6 +308,19 @@ def test_several_files_of_sweeps_are_for_the_grid_alone() -> None:
         MemphisError, match=r"\+sweep=a: one file at a time; `python -m experiments.grid` takes several"
     ):
         config.refuse_sweep(["+sweep=a"], ["slerp.t"])
+
+
+def test_runs_of_a_grid_are_in_the_group_of_their_sweep(tmp_path: Path) -> None:
+    """The W&B report asks for the runs by it; a frozen arm has no word of its sweep."""
+    sweeps.freeze(enumerate_arms("+sweep=rank_weight,iterations"), tmp_path / "grid")
+    arms = sweeps.thaw(tmp_path / "grid")
+    assert not any("sweep" in word for arm in arms for word in arm.overrides)
+    groups = [content.group(arm.cfg, {"overrides": arm.overrides}) for arm in arms]
+    assert groups == 4 * ["rank_weight"] + 4 * ["iterations"]  # the default is an arm of both and runs once
+    (mine, *_) = enumerate_arms("+sweep=rank_weight", "tracking.group=mine")
+    assert mine.cfg.tracking.group == "mine"
+    (alone,) = enumerate_arms("seed=3")
+    assert alone.cfg.tracking.group is None
 
 
 def test_without_slurm_it_says_so_and_writes_nothing(tmp_path: Path) -> None:
