@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.frozen import Arm
 from memphis import plan
 from memphis.disk import existing, size_text
-from memphis.stages import KINDS
+from memphis.stages import KINDS, trains
 from memphis.store import Stage, Store
 
 # GPU hours of a stage of the 3B recipe, estimated; what a laptop needs has about the same proportions.
@@ -28,8 +28,7 @@ class Leg:
         (first, *_) = self.stages
         if KINDS[first.kind].needs == "engine":
             return "engine"
-        pinned = first.kind == "base" and first.config["base"] is None
-        return "train" if first.kind in ("base", "sft", "rank") and not pinned else "cpu"
+        return "train" if trains(first.kind, first.config) else "cpu"
 
     @property
     def inputs(self) -> set[str]:

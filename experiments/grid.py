@@ -125,10 +125,12 @@ def _send_leg(leg: Leg, graph: Graph, grid: Grid, queued: dict[str, str], resour
     runtime = asdict(leg.arm.cfg.runtime)
     runtime = {key: runtime[key] for key in ("device", "num_devices", "micro_batch_tokens")}
     options = [*resources[leg.needs]]
+    if leg.needs != "train":
+        runtime["num_devices"] = 1
     if leg.needs == "cpu":
         runtime["device"] = "cpu"
     elif runtime["device"] == "cuda":
-        options += resources["gpu"]
+        options += [option.replace("{devices}", str(runtime["num_devices"])) for option in resources["gpu"]]
     ids = [queued[name] for name in leg.inputs & graph.missing.keys()]
     first = leg.stages[0]
     return slurm.submit(

@@ -222,7 +222,7 @@ class Tracking:
 class Runtime:
     root: str  # of store and run directories; relative = below the repository
     device: Literal["auto", "cpu", "cuda"]
-    num_devices: Positive
+    num_devices: Positive  # that train; sampling and evaluation use one. On a CPU a device is a process
     micro_batch_tokens: Annotated[int, Field(ge=64)]
     keep: Literal["final", "iterations", "all"]  # weights that stay on the disk
     build: bool  # false: build nothing, only gather what the store has
@@ -421,8 +421,11 @@ def _contradictions(config: Config) -> list[str]:
                 f"rank.ce_target=gold: data.sources.{name}.questions={source.questions} exceeds "
                 f"data.sources.{name}.train={source.train}, and only the latter have human rationales"
             )
-    if config.runtime.num_devices > 1:
-        faults.append(f"runtime.num_devices={config.runtime.num_devices}: not available in this version; use 1")
+    if config.runtime.num_devices > 1 and config.model.master_dtype == "bfloat16_stochastic":
+        faults.append(
+            f"runtime.num_devices={config.runtime.num_devices}: model.master_dtype=bfloat16_stochastic needs whole "
+            "tensors; use bfloat16 or float32, or num_devices=1"
+        )
     return faults
 
 

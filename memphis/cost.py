@@ -4,9 +4,8 @@ Read from stages that are there; else estimated from published counts, which is 
 """
 
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from huggingface_hub import constants
 
 from memphis import memory
 from memphis.config import Config, Source, TinyTask
-from memphis.devices import GPUS, gpus
+from memphis.devices import GPUS, cores, gpus
 from memphis.disk import size_text
 from memphis.errors import MemphisError
 from memphis.rows import read_rows
@@ -201,7 +200,6 @@ class Costs:
 
     def _seconds(self, stage: Stage, estimate: Estimate) -> float | None:
         assert self.shape is not None
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if stage.kind == "evaluate":
             large = [suite for suite in self.cfg.eval.suites if suite in ("card", "current")]
             if not large:
@@ -211,12 +209,14 @@ class Costs:
             return 90.0 * self.shape.weights / 2.8e9 if stage.kind == "merge" else None
         if stage.kind == "generate":
             if self.gpu is None:
-                return estimate.tokens * 2 * self.shape.weights / (CPU_SAMPLING * cores)
+                return estimate.tokens * 2 * self.shape.weights / (CPU_SAMPLING * cores())
             return estimate.tokens / (SAMPLED * 2.8e9 / self.shape.weights * self.gpu[2] / GPUS["H200"][1])
         frozen = self.cfg.model.freeze_embeddings if stage.kind != "base" else "none"
         again = self.cfg.model.checkpointing and stage.kind != "base"
         flops = estimate.tokens * self.shape.training_flops(frozen, length=190, targets=0.6, checkpointing=again)
-        return flops / (CPU_TRAINING * cores if self.gpu is None else MFU * self.gpu[1])
+        if self.gpu is None:
+            return flops / (CPU_TRAINING * cores())
+        return flops / (MFU * self.gpu[1] * self.cfg.runtime.num_devices)
 
     def memory(self) -> dict[str, memory.Memory]:
         """Kind -> need of one device, for the trained kinds that are built now; {} where the shape is unknown."""
@@ -241,9 +241,15 @@ class Costs:
                 continue
             knobs = self.cfg.sft if kind == "sft" else self.cfg.rank
             rejected = self.rejected if kind == "rank" else 0
+            others = memory.alternatives(self.cfg.model, knobs, self.cfg.runtime)
+            if len(self.found) > self.cfg.runtime.num_devices:
+                all_of_them = replace(self.cfg.runtime, num_devices=len(self.found))
+                on_all = [([], self.cfg.model, all_of_them), *memory.alternatives(self.cfg.model, knobs, all_of_them)]
+                number = f"runtime.num_devices={len(self.found)}"
+                others = [*(([number, *typed], model, runtime) for typed, model, runtime in on_all), *others]
             ways = [
                 (typed, memory.of_stage(self.shape, model, knobs, runtime, rejected).total)
-                for typed, model, runtime in memory.alternatives(self.cfg.model, knobs, self.cfg.runtime)
+                for typed, model, runtime in others
             ]
             fitting = [f"{' '.join(typed)} ({size_text(total)})" for typed, total in ways if total <= room]
             cure = "would fit: " + ", or ".join(fitting[:2]) if fitting else "nothing here would fit: a larger card"

@@ -1,10 +1,12 @@
-"""Which GPUs this machine has, how much memory and how fast, without torch: asked of nvidia-smi."""
+"""Which GPUs this machine has, how much memory and how fast, without torch: asked of nvidia-smi. And how many cores."""
 
 import importlib.metadata
 import os
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+
+from memphis.errors import MemphisError
 
 # Part of the name -> (dense bfloat16 FLOP/s, bytes/s of memory).
 GPUS = {
@@ -35,6 +37,25 @@ def gpus(device: str) -> list[Gpu]:
     if device == "cpu" or (device == "auto" and not _torch_has_cuda()):
         return []
     return list(_listed(os.environ.get("CUDA_VISIBLE_DEVICES")))
+
+
+def cores() -> int:
+    """Of the CPU, that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_number(device: str, num_devices: int) -> None:
+    """Raises MemphisError when this machine has fewer devices: on a CPU each is a core."""
+    if num_devices == 1:
+        return
+    found = gpus(device)
+    here = len(found) if found or device == "cuda" else cores()
+    if num_devices > here:
+        what = "GPUs" if found or device == "cuda" else "cores"
+        raise MemphisError(
+            f"runtime.num_devices={num_devices}: runtime.device={device} finds {here} {what} here; "
+            f"runtime.num_devices={max(1, here)}, or a larger machine"
+        )
 
 
 def _torch_has_cuda() -> bool:

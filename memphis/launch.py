@@ -20,13 +20,14 @@ from typing import Any, Protocol
 
 from memphis import plan as planning
 from memphis.claims import Claim
+from memphis.devices import check_number
 from memphis.disk import no_space
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY, Run, counters, on_axes
-from memphis.stages import KINDS
+from memphis.stages import KINDS, trains
 from memphis.store import Stage, Store, installed, read_json
 
 POLL_S = 0.2
@@ -49,6 +50,8 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     """
     if run.cfg.runtime.build:
         check_packages(steps)
+        if any(step.needed and trains(step.stage.kind, step.stage.config) for step in steps):
+            check_number(run.cfg.runtime.device, run.cfg.runtime.num_devices)
         planning.check(run.cfg, steps, run.store)
         planning.check_disk(run.cfg, steps, run.store)
     followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
@@ -146,6 +149,8 @@ def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
         for key, value in asdict(run.cfg.runtime).items()
         if key in ("device", "num_devices", "micro_batch_tokens")
     }
+    if not any(trains(stage.kind, stage.config) for stage in leg):
+        runtime["num_devices"] = 1
     command = [sys.executable, "-m", "memphis.stages", "--parent", str(os.getpid()), "--runtime", json.dumps(runtime)]
     command += [str(run.store.path(stage)) for stage in leg]
     with log.open("ab") as output:

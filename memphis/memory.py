@@ -78,7 +78,19 @@ def of_stage(shape: Shape, model: Model, knobs: Sft | Rank, runtime: Runtime, re
     longest = knobs.max_length * (1 + rejected)
     tokens = max(runtime.micro_batch_tokens, longest)
     slots = slots_per_token(rejected) if rejected else BLOCK_PADDING
-    return training(shape, model, knobs.optim.name, tokens=tokens, slots=slots)
+    need = training(shape, model, knobs.optim.name, tokens=tokens, slots=slots)
+    return need if runtime.num_devices == 1 else _sharded(need, shape, model, runtime.num_devices)
+
+
+def _sharded(need: Memory, shape: Shape, model: Model, devices: int) -> Memory:
+    """Of one of several devices: whole are embeddings and head, the layer at work and the next."""
+    master = 4 if model.master_dtype == "float32" else 2
+    return replace(
+        need,
+        weights=need.weights / devices + master * (shape.weights - (shape.layers - 2) * shape.layer),
+        gradients=need.gradients / devices + master * shape.layer,
+        optimizer=need.optimizer / devices,
+    )
 
 
 def alternatives(model: Model, knobs: Sft | Rank, runtime: Runtime) -> list[tuple[list[str], Model, Runtime]]:
@@ -92,6 +104,7 @@ def alternatives(model: Model, knobs: Sft | Rank, runtime: Runtime) -> list[tupl
         (shorter, model, small),
         (recomputed, again, runtime),
         ([*recomputed, *shorter], again, small),
-        ([*recomputed, *shorter, "model.master_dtype=bfloat16_stochastic"], rounded, small),
     ]
+    if runtime.num_devices == 1:  # config.py refuses it for several
+        found.append(([*recomputed, *shorter, "model.master_dtype=bfloat16_stochastic"], rounded, small))
     return [item for item in found if item[0]]

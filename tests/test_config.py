@@ -196,6 +196,7 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         ([*LOCAL, "data.sources.local.kind=chat"], "kind 'chat' has no answers to compare with"),
         ([*LOCAL, "+data.sources.local.title_exclude=x"], "kind 'cot' has no titles"),
         ([*LOCAL, "data.sources.local.questions=false"], "none has questions to teach itself on"),
+        (["runtime.num_devices=2", "model.master_dtype=bfloat16_stochastic"], "num_devices=2: .* needs whole tensors"),
         (["method=sft_only", "rank.weight=0.1"], "has no effect with rank.loss=none"),
         (["slerp.method=lerp", "slerp.dot_threshold=0.9"], "has no effect with slerp.method=lerp"),
         (["sft.optim.name=adamw", "sft.optim.variant=feb5"], "has no effect with sft.optim.name=adamw"),

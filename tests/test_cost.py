@@ -33,6 +33,7 @@ def smi(folder: Path, *cards: tuple[str, int]) -> None:
     lines = "\n".join(f"{i}, GPU-{i}a, {memory}, {name}" for i, (name, memory) in enumerate(cards))
     (folder / "nvidia-smi").write_text(f"#!/bin/sh\n/bin/cat <<END\n{lines}\nEND\n")
     (folder / "nvidia-smi").chmod(0o755)
+    devices._listed.cache_clear()
 
 
 def costs(store: Store, *overrides: str) -> Costs:
@@ -74,6 +75,12 @@ def test_a_24_gb_card_is_refused_with_the_numbers_and_what_would_fit(store: Stor
     cure = text.split("would fit: ")[1].rsplit(" (", 1)[0]
     assert cure == "model.checkpointing=true runtime.micro_batch_tokens=4096 model.master_dtype=bfloat16_stochastic"
     check(store, "+exp=memphis_cot", *cure.split())  # and so it does
+    smi(tmp_path, *4 * [("NVIDIA GeForce RTX 4090", 24564)])
+    with pytest.raises(MemphisError) as caught:
+        check(store, "+exp=memphis_cot")
+    cure = str(caught.value).split("would fit: ")[1].split(" (")[0]
+    assert cure.startswith("runtime.num_devices=4")
+    check(store, "+exp=memphis_cot", *cure.split())  # in float32
     check(store, "+exp=memphis_cot", "until=data")
     check(store, "+exp=memphis_cot", "runtime.device=cpu")
 

@@ -1,6 +1,7 @@
 """The memory formula against torch's own count of live tensor bytes while a real optimizer step runs."""
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,10 @@ from transformers import StableLmConfig, StableLmForCausalLM
 from memphis import memory
 from memphis.shape import from_config
 from memphis.training import attention, loop
-from memphis.training.batches import micro_batches
 from memphis.training.loop import NeftunePlan, OptimPlan, TrainPlan
 from memphis.training.model import freeze
 from tests.composing import compose_config
-from tests.training.conftest import make_examples
+from tests.training.conftest import make_examples, micro_batches
 
 CONFIG = {
     "model_type": "stablelm",
@@ -134,5 +134,10 @@ def test_the_whole_of_a_3b_stage_is_what_is_known_of_it() -> None:
     need = memory.of_stage(cfg.model.shape, cfg.model, cfg.sft, cfg.runtime)
     assert need.weights + need.gradients == pytest.approx(4 * (2_795.4e6 + 2_537.8e6), rel=1e-3)
     assert need.optimizer < 10e6  # Adalite keeps a number per row
+    quarter = memory.of_stage(cfg.model.shape, cfg.model, cfg.sft, replace(cfg.runtime, num_devices=4))
+    # whole are embeddings and head, 257.6 M, and two layers of 79.3 M; one layer's gradients
+    assert quarter.weights == pytest.approx(4 * (2_795.4e6 / 4 + 257.6e6 + 2 * 79.3e6), rel=1e-3)
+    assert quarter.gradients == pytest.approx(4 * (2_537.8e6 / 4 + 79.3e6), rel=1e-3)
+    assert quarter.activations == need.activations
     flops = cfg.model.shape.training_flops("both", length=190, targets=0.55, checkpointing=False)
     assert flops == pytest.approx(15.6e9, rel=0.01)

@@ -80,7 +80,9 @@ def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         rows = group["variant"] == "jan31" and p.dim() > 1
         u += kept * (state["c"].view(-1, *[1] * (p.dim() - 1)) if rows else state["c"])
     u += group["eps"]
-    state["c"] = u.mean(_rest(p.dim(), group["variant"]))
+    # abs() changes no number: of sharded parameters it makes the mean one number now, not a sum that is yet to be taken
+    # and that a checkpoint would have to take at another time, in other rounding.
+    state["c"] = u.mean(_rest(p.dim(), group["variant"])).abs()
 
     m = u.rsqrt_().mul_(g)
     m /= (vector_norm(m) / math.sqrt(m.numel())).clamp(min=1)

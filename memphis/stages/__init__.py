@@ -5,7 +5,7 @@ Bump a kind's version when its results change: it enters every key of that kind 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 BUDGET = "budget-"  # roles of an SFT stage that says by its length how long to train: nothing else of it is read
 
@@ -28,3 +28,8 @@ KINDS = {
     "merge": Kind(version=1, needs=None, writes_weights=True, reads_weights=("previous", "updated", "sft")),
     "evaluate": Kind(version=2, needs="engine", reads_weights=("model",)),
 }
+
+
+def trains(kind: str, config: dict[str, Any]) -> bool:
+    """Does such a stage train? Then it can do so on several devices; all other stages use one."""
+    return kind in ("sft", "rank") or (kind == "base" and config["base"] is not None)

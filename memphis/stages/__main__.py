@@ -18,14 +18,21 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch.distributed import is_torchelastic_launched
 
 from memphis.claims import Claim
+from memphis.devices import check_number
 from memphis.disk import explain
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpace, NotLoadable, Stopped
 from memphis.hooks import kill_point
-from memphis.stages import KINDS
+from memphis.stages import KINDS, trains
 from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
+from memphis.stages.ranks import torchrun
 from memphis.store import Store, finish, installed, read_json
+from memphis.training import parallel
 
 
 def die_with_parent(parent: int) -> None:
@@ -45,9 +52,14 @@ def die_with_parent(parent: int) -> None:
 
 
 def build(path: Path, bench: Bench) -> None:
-    """Build the stage whose spec lies in the store of `path`, unless it is there."""
+    """Build the stage whose spec lies in the store of `path`, unless it is there.
+
+    Of several processes the first does it all; the others join it for the time of the training.
+    """
+    print(f"stage {path.name}", flush=True)
     store = Store(path.parent)
     spec = read_json(store.specs / f"{path.name}.json")
+    together = trains(spec["kind"], spec["config"])
     kind = KINDS[spec["kind"]]
     if spec["version"] != kind.version:
         raise MemphisError(
@@ -63,21 +75,16 @@ def build(path: Path, bench: Bench) -> None:
     claim = Claim(path, on_wait=lambda text: print(text, flush=True))
     if not claim.acquire(lambda: store.fault(path, weights=kind.writes_weights) is None):
         print(f"{path.name}: built by another process", flush=True)
+        if together:
+            parallel.told()
         return
     try:
         kill_point(spec["kind"], "start")
         started, worked = time.monotonic(), time.process_time()
-        context = Context(
-            kind=spec["kind"],
-            config=spec["config"],
-            inputs={role: path.parent / directory for role, directory in spec["reads"].items()},
-            seed=spec["seed"] or 0,
-            iteration=spec["iteration"],
-            places=spec["places"],
-            out=claim.part,
-            bench=bench,
-        )
-        summary = importlib.import_module(f"memphis.stages.{spec['kind']}").run(context)
+        context = _context(spec, path.parent, claim.part, bench)
+        if together:
+            parallel.told(str(claim.part))
+        summary = _module(spec).run(context)
         if not claim.held():
             raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
         kill_point(spec["kind"], "done")
@@ -86,6 +93,30 @@ def build(path: Path, bench: Bench) -> None:
         kill_point(spec["kind"], "renamed")
     finally:
         claim.release()
+
+
+def join(path: Path, bench: Bench) -> None:
+    """Take part in the training of the stage, where the first process says that it is built; nothing else to do."""
+    spec = read_json(path.parent / "specs" / f"{path.name}.json")
+    if trains(spec["kind"], spec["config"]) and (part := parallel.told()) is not None:
+        _module(spec).run(_context(spec, path.parent, Path(part), bench))
+
+
+def _context(spec: dict[str, Any], store: Path, out: Path, bench: Bench) -> Context:
+    return Context(
+        kind=spec["kind"],
+        config=spec["config"],
+        inputs={role: store / directory for role, directory in spec["reads"].items()},
+        seed=spec["seed"] or 0,
+        iteration=spec["iteration"],
+        places=spec["places"],
+        out=out,
+        bench=bench,
+    )
+
+
+def _module(spec: dict[str, Any]) -> ModuleType:
+    return importlib.import_module(f"memphis.stages.{spec['kind']}")
 
 
 def made_with(bench: Bench) -> dict[str, str]:
@@ -109,16 +140,24 @@ def main() -> int:
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
     bench = Bench(Runtime(**json.loads(arguments.runtime)))
+    number, launched = bench.runtime.num_devices, is_torchelastic_launched()
     try:
-        with stop_on_signals():
+        if number > 1 and not launched:
+            check_number(bench.runtime.device, number)
+            return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])
+        with stop_on_signals(), parallel.joined(bench.device) if launched else contextlib.nullcontext():
             for path in arguments.stages:
-                print(f"stage {path.name}", flush=True)
-                build(path.absolute(), bench)
+                (build if parallel.rank() == 0 else join)(path.absolute(), bench)
     except Stopped:
         return STOPPED
     except Exception as error:
         fault = error if isinstance(error, MemphisError) else explain(error, arguments.stages[0].absolute().parents[1])
         if fault is None and not isinstance(error, MemoryError | OSError):
+            if launched:
+                traceback.print_exc()
+                if not parallel.left_alone(error):
+                    print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+                os._exit(1)  # an orderly end would wait for processes that are gone
             raise
         line = " ".join(str(fault or error).split()) or type(error).__name__
         with contextlib.suppress(OSError):

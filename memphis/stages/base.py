@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from memphis.stages.context import Context
 from memphis.stages.train import run_loop
 from memphis.store import read_json, write_json
 from memphis.training import model as models
+from memphis.training import parallel
 from memphis.training.plan import OptimPlan, TrainPlan
 from memphis.training.tensors import check_whole
 
@@ -26,8 +28,10 @@ def run(context: Context) -> dict[str, Any]:
 def _pretrain(context: Context, base: dict[str, Any]) -> dict[str, Any]:
     difficulty = Difficulty(base["max_number"], base["max_factor"], base["max_steps"])
     texts = base_corpus(base["texts"], context.seed, difficulty)
-    (context.out / "model").mkdir(exist_ok=True)
-    tokenizer = train_tokenizer(texts, base["vocab_size"], context.out / "model")
+    with tempfile.TemporaryDirectory() as elsewhere:  # of several processes each makes its own, the first one's stays
+        place = context.out / "model" if parallel.rank() == 0 else Path(elsewhere)
+        place.mkdir(exist_ok=True)
+        tokenizer = train_tokenizer(texts, base["vocab_size"], place)
     model = models.new_tiny(
         tokenizer,
         **{key: base[key] for key in ("hidden", "layers", "heads", "intermediate", "max_positions")},

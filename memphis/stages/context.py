@@ -15,6 +15,7 @@ from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.rows import RowLog
 from memphis.sampling import Engine, open_engine
+from memphis.training import parallel
 
 STOP = threading.Event()  # set by SIGTERM, SIGINT or SIGUSR1: checkpoint at the next step and leave with Stopped
 
@@ -74,7 +75,8 @@ class Context:
 
     def __post_init__(self) -> None:
         self.log = RowLog(self.out / "metrics.jsonl")
-        if not (self.out / "checkpoint").exists():  # else the training loop cuts back to what the checkpoint knows
+        # Of several processes the first writes; from a checkpoint the training loop cuts back to what that knows.
+        if parallel.rank() == 0 and not (self.out / "checkpoint").exists():
             self.log.cut(0)
 
     @property

@@ -63,7 +63,8 @@ def num_tokens(example: Example) -> int:
 
 def cut(examples: Sequence[Example], budget_tokens: int) -> list[list[int]]:
     """Positions of the examples of every micro-batch: longest first, at most `budget_tokens` flat tokens each (an
-    example longer than that is alone)."""
+    example longer than that is alone). The cut changes rounding only: every number that the loss is divided by is taken
+    over the whole window (except with reduction microbatch_mean)."""
     sizes = [num_tokens(example) for example in examples]
     groups: list[list[int]] = []
     room = 0
@@ -76,10 +77,25 @@ def cut(examples: Sequence[Example], budget_tokens: int) -> list[list[int]]:
     return groups
 
 
-def micro_batches(examples: Sequence[Example], budget_tokens: int) -> list[FlatBatch]:
-    """Cut a window of examples into flat micro-batches. The cut changes rounding only: every number that the loss is
-    divided by is taken over the whole window (except with reduction microbatch_mean)."""
-    return [flatten(examples, members) for members in cut(examples, budget_tokens)]
+def shares(
+    examples: Sequence[Example], budget_tokens: int, num_devices: int, *, same_cut: bool = False
+) -> list[list[list[int]]]:
+    """For every device its part of a window: positions of the examples of each of its micro-batches.
+
+    Devices get equal numbers of tokens, as nearly as examples allow. same_cut: they share out the micro-batches that
+    one device would have.
+    """
+    if same_cut or num_devices == 1:
+        groups = cut(examples, budget_tokens)
+        return [groups[device::num_devices] for device in range(num_devices)]
+    sizes = [num_tokens(example) for example in examples]
+    owned: list[list[int]] = [[] for _ in range(num_devices)]
+    loads = [0] * num_devices
+    for member in sorted(range(len(examples)), key=lambda i: -sizes[i]):
+        device = loads.index(min(loads))
+        owned[device].append(member)
+        loads[device] += sizes[member]
+    return [[[own[i] for i in group] for group in cut([examples[i] for i in own], budget_tokens)] for own in owned]
 
 
 def flatten(examples: Sequence[Example], members: Sequence[int]) -> FlatBatch:

@@ -5,6 +5,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.nn import Parameter
 from torch.optim import Optimizer
+
+from memphis.training import parallel
 
 
 def write(
@@ -25,14 +30,18 @@ def write(
     state: Mapping[str, Any],
     kill_point: Callable[[str], None],
 ) -> None:
-    """Write checkpoint `step`. extra: further tensors; state: what JSON can hold.
+    """Write checkpoint `step`. extra: further tensors; state: what JSON can hold. All processes call it.
 
     Raises FileNotFoundError if the parent of `directory` is gone: another process has taken the stage over.
     """
-    directory.mkdir(exist_ok=True)
+    first = parallel.rank() == 0
     part = directory / f"{step}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+    if first:
+        directory.mkdir(exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+    parallel.told()
+    weights = {name: p.detach() for name, p in params.items()}
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, dict[str, Any]] = {}
     for name, parameter in params.items():
@@ -42,38 +51,65 @@ def write(
             else:
                 numbers.setdefault(name, {})[key] = value
     try:
-        save_file({name: p.detach().contiguous() for name, p in params.items()}, part / "weights.safetensors")
-        save_file(tensors, part / "optimizer.safetensors")
-        save_file(dict(extra), part / "extra.safetensors")
-        (part / "state.json").write_text(json.dumps({"step": step, "optimizer": numbers, **state}))
+        if parallel.size() > 1:
+            _write_shards({**weights, **tensors}, part)
+        else:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, part / "weights.safetensors")
+            save_file(tensors, part / "optimizer.safetensors")
+        if first:
+            save_file(dict(extra), part / "extra.safetensors")
+            (part / "state.json").write_text(json.dumps({"step": step, "optimizer": numbers, **state}))
     except BaseException:  # a full disk: half a checkpoint only takes room
         shutil.rmtree(part, ignore_errors=True)
         raise
-    kill_point("checkpoint")
-    target = directory / str(step)
-    shutil.rmtree(target, ignore_errors=True)
-    part.rename(target)
-    for other in directory.iterdir():
-        if other != target:
-            shutil.rmtree(other)
+    if first:
+        kill_point("checkpoint")
+        target = directory / str(step)
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+        for other in directory.iterdir():
+            if other != target:
+                shutil.rmtree(other)
+    parallel.told()  # nobody ends before the checkpoint has its name
+
+
+def _write_shards(tensors: dict[str, Tensor], part: Path) -> None:
+    """A file per process, each holding its rows."""
+    try:
+        dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(part), save_distributed=True))
+    except CheckpointException as error:  # of all processes, and no Exception
+        raise next(iter(error.failures.values()))[0] from None
 
 
 def read(
     directory: Path, params: Mapping[str, Parameter], optimizer: Optimizer
 ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Put the newest checkpoint into parameters and optimizer and return its (state, extra); None if there is none."""
+    """Put the newest checkpoint into parameters and optimizer and return its (state, extra); None if there is none.
+
+    It may be that of another number of processes: each reads the rows that it holds.
+    """
     steps = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
     if not steps:
         return None
     newest = directory / str(max(steps))
     state: dict[str, Any] = json.loads((newest / "state.json").read_text())
-    weights = load_file(newest / "weights.safetensors")
-    with torch.no_grad():
-        for name, parameter in params.items():
-            parameter.copy_(weights[name])
-            optimizer.state[parameter] = dict(state["optimizer"].get(name, {}))
-    for name, tensor in load_file(newest / "optimizer.safetensors").items():
-        name, _, key = name.rpartition("/")
-        place = tensor if key == "step" else tensor.to(params[name].device)  # fused AdamW keeps `step` where p is
-        optimizer.state[params[name]][key] = place
-    return state, load_file(newest / "extra.safetensors")
+    extra = load_file(newest / "extra.safetensors")
+    for name, parameter in params.items():
+        optimizer.state[parameter] = dict(state["optimizer"].get(name, {}))
+    places = {name: p.detach() for name, p in params.items()}
+    stored = dcp.HuggingFaceStorageReader(str(newest)).read_metadata().state_dict_metadata
+    for name in stored.keys() - params.keys() - extra.keys():
+        kind, parameter = stored[name], params[name.rpartition("/")[0]]
+        alike = kind.size == parameter.shape
+        place = parameter.detach() if alike else torch.empty(kind.size)
+        places[name] = torch.empty_like(place, dtype=kind.properties.dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # of a single process
+        dcp.load(places, storage_reader=dcp.HuggingFaceStorageReader(str(newest)))
+    for name in places.keys() - params.keys():
+        owner, _, key = name.rpartition("/")
+        parameter, tensor = params[owner], places[name]
+        whole = tensor.shape != parameter.shape and key != "step"  # AdamW counts its steps in a plain tensor
+        tensor = parallel.copied(tensor, parameter) if whole else tensor.to(parameter.device)
+        optimizer.state[parameter][key] = tensor
+    return state, extra

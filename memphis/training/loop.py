@@ -3,6 +3,7 @@
 A step is: the next window of examples in an order that is a function of (seed, epoch); the window cut into flat
 micro-batches; one backward pass each, of losses that are already divided by the window's totals; one optimizer step.
 The loop holds no random state: noise and order follow from (seed, step), so a checkpoint is weights and counters.
+On several devices (parallel.py) each takes its share of every window, and all take every decision together.
 """
 
 import hashlib
@@ -25,14 +26,16 @@ from memphis.methods.adalite import Adalite
 from memphis.methods.schedules import SCHEDULES
 from memphis.rows import RowLog
 from memphis.shape import from_config
-from memphis.training import checkpoint
+from memphis.training import checkpoint, parallel
 from memphis.training.attention import attending
-from memphis.training.batches import FlatBatch, cut, flatten, micro_batches
+from memphis.training.batches import FlatBatch, cut, flatten, num_tokens, shares
 from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column, target_logps
 from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
 from memphis.training.rounding import rounded_step
 
 __all__ = ["NeftunePlan", "OptimPlan", "TrainPlan", "num_steps", "score", "train"]
+
+Forward = Callable[..., Tensor]  # `target_logps`, or what stands for it while parameters are in shards
 
 # A run stops after this many consecutive steps whose loss or gradient is not finite.
 MAX_NONFINITE = 5
@@ -66,12 +69,15 @@ def train(
     checkpoint_every: seconds. The directory is left there at the end; the caller removes it.
     reference: of losses "spin" and "dpo"; None = the model as it is before the first step.
     Returns steps, tokens, label_tokens, skipped_nonfinite, loss (of the last finite step) and seconds.
+    On several devices all call it alike; the first writes rows. The model's parameters are in shards afterwards.
     Raises Stopped, after writing a checkpoint, when should_stop(); MemphisError if there are no examples or
     MAX_NONFINITE consecutive steps had a loss or gradient that is not finite.
     """
     if not examples:
         raise MemphisError(f"{plan.family}: there are no examples to train on; see the counts of the stages before it")
     total = num_steps(len(examples), plan)
+    forward = parallel.shard(model, target_logps)
+    first = parallel.rank() == 0
     params = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = make_optimizer(list(params.values()), plan.optim)
     directory = out_dir / "checkpoint"
@@ -88,17 +94,16 @@ def train(
     if (resumed := checkpoint.read(directory, params, optimizer)) is not None:
         state, extra = resumed
         start, counters = state["step"], state["counters"]
-        log.cut(state["offset"])
-    else:
-        log.cut(0)
-        if plan.loss in ("spin", "dpo"):
-            extra["reference"] = score(reference or model, examples, plan)
+    elif plan.loss in ("spin", "dpo"):
+        extra["reference"] = score(reference or model, examples, plan, target_logps if reference else forward)
+    if first:
+        log.cut(0 if resumed is None else state["offset"])
 
     def save(step: int) -> None:
-        state = {"counters": counters, "offset": log.offset()}
+        state = {"counters": counters, "offset": log.offset() if first else None}
         checkpoint.write(directory, step, params, optimizer, extra, state, kill_point)
 
-    stepper = _Stepper(model, list(params.values()), optimizer, plan, total, extra.get("reference"))
+    stepper = _Stepper(model, list(params.values()), optimizer, plan, total, extra.get("reference"), forward)
     per_epoch = math.ceil(len(examples) / plan.global_batch_size)
     order_of, order = -1, []
     speed = _Speed(model, plan)
@@ -120,20 +125,20 @@ def train(
         counters["label_tokens"] += totals.label_tokens
         counters["loss"] = row[f"{plan.family}/loss"] if finite else counters["loss"]
         counters["seconds"] += seconds
-        log(
-            {
-                "step": step + 1,
-                "steps": total,
-                "tokens": counters["tokens"],
-                f"{plan.family}/epoch": (step + 1) / per_epoch,
-                **row,
-                "optim/skipped_nonfinite": counters["skipped"],
-                "perf/step_s": seconds,
-                "perf/samples_per_sec": len(keys) / seconds,
-                **speed(totals, seconds),
-                **_memory(model.device),
-            }
-        )
+        row = {
+            "step": step + 1,
+            "steps": total,
+            "tokens": counters["tokens"],
+            f"{plan.family}/epoch": (step + 1) / per_epoch,
+            **row,
+            "optim/skipped_nonfinite": counters["skipped"],
+            "perf/step_s": seconds,
+            "perf/samples_per_sec": len(keys) / seconds,
+            **speed(totals, seconds),
+            **_memory(model.device),
+        }
+        if first:
+            log(row)
         if counters["in_a_row"] == MAX_NONFINITE:
             ids = ", ".join(examples[key].id for key in keys)
             key = "model.base.lr" if plan.family == "base" else f"{plan.family}.optim.lr"
@@ -143,12 +148,13 @@ def train(
             )
         kill_point("step")
         if step + 1 < total:
-            if should_stop():
-                save(step + 1)
-                raise Stopped(f"{plan.family}: checkpoint written after step {step + 1} of {total}")
-            if time.monotonic() - saved >= checkpoint_every:
+            wishes = parallel.gather([should_stop(), time.monotonic() - saved >= checkpoint_every])
+            stop, due = (any(wish) for wish in zip(*wishes, strict=True))  # a signal may reach one device earlier
+            if stop or due:
                 save(step + 1)
                 saved = time.monotonic()
+            if stop:
+                raise Stopped(f"{plan.family}: checkpoint written after step {step + 1} of {total}")
     model.eval()
     return {
         "steps": total,
@@ -161,22 +167,27 @@ def train(
 
 
 @torch.no_grad()
-def score(model: PreTrainedModel, examples: Sequence[Example], plan: TrainPlan) -> Tensor:
+def score(
+    model: PreTrainedModel, examples: Sequence[Example], plan: TrainPlan, forward: Forward = target_logps
+) -> Tensor:
     """Summed log-probabilities of the targets of every sequence, [examples, columns] float32 on CPU, without noise.
 
-    Column 0 is the first sequence; 0 where an example has fewer sequences than others.
+    Column 0 is the first sequence; 0 where an example has fewer sequences than others. forward: of `parallel.shard`.
     """
     training = model.training
     model.eval()
     columns = max(len(example.sequences) for example in examples)
     result = torch.zeros(len(examples), columns)
-    for members in cut(examples, plan.micro_batch_tokens):
+    groups = cut(examples, plan.micro_batch_tokens)
+    for turn in range(parallel.rank(), len(groups) + parallel.rank(), parallel.size()):
+        members = groups[min(turn, len(groups) - 1)]  # who has none left helps with the last
         batch = flatten(examples, members).to(model.device)
         with attending(batch.rows):
-            logps = target_logps(model, batch, dtype=_dtype(plan))
-        result[members] = sums_by_column(logps, batch, columns)[0].cpu()
+            logps = forward(model, batch, dtype=_dtype(plan))
+        if turn < len(groups):
+            result[members] = sums_by_column(logps, batch, columns)[0].cpu()
     model.train(training)
-    return result
+    return parallel.added(result)
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> list[int]:
@@ -204,9 +215,10 @@ class _Stepper:
         plan: TrainPlan,
         total: int,
         reference: Tensor | None,
+        forward: Forward = target_logps,
     ) -> None:
         self.model, self.params, self.optimizer = model, params, optimizer
-        self.plan, self.total, self.reference = plan, total, reference
+        self.plan, self.total, self.reference, self.forward = plan, total, reference, forward
         self.probe = _Probe(params)
 
     def step(self, step: int, keys: list[int], window: Sequence[Example]) -> tuple[dict[str, Any], Totals]:
@@ -218,13 +230,29 @@ class _Stepper:
         torch.manual_seed(_mixed("step", plan.seed, step))  # for dropout, in models that have any
 
         began = time.perf_counter()
-        batches = micro_batches(window, plan.micro_batch_tokens)
-        totals = Totals.of(batches, plan)
+        # With microbatch_mean the cut is part of the loss, and must not depend on the number of devices.
+        same_cut = plan.reduction == "microbatch_mean"
+        parts = shares(window, plan.micro_batch_tokens, parallel.size(), same_cut=same_cut)
+        batches = [flatten(window, members) for members in parts[parallel.rank()]]
+        totals = Totals.of(batches, plan, parallel.gather)
+        idle = max(map(len, parts)) - len(batches)
+        if idle:  # every device must take part in every pass, be it for the others' sake alone
+            batches += idle * [flatten(window, [min(range(len(window)), key=lambda i: num_tokens(window[i]))])]
         data_seconds = time.perf_counter() - began
-        metrics = gradients(self.model, batches, plan, totals, keys=keys, step=step, reference=self.reference)
+        metrics = gradients(
+            self.model,
+            batches,
+            plan,
+            totals,
+            keys=keys,
+            step=step,
+            reference=self.reference,
+            forward=self.forward,
+            idle=idle,
+        )
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.params if p.grad is not None])
-        # With sharded parameters (parallel.py): metrics and norm are reduced over ranks here, before the decision.
-        values = torch.stack([*metrics.values(), norm]).tolist()
+        sums = parallel.added(torch.stack(list(metrics.values())))
+        values = [*sums.tolist(), parallel.whole(norm).item()]
         finite = all(math.isfinite(value) for value in values)
         ratio = moved = 0.0
         if finite:
@@ -255,14 +283,16 @@ def gradients(
     keys: Sequence[int],
     step: int = 0,
     reference: Tensor | None = None,
+    forward: Forward = target_logps,
+    idle: int = 0,
 ) -> dict[str, Tensor]:
     """Add the gradients of a window's loss to the parameters; returns its metrics as 0-d tensors on the device.
 
+    batches: the window, or this device's share of it; the last `idle` of them belong to others and count nothing here.
     keys: number of each example of the window, which its noise and its row of `reference` go by.
     """
     sums: dict[str, Tensor] = {}
-    window_longest = max(max(batch.longest) for batch in batches)
-    for batch in batches:
+    for number, batch in enumerate(batches):
         names = [keys[member] for member in batch.members]
         batch = batch.to(model.device)
         noise = None
@@ -274,13 +304,15 @@ def gradients(
                 width=model.get_input_embeddings().weight.shape[1],
                 seed=plan.seed,
                 step=step,
-                window_longest=window_longest,
+                window_longest=totals.longest,
             )
         compared_with = None if reference is None else reference[names].to(model.device)
         with attending(batch.rows):
             greedy = torch.zeros_like(batch.targets, dtype=torch.bool)
-            logps = target_logps(model, batch, dtype=_dtype(plan), noise=noise, greedy=greedy)
+            logps = forward(model, batch, dtype=_dtype(plan), noise=noise, greedy=greedy)
             loss, metrics = objective(logps, batch, plan, totals, compared_with, greedy)
+            if number >= len(batches) - idle:
+                loss, metrics = 0 * loss, {name: 0 * value for name, value in metrics.items()}
             loss.backward()
         for name, value in metrics.items():
             sums[name] = sums[name] + value if name in sums else value
@@ -288,12 +320,19 @@ def gradients(
 
 
 class _Probe:
-    """Estimates how far a step moves the weights, from at most _SAMPLE evenly spread elements of every tensor."""
+    """Estimates how far a step moves the weights, from at most _SAMPLE evenly spread elements of every tensor.
+
+    They are the same elements on any number of devices, each of which looks at those that it holds.
+    """
 
     def __init__(self, params: list[Parameter]) -> None:
-        # An odd stride does not fall on one column of a weight whose width is a power of two.
-        self.views = [p.detach().view(-1)[:: max(1, p.numel() // _SAMPLE) | 1] for p in params]
-        share = [torch.full((len(v),), p.numel() / len(v)) for p, v in zip(params, self.views, strict=True)]
+        self.views, share = [], []
+        for p in params:
+            # An odd stride does not fall on one column of a weight whose width is a power of two.
+            stride = max(1, p.numel() // _SAMPLE) | 1
+            part, offset = parallel.local(p.detach())
+            self.views.append(part[-offset % stride :: stride])
+            share.append(torch.full((len(self.views[-1]),), p.numel() / -(-p.numel() // stride)))
         self.weights = torch.cat(share).to(params[0].device)
 
     def read(self) -> Tensor:
@@ -302,17 +341,17 @@ class _Probe:
     def compare(self, before: Tensor) -> tuple[float, float]:
         """(norm of the update / norm of the weights, share of weights that changed)."""
         after = self.read()
-        change = (after - before).square() @ self.weights
-        ratio = (change / (before.square() @ self.weights).clamp(min=1e-30)).sqrt()
-        moved = (after != before).float() @ self.weights / self.weights.sum()
-        return ratio.item(), moved.item()
+        weights = self.weights
+        parts = [(after - before).square() @ weights, before.square() @ weights, (after != before).float() @ weights]
+        change, norm, moved, total = parallel.added(torch.stack([*parts, weights.sum()]))
+        return (change / norm.clamp(min=1e-30)).sqrt().item(), (moved / total).item()
 
 
 class _Speed:
     """Tokens per second, and the share of the GPUs' peak that they are (MFU); None where no peak is known."""
 
     def __init__(self, model: PreTrainedModel, plan: TrainPlan) -> None:
-        self.devices = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        self.devices = parallel.size()
         self.shape = from_config(model.config.to_dict())
         on_gpu = model.device.type == "cuda" and plan.dtype == "bfloat16"  # the peaks known are bfloat16's
         self.peak = peak_flops(torch.cuda.get_device_name(model.device)) if on_gpu else None

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from memphis.errors import MemphisError, NotLoadable
-from memphis.training import attention
+from memphis.training import attention, parallel
 from memphis.training.tensors import stored_tensors
 
 Freeze = Literal["both", "input", "none"]
@@ -193,11 +193,14 @@ def save(
 
     source: the directory whose tokenizer files are copied, or a tokenizer.
     Not atomic; the directory around it is renamed when it is complete. Raises NotADirectoryError for a wrong source.
+    Of a model in shards all processes call it, and the first writes.
     """
     if not isinstance(source, PreTrainedTokenizerBase) and not Path(source).is_dir():
         raise NotADirectoryError(f"no checkpoint directory to copy the tokenizer from: {source}")
+    state = parallel.gathered(model, dtype)
+    if parallel.rank() > 0:
+        return
     out_dir.mkdir(exist_ok=True)
-    state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
     model.save_pretrained(out_dir, state_dict=state)
     config = copy.deepcopy(model.config)
     config.dtype = dtype  # save_pretrained wrote that of the model

@@ -3,7 +3,7 @@ optimizer step), which are known from the labels before any forward pass: so cut
 it over devices, changes rounding only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,22 +27,45 @@ class Totals:
     chosen_tokens: int
     rejected_tokens: int
     rejected: int
+    longest: int  # tokens of the longest sequence
 
     @classmethod
-    def of(cls, batches: Sequence[FlatBatch], plan: TrainPlan) -> "Totals":
-        counts = torch.cat([b.counts for b in batches])
-        column = torch.cat([b.column for b in batches])
+    def of(
+        cls,
+        batches: Sequence[FlatBatch],
+        plan: TrainPlan,
+        gather: Callable[[Sequence[int]], list[list[int]]] = lambda numbers: [list(numbers)],
+    ) -> "Totals":
+        """batches: of the window, or of one device's share of it; `gather` then returns the numbers of every device."""
+        empty = torch.zeros(0, dtype=torch.int64)  # a device may have no example of a small window
+        counts = torch.cat([empty, *(b.counts for b in batches)])
+        column = torch.cat([empty, *(b.column for b in batches)])
         targets = counts[column == plan.ce_column]
         label_tokens = int(targets.sum())
         by_rule = {"token": label_tokens, "sequence": int((targets > 0).sum()), "microbatch_mean": len(batches)}
+        parts = gather(
+            [
+                by_rule[plan.reduction],
+                sum(len(b.members) for b in batches),
+                label_tokens,
+                sum(len(b.input_ids) for b in batches),
+                int(counts[column == 0].sum()),
+                int(counts[column > 0].sum()),
+                int((column > 0).sum()),
+                max((longest for b in batches for longest in b.longest), default=0),
+            ]
+        )
+        *columns, longest = zip(*parts, strict=True)
+        ce, examples, label_tokens, tokens, chosen_tokens, rejected_tokens, rejected = map(sum, columns)
         return cls(
-            ce=max(1, by_rule[plan.reduction]),
-            examples=sum(len(b.members) for b in batches),
+            ce=max(1, ce),
+            examples=examples,
             label_tokens=label_tokens,
-            tokens=sum(len(b.input_ids) for b in batches),
-            chosen_tokens=int(counts[column == 0].sum()),
-            rejected_tokens=int(counts[column > 0].sum()),
-            rejected=int((column > 0).sum()),
+            tokens=tokens,
+            chosen_tokens=chosen_tokens,
+            rejected_tokens=rejected_tokens,
+            rejected=rejected,
+            longest=max(longest),
         )
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from memphis.data.tiny_tokenizer import train_tokenizer
 from memphis.data.tokens import Example, Sequence
 from memphis.rows import RowLog
+from memphis.training.batches import FlatBatch, cut, flatten
 
 WORDS = "Ann has 7 pens and buys 12 more. How many pens does she have? 7 + 12 = 19. ### User: ### Answer:"
 
@@ -31,6 +32,11 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBa
 @pytest.fixture
 def log(tmp_path: Path) -> RowLog:
     return RowLog(tmp_path / "metrics.jsonl")
+
+
+def micro_batches(examples: list[Example], budget_tokens: int) -> list[FlatBatch]:
+    """Those of one device."""
+    return [flatten(examples, members) for members in cut(examples, budget_tokens)]
 
 
 def make_examples(

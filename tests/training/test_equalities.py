@@ -9,10 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from memphis.methods.adalite import Adalite
 from memphis.training import attention
-from memphis.training.batches import cut, flatten, micro_batches
+from memphis.training.batches import cut, flatten
 from memphis.training.loop import NeftunePlan, OptimPlan, TrainPlan, gradients, score, train
 from memphis.training.objective import Totals, target_logps
-from tests.training.conftest import make_examples
+from tests.training.conftest import make_examples, micro_batches
 from tests.training.plain import VOCAB, make_model, plain_gradients, worst_error
 
 TOLERANCE = 1e-5

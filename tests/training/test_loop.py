@@ -205,7 +205,9 @@ def test_mfu_by_hand() -> None:
     assert shape.model_flops(30) == flops
     speed = loop._Speed(make_model(), SFT)
     speed.shape, speed.peak, speed.devices = shape, 1e6, 2
-    totals = Totals(1, examples=4, label_tokens=1, tokens=180, chosen_tokens=1, rejected_tokens=1, rejected=2)
+    totals = Totals(
+        1, examples=4, label_tokens=1, tokens=180, chosen_tokens=1, rejected_tokens=1, rejected=2, longest=30
+    )
     found = speed(totals, 3.0)
     assert found["perf/tokens_per_sec"] == 60
     assert found["perf/tokens_per_sec_per_device"] == 30
