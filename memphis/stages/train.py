@@ -14,6 +14,7 @@ from memphis.errors import MemphisError
 from memphis.stages.context import Context
 from memphis.store import read_json
 from memphis.training import model as models
+from memphis.training import parallel
 from memphis.training.loop import train
 from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
 
@@ -67,7 +68,8 @@ def train_stage(
     summary = {**run_loop(context, model, examples, plan, source), "examples": counts}
     shares = {"trunc_frac": counts["truncated"], "drop_frac": counts["rows"] - counts["kept"]}
     done = {"step": summary["steps"], "steps": summary["steps"], "tokens": summary["tokens"]}
-    context.log(done | {f"{plan.family}/{name}": count / counts["rows"] for name, count in shares.items()})
+    if parallel.rank() == 0:
+        context.log(done | {f"{plan.family}/{name}": count / counts["rows"] for name, count in shares.items()})
     return summary | ({"warnings": warnings} if warnings else {})
 
 
