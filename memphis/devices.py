@@ -5,6 +5,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from memphis.errors import MemphisError
 
@@ -42,6 +43,17 @@ def gpus(device: str) -> list[Gpu]:
 def cores() -> int:
     """Of the CPU, that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def emulates_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Has this CPU no instructions for bfloat16? False where nothing tells."""
+    try:
+        flags = next(
+            line.split() for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))
+        )
+    except (OSError, StopIteration):
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
 
 
 def check_number(device: str, num_devices: int) -> None:

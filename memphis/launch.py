@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 from memphis import plan as planning
 from memphis.claims import Claim
-from memphis.devices import check_number
+from memphis.config import Config
+from memphis.devices import check_number, emulates_bfloat16, gpus
 from memphis.disk import no_space
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
@@ -56,7 +57,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
         planning.check_disk(run.cfg, steps, run.store)
     followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
     waiting = list(steps)
-    if (note := _other_versions(run, steps)) is not None:
+    for note in filter(None, (_other_versions(run, steps), slow_numbers(run.cfg, steps))):
         for watcher in watchers:
             watcher.said(note)
 
@@ -130,6 +131,17 @@ def _other_versions(run: Run, steps: list[Step]) -> str | None:
         return None
     return "taken from the store, built with other versions: " + "; ".join(
         f"{text}: {', '.join(sorted(stages))}" for text, stages in sorted(others.items())
+    )
+
+
+def slow_numbers(cfg: Config, steps: list[Step]) -> str | None:
+    """One line where a stage would train for many times longer than it need."""
+    trained = any(step.needed and trains(step.stage.kind, step.stage.config) for step in steps)
+    if not trained or cfg.model.dtype != "bfloat16" or gpus(cfg.runtime.device) or not emulates_bfloat16():
+        return None
+    return (
+        "model.dtype=bfloat16: this processor has no instructions for bfloat16, so training is many times slower than "
+        "with model.dtype=float32"
     )
 
 

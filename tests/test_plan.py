@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memphis import launch, plan
+from memphis import devices, launch, plan
 from memphis.claims import Claim
 from memphis.config import to_dict
 from memphis.errors import MemphisError
@@ -209,3 +209,26 @@ def test_choices_that_no_method_makes_are_spelled_out() -> None:
     config = to_dict(compose_config("method=star", "rank.start=base"))
     assert method_name(config) == "ce-correct-base"
     assert method_name(config | {"iterations": 0}) == "sft_only"
+
+
+def test_bfloat16_that_a_processor_emulates_is_told_before_it_is_trained_with(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = compose_config("model.dtype=bfloat16", "runtime.device=cpu")
+    stages = chain("model.dtype=bfloat16", "until=sft")
+    steps = plan.make_plan(stages, store)
+    monkeypatch.setattr(launch, "emulates_bfloat16", lambda: True)
+    assert "model.dtype=float32" in (launch.slow_numbers(cfg, steps) or "")
+    assert launch.slow_numbers(compose_config("runtime.device=cpu"), steps) is None
+    pretend(store, stages)
+    assert launch.slow_numbers(cfg, plan.make_plan(stages, store)) is None  # nothing is trained
+    monkeypatch.setattr(launch, "emulates_bfloat16", lambda: False)
+    assert launch.slow_numbers(cfg, steps) is None
+
+    told = tmp_path / "cpuinfo"
+    for flags, emulated in (("fma avx2", True), ("avx512f avx512_bf16", False), ("amx_bf16", False)):
+        told.write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse\n")
+        assert devices.emulates_bfloat16(told) == emulated
+    told.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n")  # of ARM
+    assert not devices.emulates_bfloat16(told)
+    assert not devices.emulates_bfloat16(tmp_path / "none")
