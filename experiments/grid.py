@@ -26,6 +26,7 @@ from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.launch import last_words
 from memphis.privacy import masked
+from memphis.stages import spreads
 from memphis.store import Store, digest, read_json
 
 
@@ -125,7 +126,7 @@ def _send_leg(leg: Leg, graph: Graph, grid: Grid, queued: dict[str, str], resour
     runtime = asdict(leg.arm.cfg.runtime)
     runtime = {key: runtime[key] for key in ("device", "num_devices", "micro_batch_tokens")}
     options = [*resources[leg.needs]]
-    if leg.needs != "train":
+    if not any(spreads(stage.kind, stage.config) for stage in leg.stages):
         runtime["num_devices"] = 1
     if leg.needs == "cpu":
         runtime["device"] = "cpu"

@@ -222,7 +222,7 @@ class Tracking:
 class Runtime:
     root: str  # of store and run directories; relative = below the repository
     device: Literal["auto", "cpu", "cuda"]
-    num_devices: Positive  # that train; sampling and evaluation use one. On a CPU a device is a process
+    num_devices: Positive  # that train and sample; evaluation uses one. On a CPU a device is a process
     micro_batch_tokens: Annotated[int, Field(ge=64)]
     keep: Literal["final", "iterations", "all"]  # weights that stay on the disk
     build: bool  # false: build nothing, only gather what the store has

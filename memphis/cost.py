@@ -210,7 +210,8 @@ class Costs:
         if stage.kind == "generate":
             if self.gpu is None:
                 return estimate.tokens * 2 * self.shape.weights / (CPU_SAMPLING * cores())
-            return estimate.tokens / (SAMPLED * 2.8e9 / self.shape.weights * self.gpu[2] / GPUS["H200"][1])
+            speed = SAMPLED * 2.8e9 / self.shape.weights * self.gpu[2] / GPUS["H200"][1]
+            return estimate.tokens / (speed * self.cfg.runtime.num_devices)
         frozen = self.cfg.model.freeze_embeddings if stage.kind != "base" else "none"
         again = self.cfg.model.checkpointing and stage.kind != "base"
         flops = estimate.tokens * self.shape.training_flops(frozen, length=190, targets=0.6, checkpointing=again)

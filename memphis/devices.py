@@ -40,6 +40,12 @@ def gpus(device: str) -> list[Gpu]:
     return list(_listed(os.environ.get("CUDA_VISIBLE_DEVICES")))
 
 
+def gpu_name(number: int) -> str:
+    """The GPU that has this number among the visible ones, as CUDA_VISIBLE_DEVICES names it."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[number].strip() if visible else str(number)
+
+
 def cores() -> int:
     """Of the CPU, that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

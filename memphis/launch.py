@@ -28,7 +28,7 @@ from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY, Run, counters, on_axes
-from memphis.stages import KINDS, trains
+from memphis.stages import KINDS, spreads
 from memphis.store import Stage, Store, installed, read_json
 
 POLL_S = 0.2
@@ -51,7 +51,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     """
     if run.cfg.runtime.build:
         check_packages(steps)
-        if any(step.needed and trains(step.stage.kind, step.stage.config) for step in steps):
+        if any(step.needed and spreads(step.stage.kind, step.stage.config) for step in steps):
             check_number(run.cfg.runtime.device, run.cfg.runtime.num_devices)
         planning.check(run.cfg, steps, run.store)
         planning.check_disk(run.cfg, steps, run.store)
@@ -161,7 +161,7 @@ def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
         for key, value in asdict(run.cfg.runtime).items()
         if key in ("device", "num_devices", "micro_batch_tokens")
     }
-    if not any(trains(stage.kind, stage.config) for stage in leg):
+    if not any(spreads(stage.kind, stage.config) for stage in leg):
         runtime["num_devices"] = 1
     command = [sys.executable, "-m", "memphis.stages", "--parent", str(os.getpid()), "--runtime", json.dumps(runtime)]
     command += [str(run.store.path(stage)) for stage in leg]

@@ -87,9 +87,5 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def curve(row: dict[str, Any]) -> dict[str, Any]:
-    timed = ("_t", "perf/", "gen/wall_s", "gen/tokens_per_sec", "eval/wall_s")
-    return {
-        key: value
-        for key, value in row.items()
-        if not key.startswith(timed) and not key.endswith(("wall_s", "seconds"))
-    }
+    timed = ("wall_s", "seconds", "tokens_per_sec", "around_frac")
+    return {key: value for key, value in row.items() if not key.startswith(("_t", "perf/")) and not key.endswith(timed)}

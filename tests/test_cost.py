@@ -85,6 +85,17 @@ def test_a_24_gb_card_is_refused_with_the_numbers_and_what_would_fit(store: Stor
     check(store, "+exp=memphis_cot", "runtime.device=cpu")
 
 
+def test_training_and_sampling_take_a_share_of_the_hours_on_several_devices(store: Store) -> None:
+    def hours(*overrides: str) -> dict[str, float]:
+        found = costs(store, "+exp=memphis_cot", "iterations=1", *overrides)
+        return {stage.kind: found.of(stage).hours or 0 for stage in found.stages}
+
+    one, four = hours(), hours("runtime.num_devices=4")
+    for kind, share in {"sft": 4, "generate": 4, "rank": 4, "merge": 1, "evaluate": 1}.items():
+        assert one[kind] == pytest.approx(share * four[kind])
+        assert four[kind] > 0
+
+
 def test_the_smallest_of_the_visible_cards_decides(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

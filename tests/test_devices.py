@@ -97,3 +97,10 @@ def test_more_devices_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MemphisError, match=r"num_devices=2: runtime.device=cuda finds 0 GPUs here"):
         devices.check_number("cuda", 2)
     devices.check_number("cuda", 1)  # whether there is one is told elsewhere
+
+
+def test_another_process_is_given_a_gpu_by_the_name_it_has_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert devices.gpu_name(1) == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-0a")
+    assert (devices.gpu_name(0), devices.gpu_name(1)) == ("3", "GPU-0a")

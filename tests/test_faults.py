@@ -37,11 +37,12 @@ def copy(source: Path, root: Path, *kinds: str) -> None:
 
 
 def processes(root: Path) -> list[psutil.Process]:
-    """Children that still work below `root`."""
+    """Those that still work below `root`."""
     found = []
     for process in psutil.process_iter():
         try:
-            if str(root) in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+            here = str(root) in " ".join(process.cmdline()) or process.environ().get("MEMPHIS_RUNS") == str(root)
+            if here and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue

@@ -73,9 +73,9 @@ def encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[lis
     return [by_text[text] for text in texts]
 
 
-def prompt_ids(prompt: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The generation prompt of a question: token by token the masked prefix of its training sequences."""
-    return encode([prompts.render_cot(prompt)], tokenizer)[0]
+def prompt_ids(questions: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The generation prompts of questions: token by token the masked prefixes of their training sequences."""
+    return encode(map(prompts.render_cot, questions), tokenizer)
 
 
 def sft_examples(

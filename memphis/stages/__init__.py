@@ -31,5 +31,10 @@ KINDS = {
 
 
 def trains(kind: str, config: dict[str, Any]) -> bool:
-    """Does such a stage train? Then it can do so on several devices; all other stages use one."""
+    """Does such a stage train? On several devices it does so in processes that torchrun starts."""
     return kind in ("sft", "rank") or (kind == "base" and config["base"] is not None)
+
+
+def spreads(kind: str, config: dict[str, Any]) -> bool:
+    """Can such a stage use several devices?"""
+    return kind == "generate" or trains(kind, config)

@@ -8,47 +8,29 @@ full disk, which perhaps takes no line any more.
 
 import argparse
 import contextlib
-import ctypes
 import importlib
 import json
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch.distributed import is_torchelastic_launched
 
 from memphis.claims import Claim
-from memphis.devices import check_number
+from memphis.devices import check_number, cores
 from memphis.disk import explain
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpace, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.stages import KINDS, trains
 from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
-from memphis.stages.ranks import torchrun
+from memphis.stages.helper import die_with_parent
 from memphis.store import Store, finish, installed, read_json
 from memphis.training import parallel
-
-
-def die_with_parent(parent: int) -> None:
-    """A child never outlives the process that started it, however that one ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    else:
-
-        def watch() -> None:
-            while os.getppid() == parent:
-                time.sleep(0.5)
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
-    if os.getppid() != parent:  # it ended before the request was in force
-        os._exit(1)
 
 
 def build(path: Path, bench: Bench) -> None:
@@ -58,7 +40,7 @@ def build(path: Path, bench: Bench) -> None:
     """
     print(f"stage {path.name}", flush=True)
     store = Store(path.parent)
-    spec = read_json(store.specs / f"{path.name}.json")
+    spec = _spec(path)
     together = trains(spec["kind"], spec["config"])
     kind = KINDS[spec["kind"]]
     if spec["version"] != kind.version:
@@ -97,9 +79,15 @@ def build(path: Path, bench: Bench) -> None:
 
 def join(path: Path, bench: Bench) -> None:
     """Take part in the training of the stage, where the first process says that it is built; nothing else to do."""
-    spec = read_json(path.parent / "specs" / f"{path.name}.json")
+    spec = _spec(path)
     if trains(spec["kind"], spec["config"]) and (part := parallel.told()) is not None:
         _module(spec).run(_context(spec, path.parent, Path(part), bench))
+
+
+def _spec(path: Path) -> dict[str, Any]:
+    spec = read_json(Store(path.parent).specs / f"{path.name}.json")
+    assert isinstance(spec, dict)
+    return spec
 
 
 def _context(spec: dict[str, Any], store: Path, out: Path, bench: Bench) -> Context:
@@ -124,6 +112,13 @@ def made_with(bench: Bench) -> dict[str, str]:
     return {**installed(), "device": bench.device, "devices": str(bench.runtime.num_devices)}
 
 
+def _share_cores(processes: int) -> None:
+    """Give this process and its children a share of the threads that it would use alone."""
+    threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or cores()) // processes)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)  # which has read the variable already
+
+
 def _mute() -> None:
     """Write nothing more: what a full disk did not take would be tried again at the end, and change the exit status."""
     null = os.open(os.devnull, os.O_WRONLY)
@@ -144,7 +139,11 @@ def main() -> int:
     try:
         if number > 1 and not launched:
             check_number(bench.runtime.device, number)
-            return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])
+            _share_cores(number)
+            if any(trains(spec["kind"], spec["config"]) for spec in map(_spec, arguments.stages)):
+                from memphis.stages.ranks import torchrun  # a second that others need not wait
+
+                return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])
         with stop_on_signals(), parallel.joined(bench.device) if launched else contextlib.nullcontext():
             for path in arguments.stages:
                 (build if parallel.rank() == 0 else join)(path.absolute(), bench)

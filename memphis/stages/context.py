@@ -15,9 +15,10 @@ from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.rows import RowLog
 from memphis.sampling import Engine, open_engine
+from memphis.stages.helper import POLITE
 from memphis.training import parallel
 
-STOP = threading.Event()  # set by SIGTERM, SIGINT or SIGUSR1: checkpoint at the next step and leave with Stopped
+STOP = threading.Event()  # set by a polite signal: checkpoint at the next step and leave with Stopped
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,7 @@ class Context:
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Turn the polite signals into STOP for as long as the block runs."""
-    names = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, lambda *_: STOP.set()) for number in names}
+    before = {number: signal.signal(number, lambda *_: STOP.set()) for number in POLITE}
     try:
         yield
     finally:

@@ -1,65 +1,68 @@
-"""Sample answers to every question, shard by shard; a shard's tokens depend on nothing but its own seed.
+"""Sample answers to every question, in shards; a shard's tokens depend on nothing but its own seed.
 
 With an input `judged`, only the questions that none of its samples got right are asked, with the answer as a hint.
 """
 
-import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from memphis.data import prompts, tokens
 from memphis.errors import MemphisError, Stopped
-from memphis.rows import read_rows, write_rows
+from memphis.rows import read_rows, whole
 from memphis.stages.context import Context
+from memphis.stages.shards import Sampling, Shard, sample_all
 from memphis.store import derived_seed
 from memphis.training.model import fingerprint
 
 
 def run(context: Context) -> dict[str, Any]:
-    knobs = context.config["generate"]
-    model = context.inputs["model"] / "model"
+    started = time.monotonic()
+    knobs, model = context.config["generate"], context.inputs["model"] / "model"
     tokenizer = tokens.load_tokenizer(model)
     questions, warnings = _questions(context.inputs, tokenizer.eos_token)
     family = "gen/hinted_" if "judged" in context.inputs else "gen/"
-    shards = math.ceil(len(questions) / knobs["shard_size"])
     parts = context.out / "shards"
     parts.mkdir(exist_ok=True)
-    started = time.monotonic()
-    for index in range(shards):
-        batch = questions[index * knobs["shard_size"] : (index + 1) * knobs["shard_size"]]
-        part = parts / f"{index:05d}.jsonl"
-        if not part.exists():
-            if context.stopping():
-                raise Stopped
-            engine = context.bench.engine_for(knobs["engine"], model, context.config["model"]["dtype"])
-            completions = engine.generate(
-                [tokens.prompt_ids(row["prompt"], tokenizer) for row in batch],
-                num_samples=knobs["num_samples"],
-                temperature=knobs["temperature"],
-                top_p=knobs["top_p"],
-                max_new_tokens=knobs["max_new_tokens"],
-                stop=prompts.STOP_STRINGS,
-                seed=derived_seed(context.seed, "shard", index),
-            )
-            context.kill_point("shard")
-            write_rows(
-                part,
-                [
-                    {"id": row["id"], "samples": [vars(c) for c in found]}
-                    for row, found in zip(batch, completions, strict=True)
-                ],
-            )
-        context.log(
-            {
-                "step": index + 1,
-                "steps": shards,
-                f"{family}questions": min((index + 1) * knobs["shard_size"], len(questions)),
-            }
+    prompt_ids = tokens.prompt_ids([row["prompt"] for row in questions], tokenizer)
+    shards = [
+        Shard(
+            parts / f"{index:05d}.jsonl",
+            [row["id"] for row in questions[start : start + knobs["shard_size"]]],
+            prompt_ids[start : start + knobs["shard_size"]],
+            derived_seed(context.seed, "shard", index),
         )
-        context.kill_point("shard-done")
-    found = [parts / f"{index:05d}.jsonl" for index in range(shards)]
-    return _join(context, found, model, time.monotonic() - started, family, warnings)
+        for index, start in enumerate(range(0, len(questions), knobs["shard_size"]))
+    ]
+    told = 0
+
+    def tell() -> None:
+        nonlocal told
+        while told < len(shards) and shards[told].path.exists():
+            told += 1
+            asked = min(told * knobs["shard_size"], len(questions))
+            context.log({"step": told, "steps": len(shards), f"{family}questions": asked})
+            context.kill_point("shard-done")
+
+    names = ("num_samples", "temperature", "top_p", "max_new_tokens")
+    arguments = {name: knobs[name] for name in names} | {"stop": prompts.STOP_STRINGS}
+    sampling = Sampling(knobs["engine"], model, context.config["model"]["dtype"], arguments)
+    with ThreadPoolExecutor(1) as pool:
+        mark = pool.submit(fingerprint, model)  # reads all weights, while the engine starts
+        spent = sample_all(context.bench, sampling, shards, tell)
+        if told < len(shards):
+            raise Stopped
+    metrics, warnings = _join(context.out / "samples.jsonl", [shard.path for shard in shards], warnings)
+    seconds = time.monotonic() - started
+    metrics |= {
+        "tokens_per_sec": metrics["tokens"] / seconds,
+        "around_frac": 1 - sum(spent) / len(spent) / seconds,
+        "wall_s": seconds,
+    }
+    summary = {"tokens": metrics.pop("tokens"), "samples": metrics["samples"], "fingerprint": mark.result()}
+    context.log({f"{family}{name}": value for name, value in metrics.items()})
+    return summary | ({"warnings": warnings} if warnings else {})
 
 
 def _questions(inputs: dict[str, Path], eos: str) -> tuple[list[dict[str, Any]], list[str]]:
@@ -80,29 +83,33 @@ def _questions(inputs: dict[str, Path], eos: str) -> tuple[list[dict[str, Any]],
     return [row | {"prompt": prompts.hinted(row["prompt"], row["answer"])} for row in failed], warnings
 
 
-def _join(
-    context: Context, parts: list[Path], model: Path, seconds: float, family: str, warnings: list[str]
-) -> dict[str, Any]:
-    rows = [row for part in parts for row in read_rows(part)]
-    if without_room := sum(not any(sample["token_ids"] for sample in row["samples"]) for row in rows):
-        what = f"{without_room} of {len(rows)} questions fill the model's context and leave no room for an answer"
-        if without_room == len(rows):
+def _join(out: Path, parts: list[Path], warnings: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """All shards in one file, what there is to count in them, and what there is to say."""
+    lengths: list[int] = []
+    questions = unique = finished = without_room = 0
+    with whole(out) as temporary, temporary.open("wb") as file:
+        for part in parts:
+            file.write(part.read_bytes())
+            for row in read_rows(part):
+                sizes = [len(sample["token_ids"]) for sample in row["samples"]]
+                lengths += sizes
+                questions += 1
+                unique += len({sample["text"] for sample in row["samples"]})
+                finished += sum(sample["finished"] for sample in row["samples"])
+                without_room += not any(sizes)
+    if without_room:
+        what = f"{without_room} of {questions} questions fill the model's context and leave no room for an answer"
+        if without_room == questions:
             raise MemphisError(f"data.sources: {what}; ask shorter ones, or use a model with a longer context")
         warnings = [*warnings, what]
-    write_rows(context.out / "samples.jsonl", rows)
-    lengths = sorted(len(sample["token_ids"]) for row in rows for sample in row["samples"])
-    unique = sum(len({sample["text"] for sample in row["samples"]}) for row in rows)
-    count = max(1, len(lengths))
+    lengths.sort()
     metrics = {
-        "questions": len(rows),
+        "questions": questions,
         "samples": len(lengths),
-        "truncated_frac": sum(not sample["finished"] for row in rows for sample in row["samples"]) / count,
-        "unique_frac": unique / count,
-        "len_mean": sum(lengths) / count,
-        "len_p95": lengths[int(0.95 * (len(lengths) - 1))] if lengths else 0,
-        "tokens_per_sec": sum(lengths) / max(seconds, 1e-9),
-        "wall_s": seconds,
+        "tokens": sum(lengths),
+        "truncated_frac": (len(lengths) - finished) / len(lengths),
+        "unique_frac": unique / len(lengths),
+        "len_mean": sum(lengths) / len(lengths),
+        "len_p95": lengths[int(0.95 * (len(lengths) - 1))],
     }
-    context.log({f"{family}{name}": value for name, value in metrics.items()})
-    summary = {"tokens": sum(lengths), "samples": len(lengths), "fingerprint": fingerprint(model)}
-    return summary | ({"warnings": warnings} if warnings else {})
+    return metrics, warnings

@@ -9,7 +9,6 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.run import parse_args, run
 
-from memphis.devices import cores
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED
 
 # Seconds that processes get, after a signal, for the step they are in and for a checkpoint.
@@ -21,8 +20,6 @@ def torchrun(num_processes: int, arguments: Sequence[str]) -> int:
 
     The first signal asks all of them for a checkpoint. When one ends with a fault the others are ended.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS") or cores())
-    os.environ["OMP_NUM_THREADS"] = str(max(1, threads // num_processes))
     options = [
         "--standalone",
         "--local_addr=127.0.0.1",

@@ -72,7 +72,7 @@ def test_the_tokens_are_the_text_and_the_labels_its_targets(row: dict, eos: str,
 
 
 def test_the_generation_prompt_is_the_masked_prefix(tokenizer) -> None:
-    prompt = prompt_ids(COT["prompt"], tokenizer)
+    prompt = prompt_ids([COT["prompt"]], tokenizer)[0]
     (sft,), _ = sft_examples([COT], tokenizer, **KEEP)
     (pair,), _ = pair_examples([PAIR], tokenizer, **KEEP)
     for example in (sft, pair):
@@ -107,7 +107,7 @@ def test_pairs(tokenizer) -> None:
     assert texts == [text + tokenizer.eos_token for text in (PAIR["chosen"], *PAIR["rejected"])]
     gold = example.gold
     assert gold is not None
-    assert gold.input_ids[: example.prompt_length] == prompt_ids(PAIR["prompt"], tokenizer)
+    assert gold.input_ids[: example.prompt_length] == prompt_ids([PAIR["prompt"]], tokenizer)[0]
     assert tokenizer.decode(gold.labels[example.prompt_length :]) == "Gold.\n### Answer:\n19" + tokenizer.eos_token
     assert counts["rows"] == counts["kept"] == 1
     assert counts["label_tokens"] == sum(len(s.labels) - example.prompt_length for s in example.sequences)
@@ -147,7 +147,7 @@ def test_a_row_that_spells_the_end_of_text_is_dropped(tokenizer) -> None:
 
 
 def test_a_row_whose_targets_are_cut_off_is_dropped(tokenizer) -> None:
-    length = len(prompt_ids(COT["prompt"], tokenizer))
+    length = len(prompt_ids([COT["prompt"]], tokenizer)[0])
     examples, counts = sft_examples([COT], tokenizer, max_length=length, eos="final", overlong="truncate")
     assert examples == []
     assert (counts["truncated"], counts["dropped_no_target"], counts["kept"]) == (1, 1, 0)
@@ -188,7 +188,7 @@ def test_plain_text(tokenizer) -> None:
 
 def test_loading_a_tokenizer(tokenizer, tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "good")
-    assert prompt_ids("Why?", load_tokenizer(tmp_path / "good")) == prompt_ids("Why?", tokenizer)
+    assert prompt_ids(["Why?"], load_tokenizer(tmp_path / "good")) == prompt_ids(["Why?"], tokenizer)
     tokenizer.save_pretrained(tmp_path / "bad")
     path = tmp_path / "bad" / "tokenizer_config.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "eos_token"}))

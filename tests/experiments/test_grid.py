@@ -391,14 +391,14 @@ def test_gpus_are_asked_for_by_what_trains_and_samples_only(monkeypatch: pytest.
     overrides = ["+exp=memphis_cot", "iterations=1", "runtime.num_devices=4"]
     grids.submit(grids.Grid(overrides))
     kinds = {kind: options for kind, options, _ in sent[:-1]}
-    assert {kind for kind, options in kinds.items() if "--gpus=4" in options} == {"sft", "rank"}
-    assert {kind for kind, options in kinds.items() if "--gpus=1" in options} == {"generate", "evaluate"}
+    assert {kind for kind, options in kinds.items() if "--gpus=4" in options} == {"sft", "generate", "rank"}
+    assert {kind for kind, options in kinds.items() if "--gpus=1" in options} == {"evaluate"}
     assert set(kinds) == {"data", "base", "sft", "generate", "pairs", "rank", "merge", "evaluate"}
     runtimes = {kind: json.loads(command[command.index("--runtime") + 1]) for kind, _, command in sent[:-1]}
     assert {kind for kind, runtime in runtimes.items() if runtime["device"] == "cuda"} == {
         *("sft", "generate", "rank", "evaluate")
     }
-    assert {kind for kind, runtime in runtimes.items() if runtime["num_devices"] == 4} == {"sft", "rank"}
+    assert {kind for kind, runtime in runtimes.items() if runtime["num_devices"] == 4} == {"sft", "generate", "rank"}
     assert {runtime["num_devices"] for runtime in runtimes.values()} == {1, 4}
     assert [word for word in sent[-1][1] if word.startswith("--dependency=afterany:1:2:")]
     assert all("afterok" in " ".join(options) for kind, options in kinds.items() if kind not in ("data", "base"))

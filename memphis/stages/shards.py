@@ -1,0 +1,145 @@
+"""The shards of a generate stage, each sampled by the next engine that is free: this process has one, every further
+device one in a process of its own. Who samples a shard changes nothing in it."""
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from memphis.devices import gpu_name
+from memphis.errors import MemphisError
+from memphis.hooks import kill_point
+from memphis.rows import write_rows
+from memphis.stages.context import STOP, Bench
+from memphis.stages.helper import serve
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What the shards of a stage have in common. knobs: arguments of `Engine.generate`, without prompts and seed."""
+
+    engine: str
+    model: Path
+    dtype: str
+    knobs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some of the questions: the unit of resuming. path: of its samples. prompts: token ids."""
+
+    path: Path
+    ids: list[str]
+    prompts: list[list[int]]
+    seed: int
+
+
+def sample(bench: Bench, sampling: Sampling, shard: Shard) -> float:
+    """Write the samples of a shard; returns the seconds that its engine took for them, to start or load included."""
+    started = time.monotonic()
+    engine = bench.engine_for(sampling.engine, sampling.model, sampling.dtype)
+    completions = engine.generate(shard.prompts, **sampling.knobs, seed=shard.seed)
+    spent = time.monotonic() - started
+    kill_point("generate", "shard")
+    write_rows(
+        shard.path,
+        [{"id": i, "samples": [vars(c) for c in found]} for i, found in zip(shard.ids, completions, strict=True)],
+    )
+    return spent
+
+
+def sample_all(bench: Bench, sampling: Sampling, shards: Sequence[Shard], done: Callable[[], None]) -> list[float]:
+    """Write the samples of every shard that has none, on `runtime.num_devices` devices; for every engine, the seconds
+    it took.
+
+    After a polite signal, or a fault in one of them, all engines finish the shard they are at and take no further one.
+    done: called now and then, when more shards may be there, and at the end.
+    """
+    missing = deque(shard for shard in shards if not shard.path.exists())
+    devices = min(bench.runtime.num_devices, len(missing))
+
+    def work(one: Callable[[Shard], float]) -> float:
+        spent = 0.0
+        while not STOP.is_set():
+            try:
+                shard = missing.popleft()
+            except IndexError:
+                break
+            try:
+                spent += one(shard)
+            except BaseException:
+                missing.clear()
+                raise
+        return spent
+
+    def mine(shard: Shard) -> float:
+        done()
+        return sample(bench, sampling, shard)
+
+    with ExitStack() as stack:
+        helpers = [stack.enter_context(closing(_Helper(device, sampling, bench))) for device in range(1, devices)]
+        threads = stack.enter_context(ThreadPoolExecutor(max(1, devices)))
+        helped = [threads.submit(work, helper.sample) for helper in helpers]
+        spent = [work(mine), *(future.result() for future in helped)]
+    done()
+    return spent
+
+
+class _Helper:
+    """An engine in a process of its own. It lives no longer than this process, whatever ends that.
+
+    device: number among those that are visible here.
+    """
+
+    def __init__(self, device: int, sampling: Sampling, bench: Bench) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.device, self.sampling, self.runtime = device, sampling, bench.runtime
+        self.connection, theirs = spawn.Pipe()
+        gpu = gpu_name(device) if bench.device == "cuda" else None
+        self.process = spawn.Process(target=serve, args=(os.getpid(), gpu, theirs))
+        self.process.start()  # by the thread that lives longest: the process dies with it
+        theirs.close()
+
+    def sample(self, shard: Shard) -> float:
+        """As the function of this name. Raises what it raised there."""
+        try:
+            self.connection.send((self.runtime, self.sampling, shard))
+            said = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode or 0
+            ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+            why = ", perhaps because memory ran out" if code == -signal.SIGKILL else ""
+            raise MemphisError(f"the process that samples on device {self.device} ended {ended}{why}") from None
+        if isinstance(said, Exception):
+            raise said
+        assert isinstance(said, float)
+        return said
+
+    def close(self) -> None:
+        self.process.kill()  # what it has sampled is on the disk
+        self.process.join()
+        self.connection.close()
+
+
+def answer(connection: Connection) -> None:
+    """The other end of a _Helper."""
+    bench = None
+    while True:
+        runtime, sampling, shard = connection.recv()
+        bench = bench or Bench(runtime)
+        try:
+            connection.send(sample(bench, sampling, shard))
+        except Exception as error:
+            traceback.print_exc()
+            known = isinstance(error, MemphisError | OSError | MemoryError)
+            connection.send(error if known else RuntimeError(f"{type(error).__name__}: {error}"))

@@ -1,0 +1,190 @@
+"""Shards on two devices: the samples of one, whoever is killed, and nothing left behind."""
+
+import multiprocessing
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from memphis.errors import MemphisError, Stopped
+from memphis.rows import read_rows, write_rows
+from memphis.stages import generate, shards
+from memphis.stages.context import STOP, Bench, Context, Runtime
+from tests import micro
+from tests.test_faults import copy, gone, processes, wait_for
+from tests.tiny_models import write_model
+
+KNOBS = {"engine": "hf", "num_samples": 4, "temperature": 1.0, "top_p": 0.9, "max_new_tokens": 8, "shard_size": 2}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """11 questions in 6 shards, the last one with a single question; none of them was answered rightly before."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "model").mkdir()
+    write_model(folder / "model" / "model", 0, max_positions=128)
+    rows = [{"id": str(i), "prompt": f"{i} cards?", "rationale": "r", "answer": "4"} for i in range(11)]
+    for role, name in (("data", "questions"), ("judged", "judged")):
+        (folder / role).mkdir()
+        write_rows(folder / role / f"{name}.jsonl", [row | {"samples": [{"correct": False}]} for row in rows])
+    return {role: folder / role for role in ("data", "model", "judged")}
+
+
+def run(inputs: dict[str, Path], out: Path, devices: int) -> bytes:
+    out.mkdir(exist_ok=True)
+    config = {"generate": KNOBS, "model": {"dtype": "float32"}}
+    generate.run(Context("generate", config, inputs, 0, 1, {}, out, Bench(Runtime("cpu", devices, 64))))
+    return (out / "samples.jsonl").read_bytes()
+
+
+def curves(out: Path) -> list[dict[str, Any]]:
+    return [micro.curve(row) for row in read_rows(out / "metrics.jsonl")]
+
+
+@pytest.mark.parametrize("done", [0, 5, 6])
+def test_no_more_engines_than_shards_to_sample(done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, sampled = [], []
+
+    class Helper:
+        def __init__(self, device: int, *_: Any) -> None:
+            started.append(device)
+
+        def sample(self, shard: shards.Shard) -> float:
+            sampled.append(shard.path)
+            return 2.0
+
+        def close(self) -> None:
+            started.append(0)
+
+    monkeypatch.setattr(shards, "_Helper", Helper)
+    monkeypatch.setattr(shards, "sample", lambda bench, sampling, shard: sampled.append(shard.path) or 1.0)
+    todo = [shards.Shard(tmp_path / str(i), [], [], 0) for i in range(6)]
+    for shard in todo[:done]:
+        shard.path.touch()
+    spent = shards.sample_all(Bench(Runtime("cpu", 4, 64)), shards.Sampling("hf", tmp_path, "", {}), todo, lambda: None)
+    assert started == {0: [1, 2, 3, 0, 0, 0], 5: [], 6: []}[done]
+    assert sorted(sampled) == [shard.path for shard in todo[done:]]
+    assert len(spent) == {0: 4, 5: 1, 6: 1}[done]
+    assert spent[0] + sum(spent[1:]) / 2 == 6 - done
+
+
+def test_after_a_signal_no_shard_is_begun_and_what_is_there_stays(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = run(inputs, tmp_path / "whole", 1), tmp_path / "out"
+
+    def write(path: Path, rows: list[Any]) -> None:
+        write_rows(path, rows)
+        if path.stem == "00001":
+            STOP.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "write_rows", write)
+        with pytest.raises(Stopped):
+            run(inputs, out, 1)
+    STOP.clear()
+    assert sorted(path.stem for path in (out / "shards").iterdir()) == ["00000", "00001"]
+    assert run(inputs, out, 1) == whole
+    assert curves(out) == curves(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_devices_write_what_one_writes(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = run(inputs, tmp_path / "one", 1)
+    helped: list[str] = []
+    original = shards._Helper.sample
+
+    def sample(self: Any, shard: shards.Shard) -> float:
+        helped.append(shard.path.stem)
+        return original(self, shard)
+
+    monkeypatch.setattr(shards._Helper, "sample", sample)
+    assert run(inputs, tmp_path / "two", 2) == alone
+    assert 1 <= len(helped) < 6  # both had work
+    assert curves(tmp_path / "two") == curves(tmp_path / "one")
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_a_fault_in_another_process_is_raised_here(tmp_path: Path) -> None:
+    helper = shards._Helper(1, shards.Sampling("hf", tmp_path, "float32", {}), Bench(Runtime("cpu", 2, 64)))
+    with pytest.raises(MemphisError, match=r"holds no model \(config.json is missing\)"):
+        helper.sample(shards.Shard(tmp_path / "0", [], [], 0))
+    helper.close()
+    assert not multiprocessing.active_children()
+
+
+@pytest.fixture(scope="module")
+def trained(unbroken: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("trained")
+    copy(unbroken, root, "data", "base", "sft")
+    return root
+
+
+def sampled(root: Path) -> list[Path]:
+    return list((root / "store").glob("generate-*.part-*/shards/*.jsonl"))
+
+
+def samples(root: Path) -> bytes:
+    (path,) = (root / "store").glob("generate-*/samples.jsonl")
+    return path.read_bytes()
+
+
+# Five starts of the program, each as far as generation.
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(trained: Path, tmp_path: Path) -> None:
+    alone, together = tmp_path / "one", tmp_path / "two"
+    typed = ["until=generate-1", "eval=none", "generate.shard_size=1"]
+    for root in (alone, together):
+        copy(trained, root, "data", "base", "sft")
+    assert micro.run(alone, *typed).returncode == 0
+    two = [*typed, "runtime.num_devices=2"]
+
+    def helpers() -> list[psutil.Process]:
+        return [process for process in processes(together) if "--multiprocessing-fork" in process.cmdline()]
+
+    process = micro.start(together, *two)
+    wait_for(helpers, 120)
+    helpers()[0].kill()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out + err
+    assert re.search(
+        r"^error: stage generate-1 failed: the process that samples on device 1 ended by SIGKILL", err, re.M
+    )
+    assert gone(together)
+    for ended, status in ((signal.SIGINT, 85), (signal.SIGKILL, -signal.SIGKILL)):
+        before = len(sampled(together))
+        process = micro.start(together, *two)
+        wait_for(lambda before=before: len(sampled(together)) > before + 2, 120)
+        assert helpers()
+        process.send_signal(ended)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == status, out + err
+        assert gone(together)
+        assert before < len(sampled(together)) < 40
+    done = micro.run(together, *two)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert samples(together) == samples(alone)
+
+
+# Two starts of the program and three of vLLM.
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_vllm_on_two_devices_and_the_time_around_it(trained: Path, tmp_path: Path) -> None:
+    found, around = [], []
+    for devices in (1, 2):
+        root = tmp_path / str(devices)
+        copy(trained, root, "data", "base", "sft")
+        done = micro.run(root, "until=generate-1", "eval=none", "generate=vllm", f"runtime.num_devices={devices}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append(samples(root))
+        (path,) = (root / "store").glob("generate-*/DONE")
+        around += [row["gen/around_frac"] for row in micro.rows_of(path.parent) if "gen/around_frac" in row]
+    assert found[0] == found[1]
+    assert 0 < around[0] < 0.03
