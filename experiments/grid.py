@@ -15,13 +15,13 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from experiments import frozen as sweeps
 from experiments import slurm
 from experiments.frozen import Arm
 from experiments.graph import Graph, Leg, damaged
+from memphis.config import FOR_STAGES
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.launch import last_words
@@ -123,8 +123,7 @@ def _prepare(leg: Leg, graph: Graph, grid: Grid) -> None:
 
 
 def _send_leg(leg: Leg, graph: Graph, grid: Grid, queued: dict[str, str], resources: dict[str, list[str]]) -> str:
-    runtime = asdict(leg.arm.cfg.runtime)
-    runtime = {key: runtime[key] for key in ("device", "num_devices", "micro_batch_tokens")}
+    runtime = {key: getattr(leg.arm.cfg.runtime, key) for key in FOR_STAGES}
     options = [*resources[leg.needs]]
     if not any(spreads(stage.kind, stage.config) for stage in leg.stages):
         runtime["num_devices"] = 1

@@ -57,7 +57,8 @@ class Model:
     dtype: Literal["float32", "bfloat16"]  # of the forward and backward pass, and of the sampling engine
     master_dtype: Literal["float32", "bfloat16", "bfloat16_stochastic"]  # of the weights that the optimizer updates
     attention: Literal["rows"]  # attention by index rows over flat micro-batches
-    checkpointing: bool  # recompute activations in the backward pass
+    # recompute activations in the backward pass: of no layer, of all, or of as many as the GPU's memory requires
+    checkpointing: bool | Literal["auto"]
     base: TinyBase | None
     shape: Shape | None = None  # for `plan` only: dimensions, as long as config.json is not on this disk
 
@@ -226,6 +227,8 @@ class Runtime:
     micro_batch_tokens: Annotated[int, Field(ge=64)]
     keep: Literal["final", "iterations", "all"]  # weights that stay on the disk
     build: bool  # false: build nothing, only gather what the store has
+    # compile the decoder layers in training with torch.compile: costs a minute or more per stage and changes rounding
+    compile: bool = False
 
 
 @dataclass(config=_RULES, frozen=True, kw_only=True)
@@ -274,6 +277,8 @@ READ_BY = {
     "mixce": ("rank", "ce"),
     "beta": ("spin", "dpo"),
 }
+# Keys of `runtime` that a stage is given, beside its own config.
+FOR_STAGES = ("device", "num_devices", "micro_batch_tokens", "compile")
 # Keys that enter no stage's key and therefore no run directory's name.
 FREE = ("runtime", "tracking", "name", "plan", "until", "seed", "exp", "sweep")
 

@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import constants
 
 from memphis import memory
-from memphis.config import Config, Source, TinyTask
+from memphis.config import Config, Model, Source, TinyTask
 from memphis.devices import GPUS, cores, gpus
 from memphis.disk import size_text
 from memphis.errors import MemphisError
@@ -213,30 +213,38 @@ class Costs:
             speed = SAMPLED * 2.8e9 / self.shape.weights * self.gpu[2] / GPUS["H200"][1]
             return estimate.tokens / (speed * self.cfg.runtime.num_devices)
         frozen = self.cfg.model.freeze_embeddings if stage.kind != "base" else "none"
-        again = self.cfg.model.checkpointing and stage.kind != "base"
-        flops = estimate.tokens * self.shape.training_flops(frozen, length=190, targets=0.6, checkpointing=again)
+        again = self.memory()[stage.kind].recomputed if stage.kind != "base" else 0
+        flops = estimate.tokens * self.shape.training_flops(frozen, length=190, targets=0.6, recomputed=again)
         if self.gpu is None:
             return flops / (CPU_TRAINING * cores())
         return flops / (MFU * self.gpu[1] * self.cfg.runtime.num_devices)
 
-    def memory(self) -> dict[str, memory.Memory]:
-        """Kind -> need of one device, for the trained kinds that are built now; {} where the shape is unknown."""
+    @property
+    def room(self) -> float | None:
+        """Bytes for training on the smallest GPU; None where none is visible."""
+        return min(gpu.memory for gpu in self.found) - memory.RESERVE if self.found else None
+
+    def _needs(self, model: Model) -> dict[str, memory.Memory]:
         if self.shape is None:
             return {}
         cfg, kinds = self.cfg, {stage.kind for stage in self.needed}
         found = {}
         if "sft" in kinds:
-            found["sft"] = memory.of_stage(self.shape, cfg.model, cfg.sft, cfg.runtime)
+            found["sft"] = memory.of_stage(self.shape, model, cfg.sft, cfg.runtime, room=self.room)
         if "rank" in kinds:
-            found["rank"] = memory.of_stage(self.shape, cfg.model, cfg.rank, cfg.runtime, self.rejected)
+            found["rank"] = memory.of_stage(self.shape, model, cfg.rank, cfg.runtime, self.rejected, self.room)
         return found
+
+    def memory(self) -> dict[str, memory.Memory]:
+        """Kind -> need of one device, for the trained kinds that are built now; {} where the shape is unknown."""
+        return self._needs(self.cfg.model)
 
     def check_memory(self) -> None:
         """Refuse what does not fit the GPUs that are there. Raises MemphisError with the numbers and what would fit."""
-        if not self.found or self.shape is None:
+        room = self.room
+        if room is None or self.shape is None:
             return
         card = min(self.found, key=lambda gpu: gpu.memory)
-        room = card.memory - memory.RESERVE
         for kind, need in self.memory().items():
             if need.total <= room:
                 continue
@@ -249,7 +257,7 @@ class Costs:
                 number = f"runtime.num_devices={len(self.found)}"
                 others = [*(([number, *typed], model, runtime) for typed, model, runtime in on_all), *others]
             ways = [
-                (typed, memory.of_stage(self.shape, model, knobs, runtime, rejected).total)
+                (typed, memory.of_stage(self.shape, model, knobs, runtime, rejected, room).total)
                 for typed, model, runtime in others
             ]
             fitting = [f"{' '.join(typed)} ({size_text(total)})" for typed, total in ways if total <= room]
@@ -290,7 +298,11 @@ class Costs:
             spent = "" if one.hours is None else f"~{one.hours:.2f}"
             text.append(f"{stage.name:15}{cells[0]:>12}{cells[1]:>12}{cells[2]:>9}{spent:>8}".rstrip())
         text.append(f"time: about {hours:.1f} h of what could be estimated; assumed: {self._assumed()}")
-        text += [f"memory of a device in {kind}: {parts(need)}" for kind, need in self.memory().items()]
+        least = self._needs(replace(self.cfg.model, checkpointing=True))
+        unknown = self.cfg.model.checkpointing == "auto" and self.cfg.runtime.device == "cuda" and not self.found
+        for kind, need in self.memory().items():
+            range_ = f"; or, with all layers recomputed, {size_text(least[kind].total)}" if unknown else ""
+            text.append(f"memory of a device in {kind}: {parts(need)}{range_}")
         if self.memory() and not self.found:
             text.append("memory of this machine's GPUs: none visible, so nothing is refused")
         elif self.shape is None:
@@ -330,7 +342,8 @@ def check_architecture(cfg: Config, stages: Sequence[Stage], store: Store) -> No
 def parts(need: memory.Memory) -> str:
     names = ("weights", "gradients", "optimizer", "activations")
     shown = " + ".join(f"{name} {size_text(getattr(need, name))}" for name in names)
-    return f"{size_text(need.total)} ({shown})"
+    again = f"; {need.recomputed} layers recomputed" if need.recomputed else ""
+    return f"{size_text(need.total)} ({shown}{again})"
 
 
 def _number(value: float | None, mark: str) -> str:

@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 from memphis import plan as planning
 from memphis.claims import Claim
-from memphis.config import Config
+from memphis.config import FOR_STAGES, Config
 from memphis.devices import check_number, emulates_bfloat16, gpus
 from memphis.disk import no_space
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
@@ -28,7 +27,7 @@ from memphis.hooks import kill_point
 from memphis.plan import Step
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY, Run, counters, on_axes
-from memphis.stages import KINDS, spreads
+from memphis.stages import KINDS, spreads, trains
 from memphis.store import Stage, Store, installed, read_json
 
 POLL_S = 0.2
@@ -156,11 +155,7 @@ def _set_aside(stage: Stage, store: Store, watchers: Sequence[Watcher]) -> None:
 
 
 def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follower"]) -> None:
-    runtime = {
-        key: value
-        for key, value in asdict(run.cfg.runtime).items()
-        if key in ("device", "num_devices", "micro_batch_tokens")
-    }
+    runtime = {key: getattr(run.cfg.runtime, key) for key in FOR_STAGES}
     if not any(spreads(stage.kind, stage.config) for stage in leg):
         runtime["num_devices"] = 1
     command = [sys.executable, "-m", "memphis.stages", "--parent", str(os.getpid()), "--runtime", json.dumps(runtime)]

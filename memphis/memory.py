@@ -11,17 +11,19 @@ from memphis.shape import Shape
 
 RESERVE = 1.5 * 2**30  # context of CUDA, cuBLAS workspaces, fragmentation: on top of what is counted here
 CHUNK = 64 << 20  # of logits; methods/losses.py
+AIM = 0.9  # of what is left, with model.checkpointing=auto: the formula is right within 15 % only
 BLOCK_PADDING = 1.05  # slots per token in blocks of attention of nearly equal lengths; training/batches.py
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes."""
+    """Bytes; and the number of layers whose activations are recomputed."""
 
     weights: float
     gradients: float
     optimizer: float
     activations: float
+    recomputed: int
 
     @property
     def total(self) -> float:
@@ -34,26 +36,71 @@ def slots_per_token(rejected: int) -> float:
     return BLOCK_PADDING * 2 * (rejected + 1) / (rejected + 2)
 
 
+def micro_batch(budget: int, max_length: int, rejected: int = 0) -> tuple[int, float]:
+    """(tokens, slots per token) of the largest micro-batch. A longer example is a micro-batch of its own."""
+    return max(budget, max_length * (1 + rejected)), slots_per_token(rejected) if rejected else BLOCK_PADDING
+
+
 def training(
-    shape: Shape, model: Model, optimizer: str, *, tokens: int, slots: float = BLOCK_PADDING, targets: float = 0.6
+    shape: Shape,
+    model: Model,
+    optimizer: str,
+    *,
+    tokens: int,
+    slots: float = BLOCK_PADDING,
+    devices: int = 1,
+    room: float | None = None,
 ) -> Memory:
-    """tokens: of one micro-batch; slots: per token, see `slots_per_token`; targets: share of trained tokens."""
+    """What one of `devices` needs, and how many layers `model.checkpointing` recomputes.
+
+    tokens: of one micro-batch; slots: per token, see `slots_per_token`.
+    room: bytes that a device has for this. With "auto" as few layers are recomputed as fit AIM of it, where none fits
+        what needs least; no layer without a room, as on a CPU.
+    """
+    if model.checkpointing != "auto" or room is None:
+        number = shape.layers if model.checkpointing is True else 0
+        return recomputing(number, shape, model, optimizer, tokens=tokens, slots=slots, devices=devices)
+    needs = [
+        recomputing(number, shape, model, optimizer, tokens=tokens, slots=slots, devices=devices)
+        for number in range(shape.layers + 1)
+    ]
+    fitting = (need for need in needs if need.total <= AIM * room)
+    return next(fitting, min(needs, key=lambda need: need.total))
+
+
+def recomputing(
+    number: int,
+    shape: Shape,
+    model: Model,
+    optimizer: str,
+    *,
+    tokens: int,
+    slots: float,
+    targets: float = 0.6,
+    devices: int = 1,
+) -> Memory:
+    """What one of `devices` needs with so many layers recomputed. targets: share of trained tokens."""
     master = 4 if model.master_dtype == "float32" else 2
     trainable = shape.trainable(model.freeze_embeddings)
     if optimizer == "adamw":
         state = 2 * trainable * (2 if model.master_dtype == "bfloat16" else 4)
     else:  # Adalite: one float32 per row
         state = 4 * shape.layers * (4 * shape.hidden + 3 * shape.intermediate)
-    return Memory(
+    need = Memory(
         weights=master * shape.weights,
         gradients=master * trainable,
         optimizer=state,
-        activations=_activations(shape, model, tokens, slots, targets),
+        activations=_activations(shape, model, tokens, slots, targets, number),
+        recomputed=number,
     )
+    return need if devices == 1 else _sharded(need, shape, model, devices)
 
 
-def _activations(shape: Shape, model: Model, tokens: int, slots: float, targets: float) -> float:
-    """Residual stream in the master dtype, everything inside a layer in the compute dtype."""
+def _activations(shape: Shape, model: Model, tokens: int, slots: float, targets: float, recomputed: int) -> float:
+    """Residual stream in the master dtype, everything inside a layer in the compute dtype.
+
+    The first layers are recomputed: at their turn in the backward pass the others' activations are gone.
+    """
     stream = 4 if model.master_dtype == "float32" else 2
     compute = 2 if model.dtype == "bfloat16" else stream
     mixed = compute < stream  # autocast: inputs of linear layers are converted one by one, weights once
@@ -64,22 +111,22 @@ def _activations(shape: Shape, model: Model, tokens: int, slots: float, targets:
     layer = tokens * (2 * stream * hidden + (inputs + 1) * compute * hidden + attention + mlp)
     passing = tokens * (2 * compute * inner + 2 * stream * hidden)  # gradients of the layer at work
     ends = tokens * hidden * (4 + stream + targets * (stream + compute))  # noise, last norm, head's input and gradient
-    copies = 2 * shape.layers * shape.layer if mixed else 0
+    copy = 2 * shape.layer if mixed else 0  # of a layer's weights
     logits = min(CHUNK, 4 * tokens * targets * shape.vocab_size) * (1.5 if compute == 2 else 1)
-    head = logits + (2 * shape.head if mixed else 0)  # at the end of the forward pass
-    if not model.checkpointing:
-        return shape.layers * layer + copies + ends + max(head, passing)
-    kept = shape.layers * tokens * stream * hidden  # what a layer is computed again from
-    return kept + ends + max(copies + head, layer + passing + copies / shape.layers)
+    head = logits + (2 * shape.head if mixed else 0)
+    inputs_kept = recomputed * tokens * stream * hidden  # what a layer is computed again from
+    kept = shape.layers - recomputed
+    forward = kept * layer + shape.layers * copy + head  # at the end of the forward pass
+    backward = max(kept, 1) * (layer + copy) + passing  # at the beginning of the backward pass
+    return inputs_kept + ends + max(forward, backward)
 
 
-def of_stage(shape: Shape, model: Model, knobs: Sft | Rank, runtime: Runtime, rejected: int = 0) -> Memory:
-    """Of a trained stage. A sequence longer than `runtime.micro_batch_tokens` is a micro-batch of its own."""
-    longest = knobs.max_length * (1 + rejected)
-    tokens = max(runtime.micro_batch_tokens, longest)
-    slots = slots_per_token(rejected) if rejected else BLOCK_PADDING
-    need = training(shape, model, knobs.optim.name, tokens=tokens, slots=slots)
-    return need if runtime.num_devices == 1 else _sharded(need, shape, model, runtime.num_devices)
+def of_stage(
+    shape: Shape, model: Model, knobs: Sft | Rank, runtime: Runtime, rejected: int = 0, room: float | None = None
+) -> Memory:
+    """Of a trained stage, as it is planned."""
+    tokens, slots = micro_batch(runtime.micro_batch_tokens, knobs.max_length, rejected)
+    return training(shape, model, knobs.optim.name, tokens=tokens, slots=slots, devices=runtime.num_devices, room=room)
 
 
 def _sharded(need: Memory, shape: Shape, model: Model, devices: int) -> Memory:
@@ -97,8 +144,8 @@ def alternatives(model: Model, knobs: Sft | Rank, runtime: Runtime) -> list[tupl
     """Other ways to run the same stage, what changes results least first: (what to type, model, runtime)."""
     small = replace(runtime, micro_batch_tokens=min(runtime.micro_batch_tokens, knobs.max_length))
     shorter = [f"runtime.micro_batch_tokens={small.micro_batch_tokens}"] if small != runtime else []
-    again = replace(model, checkpointing=True)
-    recomputed = [] if model.checkpointing else ["model.checkpointing=true"]
+    again = model if model.checkpointing else replace(model, checkpointing="auto")
+    recomputed = [] if model.checkpointing else ["model.checkpointing=auto"]
     rounded = replace(again, master_dtype="bfloat16_stochastic")
     found = [
         (shorter, model, small),

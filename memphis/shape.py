@@ -46,15 +46,15 @@ class Shape:
         and attention over all of the sequence's `length` tokens."""
         return 6 * (self.layers * self.layer + self.head) + 12 * self.layers * self.hidden * length
 
-    def training_flops(self, freeze_embeddings: str, *, length: float, targets: float, checkpointing: bool) -> float:
+    def training_flops(self, freeze_embeddings: str, *, length: float, targets: float, recomputed: int = 0) -> float:
         """Per token, forward and backward. length: of its sequence, in tokens; targets: share of trained tokens.
 
         A frozen head needs two products at target positions (logits, their gradient times the weight), a trained one
-        four. Checkpointing repeats the forward pass of the layers.
+        four. recomputed: number of layers whose forward pass is repeated.
         """
         layers = 6 * self.layers * self.layer + 6 * self.layers * self.hidden * length
         products = 2 if freeze_embeddings == "both" or (self.tied and freeze_embeddings == "input") else 4
-        return layers * (4 / 3 if checkpointing else 1) + products * 2 * self.head * targets
+        return layers * (1 + recomputed / self.layers / 3) + products * 2 * self.head * targets
 
 
 def from_config(plain: dict[str, Any]) -> Shape | None:

@@ -73,7 +73,7 @@ def test_a_24_gb_card_is_refused_with_the_numbers_and_what_would_fit(store: Stor
     assert "NVIDIA GeForce RTX 4090 has 24.0 GiB" in text
     assert "activations" in text
     cure = text.split("would fit: ")[1].rsplit(" (", 1)[0]
-    assert cure == "model.checkpointing=true runtime.micro_batch_tokens=4096 model.master_dtype=bfloat16_stochastic"
+    assert cure == "runtime.micro_batch_tokens=4096 model.master_dtype=bfloat16_stochastic"
     check(store, "+exp=memphis_cot", *cure.split())  # and so it does
     smi(tmp_path, *4 * [("NVIDIA GeForce RTX 4090", 24564)])
     with pytest.raises(MemphisError) as caught:
@@ -94,6 +94,30 @@ def test_training_and_sampling_take_a_share_of_the_hours_on_several_devices(stor
     for kind, share in {"sft": 4, "generate": 4, "rank": 4, "merge": 1, "evaluate": 1}.items():
         assert one[kind] == pytest.approx(share * four[kind])
         assert four[kind] > 0
+
+
+def test_an_80_gb_card_recomputes_a_part_and_takes_longer_for_it(store: Store, tmp_path: Path) -> None:
+    smi(tmp_path, ("NVIDIA H100 80GB HBM3", 81559))
+    check(store, "+exp=memphis_cot")
+    with pytest.raises(MemphisError, match="stage sft needs") as caught:
+        check(store, "+exp=memphis_cot", "model.checkpointing=false")
+    assert "would fit: runtime.micro_batch_tokens=4096 (" in str(caught.value)
+    assert "or model.checkpointing=auto (" in str(caught.value)
+    some, none, every = (
+        costs(store, "+exp=memphis_cot", f"model.checkpointing={choice}") for choice in ("auto", "false", "true")
+    )
+    hours = [next(one.of(stage).hours for stage in one.stages if stage.name == "sft") for one in (none, some, every)]
+    # the layers' share of the work is 15.3 of 15.6 G per token; 10 of 32 layers go forward twice, a third more each
+    assert hours[1] / hours[0] == pytest.approx(1 + 15.3 / 15.6 * 10 / 32 / 3, rel=2e-3)  # type: ignore[operator]
+    assert hours[2] / hours[0] == pytest.approx(1 + 15.3 / 15.6 / 3, rel=2e-3)  # type: ignore[operator]
+    assert "10 layers recomputed" in next(line for line in some.lines() if "in sft: 69.9 GiB" in line)
+
+
+def test_without_a_card_the_range_is_told(store: Store) -> None:
+    text = "\n".join(costs(store, "+exp=memphis_cot").lines())
+    assert "memory of a device in sft: 88.3 GiB" in text
+    assert "or, with all layers recomputed, 30.4 GiB" in text
+    assert "recomputed" not in "\n".join(costs(store, "+exp=memphis_cot", "runtime.device=cpu").lines())
 
 
 def test_the_smallest_of_the_visible_cards_decides(

@@ -28,6 +28,7 @@ class Runtime:
     device: str
     num_devices: int
     micro_batch_tokens: int
+    compile: bool = False  # the decoder layers, in training
 
 
 @dataclass

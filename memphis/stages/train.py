@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from memphis import memory
+from memphis.config import Model
 from memphis.data.tokens import Example
 from memphis.errors import MemphisError
+from memphis.shape import from_config
 from memphis.stages.context import Context
 from memphis.store import read_json
 from memphis.training import model as models
 from memphis.training import parallel
+from memphis.training.batches import sequences_of
+from memphis.training.layers import compile_layers, decoder_layers, recompute
 from memphis.training.loop import train
 from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
 
@@ -43,7 +48,6 @@ def train_stage(
         dtype=getattr(torch, master),
         device=context.bench.device,
         freeze_embeddings=config["freeze_embeddings"],
-        checkpointing=config["checkpointing"],
     )
     neftune, optim = knobs["neftune"], knobs["optim"]
     per_epoch = math.ceil(len(examples) / knobs["global_batch_size"])
@@ -65,12 +69,54 @@ def train_stage(
         rounding="stochastic" if stochastic else "nearest",
         **{key: knobs[key] for key in ("mixce", "weight", "use_average", "ce_target", "beta") if key in knobs},
     )
-    summary = {**run_loop(context, model, examples, plan, source), "examples": counts}
+    chosen = {}
+    if config["checkpointing"]:
+        wishes = Model(path=None, revision=None, parameters=None, base=None, **config)
+        number = recomputed_layers(model, examples, plan, wishes, knobs["max_length"], _room(context.bench.device))
+        recompute(model, number)
+        chosen = {"recomputed_layers": number}
+        print(
+            f"{context.kind}: activations of {number} of {len(decoder_layers(model))} layers are recomputed", flush=True
+        )
+    summary = {**run_loop(context, model, examples, plan, source), **chosen, "examples": counts}
     shares = {"trunc_frac": counts["truncated"], "drop_frac": counts["rows"] - counts["kept"]}
     done = {"step": summary["steps"], "steps": summary["steps"], "tokens": summary["tokens"]}
     if parallel.rank() == 0:
         context.log(done | {f"{plan.family}/{name}": count / counts["rows"] for name, count in shares.items()})
     return summary | ({"warnings": warnings} if warnings else {})
+
+
+def recomputed_layers(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    plan: TrainPlan,
+    wishes: Model,
+    max_length: int,
+    room: float | None,
+) -> int:
+    """How many layers `model.checkpointing` recomputes; "auto" by the formula that `plan=true` shows.
+
+    room: see memory.training. Of a model that the formula cannot describe "auto" recomputes all where there is one.
+    """
+    layers, shape = len(decoder_layers(model)), from_config(model.config.to_dict())
+    if wishes.checkpointing != "auto":
+        return layers if wishes.checkpointing else 0
+    if room is None or shape is None:
+        return 0 if room is None else layers
+    further = max(len(sequences_of(example)) for example in examples) - 1
+    tokens, slots = memory.micro_batch(plan.micro_batch_tokens, max_length, further)
+    need = memory.training(
+        shape, wishes, plan.optim.name, tokens=tokens, slots=slots, devices=parallel.size(), room=room
+    )
+    return need.recomputed
+
+
+def _room(device: str) -> float | None:
+    """Bytes for training on the smallest of the GPUs that train together; None on a CPU."""
+    if device != "cuda":
+        return None
+    here = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    return min(size for (size,) in parallel.gather([here])) - memory.RESERVE
 
 
 def _left_out(context: Context, counts: dict[str, int], max_length: int) -> list[str]:
@@ -99,6 +145,8 @@ def run_loop(
     tokenizer: Any,
 ) -> dict[str, Any]:
     """Train and save the model with its tokenizer. tokenizer: an object or a directory."""
+    if context.runtime.compile:
+        compile_layers(model)
     summary = train(
         model,
         examples,

@@ -1,8 +1,9 @@
-"""Attention over a flat micro-batch: every sequence is a *row*, the list of flat positions it reads, in order.
+"""Attention over a flat micro-batch by rows (layout.py), in one of two ways.
 
-Queries, keys and values are gathered by row, go through plain causal attention, and each flat position takes its output
-from the one row that owns it. A prompt that several completions share is read by all their rows and owned by the first.
-Padding inside a gathered block comes after all real queries of its row, so a causal call needs no mask.
+In half precision on an NVIDIA GPU, FlashAttention for rows of any length: the queries of a row are the positions it
+owns, its keys all those it reads; nothing is padded and no query is computed twice. Elsewhere blocks: queries, keys and
+values are gathered by row, go through plain causal attention, and each flat position takes its output from the row that
+owns it.
 
 transformers passes no per-batch data of ours down to the attention function (StableLM drops unknown arguments), so the
 rows of the current micro-batch are a module variable, set by `attending`.
@@ -10,31 +11,17 @@ rows of the current micro-batch are a module variable, set by `attending`.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from memphis.training.layout import Rows, Slots
+
 NAME = "memphis_rows"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Blocks of rows of similar length. A *slot* is one cell of a block; slots are numbered block after block."""
-
-    shapes: tuple[tuple[int, int], ...]  # rows and padded length of every block
-    slots: Tensor  # [slots] flat position that a slot reads; 0 in padding
-    home: Tensor  # [T] slot that owns a flat position
-    shared: tuple[
-        tuple[Tensor, Tensor], ...
-    ]  # (slots, flat positions) of further readers; no position twice in one tuple
-
-    def to(self, device: torch.device) -> "Rows":
-        shared = tuple((slots.to(device), flat.to(device)) for slots, flat in self.shared)
-        return replace(self, slots=self.slots.to(device), home=self.home.to(device), shared=shared)
 
 
 _current: Rows | None = None
@@ -56,15 +43,15 @@ class _Gather(torch.autograd.Function):
     """x[:, slots]. Its backward pass gathers too: index_add_ would be slow on CPU and not deterministic on CUDA."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Rows) -> Tensor:
-        ctx.rows = rows
-        return x.index_select(1, rows.slots)
+    def forward(ctx: Any, x: Tensor, slots: Slots) -> Tensor:
+        ctx.slots = slots
+        return x.index_select(1, slots.flat)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         # Padding slots hold exact zeros here: their outputs are never taken and no real query sees their keys.
-        result = grad.index_select(1, ctx.rows.home)
-        for slots, flat in ctx.rows.shared:
+        result = grad.index_select(1, ctx.slots.home)
+        for slots, flat in ctx.slots.shared:
             result[:, flat] += grad.index_select(1, slots)
         return result, None
 
@@ -73,15 +60,16 @@ class _TakeHome(torch.autograd.Function):
     """x[home]; no slot is taken twice, so the backward pass is a plain scatter."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Rows) -> Tensor:
-        ctx.rows, ctx.shape = rows, x.shape
-        return x.index_select(0, rows.home)
+    def forward(ctx: Any, x: Tensor, slots: Slots) -> Tensor:
+        ctx.slots, ctx.shape = slots, x.shape
+        return x.index_select(0, slots.home)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad.new_zeros(ctx.shape).index_copy_(0, ctx.rows.home, grad), None
+        return grad.new_zeros(ctx.shape).index_copy_(0, ctx.slots.home, grad), None
 
 
+@torch.compiler.disable
 def row_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -103,15 +91,56 @@ def row_attention(
         raise RuntimeError("the model was called outside of memphis.training.attention.attending()")
     if any(kwargs.get(name) is not None for name in ("sliding_window", "softcap", "s_aux")):
         raise RuntimeError(f"{type(module).__name__}: sliding windows, soft caps and sinks are not supported")
-    blocks = [_Gather.apply(x[0], rows).split([r * n for r, n in rows.shapes], dim=1) for x in (query, key, value)]
+    dtype = _compute_dtype(query)
+    if dropout == 0.0 and _has_kernel(query.device, dtype, query.shape[-1]):
+        return _packed(query.to(dtype), key.to(dtype), value.to(dtype), rows, scaling), None
+    return _in_blocks(query, key, value, rows, scaling, dropout), None
+
+
+def _compute_dtype(query: Tensor) -> torch.dtype:
+    """What plain attention would compute in: under autocast rotary embeddings leave queries and keys in float32."""
+    kind = query.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+
+
+def _has_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Does torch bring FlashAttention for this? It wants half precision and an Ampere GPU or a newer one."""
+    fits = dtype in (torch.bfloat16, torch.float16) and head_dim % 8 == 0 and head_dim <= 256
+    return fits and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def _packed(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float | None) -> Tensor:
+    packed = rows.packed
+    gathered = [x[0] if packed.slots is None else _Gather.apply(x[0], packed.slots) for x in (key, value)]
+    q, k, v = (x.transpose(0, 1) for x in (query[0], *gathered))  # [queries or slots, H or H_kv, D]
+    # The window (-1, 0) is causal, counted from the end: a row's last query sees all keys, the one before all but one.
+    output: Tensor = varlen_attn(
+        q,
+        k,
+        v,
+        packed.query_ends,
+        packed.key_ends,
+        packed.longest_query,
+        packed.longest_key,
+        scale=scaling,
+        window_size=(-1, 0),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
+    return output[None]
+
+
+def _in_blocks(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float | None, dropout: float) -> Tensor:
+    shapes, slots = rows.blocks.shapes, rows.blocks.slots
+    blocks = [_Gather.apply(x[0], slots).split([r * n for r, n in shapes], dim=1) for x in (query, key, value)]
     outputs = []
-    for (num_rows, length), *parts in zip(rows.shapes, *blocks, strict=True):
+    for (num_rows, length), *parts in zip(shapes, *blocks, strict=True):
         q, k, v = (part.unflatten(1, (num_rows, length)).transpose(0, 1) for part in parts)  # [rows, H, length, D]
         output = scaled_dot_product_attention(
             q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
         )
         outputs.append(output.transpose(1, 2).flatten(0, 1))
-    return _TakeHome.apply(torch.cat(outputs), rows)[None], None
+    taken: Tensor = _TakeHome.apply(torch.cat(outputs), slots)
+    return taken[None]
 
 
 # No mask function is registered under this name: transformers then builds no mask, which is what rows need.

@@ -1,5 +1,5 @@
 """Examples -> flat micro-batches: all tokens of several examples in one row without padding, prompts that several
-completions share once. Knows indices only, no model. Vectorised with numpy; see attention.py for what rows are.
+completions share once. Knows indices only, no model. Vectorised with numpy; see layout.py for what rows are.
 """
 
 from collections.abc import Sequence
@@ -8,19 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from memphis.data.tokens import Example
 from memphis.data.tokens import Sequence as TokenSequence
-from memphis.training.attention import Rows
+from memphis.training.layout import Ints, Rows
 from memphis.training.plan import GOLD
-
-# A row joins a block of attention if it has at least this share of the block's length. Attention costs length^2, a
-# block about 0.1 ms (CPU): 0.85 to 0.98 are within 5 %, 0.5 costs 30 to 40 % more (rows of 20 to 400 tokens).
-_BLOCK_RATIO = 0.9
-
-_Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -122,7 +115,8 @@ def flatten(examples: Sequence[Example], members: Sequence[int]) -> FlatBatch:
     first = np.diff(numbers, prepend=-1) != 0  # the sequence that owns the example's prompt
 
     input_ids = _concatenate(tokens)
-    flat, position, sequence = _reads(starts, rests, prompts, lengths)
+    rows = Rows(starts, rests, prompts, lengths, first)
+    flat, position, sequence = rows.reads()
     position_ids = np.empty(end, dtype=np.int64)
     position_ids[flat] = position
 
@@ -132,7 +126,7 @@ def flatten(examples: Sequence[Example], members: Sequence[int]) -> FlatBatch:
         members=tuple(members),
         spans=tuple(spans),
         longest=tuple(longest),
-        rows=_rows(starts, rests, prompts, lengths, first, end),
+        rows=rows,
         input_ids=torch.from_numpy(input_ids),
         position_ids=torch.from_numpy(position_ids),
         predictors=torch.from_numpy(flat[trained - 1]),
@@ -144,42 +138,5 @@ def flatten(examples: Sequence[Example], members: Sequence[int]) -> FlatBatch:
     )
 
 
-def _concatenate(lists: list[list[int]]) -> _Ints:
+def _concatenate(lists: list[list[int]]) -> Ints:
     return np.concatenate([np.array(part, dtype=np.int64) for part in lists])
-
-
-def _reads(start: _Ints, rest: _Ints, prompt: _Ints, length: _Ints) -> tuple[_Ints, _Ints, _Ints]:
-    """What sequences read, one after the other: flat position, position in the sequence, number of the sequence."""
-    sequence = np.repeat(np.arange(len(length)), length)
-    position = np.arange(len(sequence)) - np.repeat(np.cumsum(length) - length, length)
-    flat = np.where(position < prompt[sequence], start[sequence], (rest - prompt)[sequence]) + position
-    return flat, position, sequence
-
-
-def _rows(start: _Ints, rest: _Ints, prompt: _Ints, length: _Ints, first: NDArray[np.bool_], num_flat: int) -> Rows:
-    order = np.argsort(-length, kind="stable")
-    shapes: list[tuple[int, int]] = []
-    offsets = np.empty(len(length), dtype=np.int64)  # slot at which a sequence's row begins
-    end = 0
-    for i, n in zip(order.tolist(), length[order].tolist(), strict=True):
-        if not shapes or n < _BLOCK_RATIO * shapes[-1][1]:
-            shapes.append((0, n))
-        num_rows, padded = shapes[-1]
-        shapes[-1] = (num_rows + 1, padded)
-        offsets[i] = end
-        end += padded
-
-    flat, position, sequence = _reads(start, rest, prompt, length)
-    slot = offsets[sequence] + position
-    slots = np.zeros(end, dtype=np.int64)
-    slots[slot] = flat
-    owned = first[sequence] | (position >= prompt[sequence])
-    home = np.empty(num_flat, dtype=np.int64)
-    home[flat[owned]] = slot[owned]
-    # The k-th further reader of each prompt: within one k no flat position occurs twice.
-    further = np.arange(len(length)) - np.maximum.accumulate(np.where(first, np.arange(len(length)), 0))
-    shared = []
-    for k in range(1, int(further.max(initial=0)) + 1):
-        mine = ~owned & (further[sequence] == k)
-        shared.append((torch.from_numpy(slot[mine]), torch.from_numpy(flat[mine])))
-    return Rows(tuple(shapes), torch.from_numpy(slots), torch.from_numpy(home), tuple(shared))

@@ -96,12 +96,10 @@ def load(
     device: torch.device | str = "cpu",
     freeze_embeddings: Freeze = "both",
     revision: str | None = None,
-    checkpointing: bool = False,
 ) -> tuple[PreTrainedModel, list[Parameter]]:
     """A causal language model ready for `loop.train`, and its trainable parameters.
 
     dtype: of the weights that the optimizer updates (master weights). A local directory never touches the network.
-    checkpointing: recompute activations in the backward pass.
     Raises MemphisError if it cannot be loaded from safetensors or changes its logits after the head.
     """
     local = Path(path).exists()
@@ -129,8 +127,6 @@ def load(
     for name in _LOGIT_CHANGES:
         if getattr(model.config, name, None) not in (None, 1, 1.0):
             raise MemphisError(f"model.path={path}: {name} in its config.json is not supported; choose another model")
-    if checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
     return model.to(device), freeze(model, freeze_embeddings)
 
 

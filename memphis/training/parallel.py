@@ -17,6 +17,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Replicate
 
+from memphis.training.layers import decoder_layers
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -127,9 +129,8 @@ def shard(model: "PreTrainedModel", forward: Callable[..., Tensor]) -> Callable[
     if size() == 1:
         return forward
     mesh = init_device_mesh(model.device.type, (size(),))
-    layers = set(model._no_split_modules or ())
-    for module in [module for module in model.modules() if type(module).__name__ in layers]:
-        fully_shard(module, mesh=mesh)
+    for layer in decoder_layers(model):
+        fully_shard(layer, mesh=mesh)
     root = fully_shard(_Root(model, forward), mesh=mesh)
     for module in root.modules():
         if isinstance(module, FSDPModule):

@@ -1,20 +1,28 @@
-"""What a trained stage says about rows that it cannot use."""
+"""What a trained stage says about rows that it cannot use, and how many layers it recomputes."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from memphis.config import to_dict
+from memphis import memory
+from memphis.config import FOR_STAGES, to_dict
 from memphis.errors import MemphisError
 from memphis.rows import read_rows, write_rows
-from memphis.stages import sft
+from memphis.shape import from_config
+from memphis.stages import sft, train
 from memphis.stages.context import Bench, Context, Runtime
+from memphis.training.plan import OptimPlan, TrainPlan
 from tests.composing import compose_config
 from tests.tiny_models import write_model
+from tests.training.conftest import make_examples
+from tests.training.plain import make_model
 
 
-def run(folder: Path, *prompts: str, max_length: int = 120) -> dict[str, Any]:
+def run(
+    folder: Path, *prompts: str, max_length: int = 120, checkpointing: bool | str = False, compiled: bool = False
+) -> dict[str, Any]:
     for name in ("data", "model", "out"):
         (folder / name).mkdir(parents=True)
     rows = [
@@ -24,11 +32,14 @@ def run(folder: Path, *prompts: str, max_length: int = 120) -> dict[str, Any]:
     write_rows(folder / "data" / "sft.jsonl", rows)
     model = write_model(folder / "model" / "model", 0)
     plain = to_dict(compose_config(f"sft.max_length={max_length}", "sft.epochs=1"))
-    config = {name: plain[name] for name in ("sft", "model", "data")}
+    read = ("freeze_embeddings", "dtype", "master_dtype", "attention")
+    settings = {name: plain["model"][name] for name in read} | {"checkpointing": checkpointing}
+    config = {"sft": plain["sft"], "data": plain["data"], "model": settings}
     if prompts == ("long " * 99,):
         (model / "model.safetensors").unlink()  # it is not even looked at
     inputs = {"data": folder / "data", "model": folder / "model"}
-    return sft.run(Context("sft", config, inputs, 0, 0, {}, folder / "out", Bench(Runtime("cpu", 1, 4096))))
+    runtime = Runtime("cpu", 1, 4096, compile=compiled)
+    return sft.run(Context("sft", config, inputs, 0, 0, {}, folder / "out", Bench(runtime)))
 
 
 def test_rows_left_out_are_told(tmp_path: Path) -> None:
@@ -48,3 +59,48 @@ def test_no_row_left_is_one_line_before_the_model_is_loaded(tmp_path: Path) -> N
     assert str(caught.value) == (
         "sft.max_length=120: none of 1 rows is left (overlong 1); raise it, or choose other rows"
     )
+
+
+def test_layers_that_are_recomputed(tmp_path: Path) -> None:
+    model, examples = make_model(), make_examples(7, rejected=1)  # two layers
+    cfg = compose_config()
+    plan = TrainPlan("rank", epochs=1, global_batch_size=7, optim=OptimPlan("adalite", 1e-3), seed=0)
+
+    def chosen(room: float | None, **how: Any) -> int:
+        return train.recomputed_layers(model, examples, plan, replace(cfg.model, **how), 64, room)
+
+    assert chosen(1e3, checkpointing=False) == 0
+    assert chosen(None, checkpointing=True) == 2
+    assert chosen(None, checkpointing="auto") == 0  # on a CPU
+    shape = from_config(model.config.to_dict())
+    assert shape is not None
+    slots = memory.slots_per_token(1)
+    needs = [memory.recomputing(n, shape, cfg.model, "adalite", tokens=4096, slots=slots).total for n in range(3)]
+    assert needs[0] > needs[2] > needs[1]  # one layer is at work in any case, and what it is computed from is kept
+    rooms = [needs[0] / 0.9 + 1, needs[0] / 0.9 - 1, needs[1] / 0.9 - 1]
+    assert [chosen(room, checkpointing="auto") for room in rooms] == [0, 1, 1]
+    del model.config.intermediate_size  # of a model with other words the formula knows nothing: the safe choice
+    assert chosen(rooms[0], checkpointing="auto") == 2
+
+
+def test_recomputed_layers_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = run(tmp_path, "a?", "c?", checkpointing=True)
+    layers = summary["recomputed_layers"]
+    assert layers > 0
+    assert f"sft: activations of {layers} of {layers} layers are recomputed" in capsys.readouterr().out
+    assert run(tmp_path / "auto", "a?", "c?", checkpointing="auto")["recomputed_layers"] == 0
+    plain = run(tmp_path / "plain", "a?", "c?")
+    assert "recomputed_layers" not in plain
+    assert plain["loss"] == summary["loss"]
+
+
+def test_layers_are_compiled_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(train, "compile_layers", seen.append)
+    run(tmp_path / "no", "a?", "c?")
+    assert seen == []
+    run(tmp_path / "yes", "a?", "c?", compiled=True)
+    assert len(seen) == 1
+    assert tuple(field.name for field in fields(Runtime)) == FOR_STAGES  # so the key reaches the stage
+    assert not compose_config().runtime.compile
+    assert compose_config("runtime=gpu", "runtime.compile=true").runtime.compile

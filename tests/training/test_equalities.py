@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from memphis.methods.adalite import Adalite
 from memphis.training import attention
 from memphis.training.batches import cut, flatten
+from memphis.training.layers import decoder_layers, recompute
 from memphis.training.loop import NeftunePlan, OptimPlan, TrainPlan, gradients, score, train
 from memphis.training.objective import Totals, target_logps
 from tests.training.conftest import make_examples, micro_batches
@@ -94,11 +95,21 @@ def test_a_shared_prompt_equals_one_prompt_per_sequence() -> None:
     assert worst_error(flat_gradients(model, window, plan), flat_gradients(model, unshared, plan)) <= TOLERANCE
 
 
-def test_checkpointing_gives_the_same_gradients() -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_checkpointing_gives_the_same_gradients(number: int) -> None:
     model, window = make_model(), make_examples(7, rejected=1)
-    expected = flat_gradients(model, window, RANK)
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    assert worst_error(flat_gradients(model, window, RANK), expected) <= 1e-6
+    expected, seen = flat_gradients(model, window, RANK), []
+    for layer in decoder_layers(model):
+        layer.mlp.register_forward_pre_hook(lambda module, _: seen.append(module))
+    once = len(micro_batches(window, RANK.micro_batch_tokens))
+    recompute(model, number)
+    assert worst_error(flat_gradients(model, window, RANK), expected) == 0
+    times = [seen.count(layer.mlp) for layer in decoder_layers(model)]
+    assert times == [2 * once if i < number else once for i in range(2)]
+    recompute(model, 0)
+    seen.clear()
+    flat_gradients(model, window, RANK)
+    assert len(seen) == 2 * once
 
 
 def test_bfloat16_autocast_is_close() -> None:
@@ -215,8 +226,8 @@ def test_micro_batches_hold_every_token_once_and_no_padding() -> None:
 def test_blocks_of_attention_waste_little() -> None:
     window = make_examples(40, longest=200)
     rows = flatten(window, list(range(40))).rows
-    assert len(rows.slots) <= 1.12 * len(rows.home)
-    assert len(rows.shapes) < 40
+    assert len(rows.blocks.slots.flat) <= 1.12 * len(rows.blocks.slots.home)
+    assert len(rows.blocks.shapes) < 40
 
 
 def test_a_forward_outside_of_attending_is_refused() -> None:

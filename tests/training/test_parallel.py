@@ -16,6 +16,7 @@ from memphis.errors import Stopped
 from memphis.rows import RowLog
 from memphis.training import loop, parallel
 from memphis.training.batches import num_tokens, shares
+from memphis.training.layers import recompute
 from memphis.training.loop import NeftunePlan, TrainPlan, train
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model, worst_error
@@ -38,7 +39,7 @@ def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, An
     plan, shape, frozen = PLANS[name]
     model, examples, gradients, steps = make_model(frozen=frozen), make_examples(9, **shape), [], []
     if name == "rank":
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute(model, 1)
     start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     original = loop.make_optimizer
 
