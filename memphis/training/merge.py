@@ -5,12 +5,11 @@ interpolation itself is methods/slerp.py.
 """
 
 import math
-import mmap
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -109,31 +108,32 @@ def _check_same(old: dict[str, StoredTensor], new: dict[str, StoredTensor], prev
             raise MemphisError(f"tensor {name} is {old[name].shape} in {previous} and {tensor.shape} in {updated}")
 
 
-def _map(file: Path) -> mmap.mmap:
-    with file.open("rb") as stream:
-        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)  # private copy: torch wants writable memory
-
-
-def _pieces(tensor: StoredTensor, memory: mmap.mmap) -> Iterator[Tensor]:
-    dtype = _DTYPES.get(tensor.dtype)
-    if dtype is None:  # integers: compared and copied as they are
-        dtype = torch.uint8
+def _pieces(tensor: StoredTensor) -> Iterator[Tensor]:
+    """The tensor's elements, PIECE at a time. A piece is overwritten by the next: a mapped file would stay in memory."""
+    dtype = _DTYPES.get(tensor.dtype, torch.uint8)  # integers: compared and copied as they are
+    buffer = bytearray(PIECE * dtype.itemsize)
     count = (tensor.stop - tensor.start) // dtype.itemsize
-    for first in range(0, count, PIECE):
-        length = min(PIECE, count - first)
-        yield torch.frombuffer(memory, dtype=dtype, count=length, offset=tensor.start + first * dtype.itemsize)
+    with tensor.file.open("rb", buffering=0) as stream:
+        stream.seek(tensor.start)
+        for first in range(0, count, PIECE):
+            length = min(PIECE, count - first)
+            wanted = memoryview(buffer)[: length * dtype.itemsize]
+            while wanted and (read := stream.readinto(wanted)):
+                wanted = wanted[read:]
+            if wanted:
+                raise MemphisError(f"{tensor.file}: the file ends inside a tensor; copy or build it again")
+            yield torch.frombuffer(buffer, dtype=dtype, count=length)
 
 
 def _compare(old: StoredTensor, new: StoredTensor) -> _Sums:
     sums = _Sums()
-    left, right = _map(old.file), _map(new.file)
-    for a, b in zip(_pieces(old, left), _pieces(new, right), strict=True):
+    for a, b in zip(_pieces(old), _pieces(new), strict=True):
         if not a.dtype.is_floating_point:
             sums.moved += 0.0 if torch.equal(a, b) else 1.0
             continue
         a, b = a.double(), b.double()
         dot, previous, updated = products(a, b)
-        sums.add(_Sums(dot, previous, updated, float((b - a).square_().sum())))
+        sums.add(_Sums(dot, previous, updated, _square(b.sub_(a))))
     return sums
 
 
@@ -147,21 +147,25 @@ def _write(
 ) -> _Sums:
     """One file of the result, with the header of `source`; returns how far it is from `old` and from `goal`."""
     sums = _Sums()
-    maps: dict[Path, Any] = {}
     here = sorted((item for item in new.items() if item[1].file == source), key=lambda item: item[1].start)
     with source.open("rb") as stream, target.open("wb") as output:
         output.write(stream.read(here[0][1].start))
         for name, tensor in here:
             sides = [tensor, old[name], *([goal[name]] if name in goal else [])]
-            streams = [_pieces(side, maps.setdefault(side.file, _map(side.file))) for side in sides]
-            for after, before, *rest in zip(*streams, strict=True):
+            for after, before, *rest in zip(*map(_pieces, sides), strict=True):
                 merged = after
                 if name in both:
                     merged = blend(before.to(after.dtype), after, *both[name])
                 output.write(memoryview(merged.contiguous().view(torch.uint8).numpy()))
                 if merged.dtype.is_floating_point:
-                    sums.moved += float((merged.double() - before.double()).square_().sum())
+                    exact = merged.double()
+                    sums.moved += _square(exact - before.double())
                     for other in rest:
-                        sums.reference += float(other.double().square_().sum())
-                        sums.drift += float((merged.double() - other.double()).square_().sum())
+                        there = other.double()
+                        sums.reference += _square(there)
+                        sums.drift += _square(exact - there)
     return sums
+
+
+def _square(vector: Tensor) -> float:
+    return torch.dot(vector, vector).item()
