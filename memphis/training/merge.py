@@ -109,7 +109,7 @@ def _check_same(old: dict[str, StoredTensor], new: dict[str, StoredTensor], prev
 
 
 def _pieces(tensor: StoredTensor) -> Iterator[Tensor]:
-    """The tensor's elements, PIECE at a time. A piece is overwritten by the next: a mapped file would stay in memory."""
+    """The tensor, PIECE elements at a time. The next one overwrites a piece: a mapped file would stay in memory."""
     dtype = _DTYPES.get(tensor.dtype, torch.uint8)  # integers: compared and copied as they are
     buffer = bytearray(PIECE * dtype.itemsize)
     count = (tensor.stop - tensor.start) // dtype.itemsize
