@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import StableLmConfig, StableLmForCausalLM
 
 from memphis import memory
+from memphis.runs import REPOSITORY
 from memphis.shape import from_config
 from memphis.training import attention, loop
 from memphis.training.layers import recompute
@@ -177,3 +178,39 @@ def test_auto_recomputes_nothing_where_no_card_is_known() -> None:
     assert memory.of_stage(cfg.model.shape, cfg.model, cfg.sft, cfg.runtime).recomputed == 0
     always = replace(cfg.model, checkpointing=True)
     assert memory.of_stage(cfg.model.shape, always, cfg.sft, cfg.runtime).recomputed == 32
+
+
+def fits() -> str:
+    """The table of docs/gpu.md: what training needs of each GPU, and how many of 32 layers are recomputed for it."""
+    cfg = compose_config("+exp=memphis_cot")
+    shape = cfg.model.shape
+    assert shape is not None
+    lines = [
+        "| GPU | tokens of a micro-batch | 1 GPU | 2 | 4 | 8 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    settings = [(24, 16384, "float32"), (24, 4096, "float32"), (24, 4096, "bfloat16_stochastic")]
+    settings += [(48, 16384, "float32"), (48, 4096, "float32")]
+    settings += [(80, 16384, "float32"), (80, 8192, "float32"), (141, 16384, "float32")]
+    for card, tokens, master in settings:
+        cells = []
+        room = CARDS[card] * 2**20 - memory.RESERVE
+        for devices in (1, 2, 4, 8):
+            runtime = replace(cfg.runtime, micro_batch_tokens=tokens, num_devices=devices)
+            model = replace(cfg.model, master_dtype=master)  # type: ignore[arg-type]
+            needs = [
+                memory.of_stage(shape, model, cfg.sft, runtime, room=room),
+                memory.of_stage(shape, model, cfg.rank, runtime, rejected=1, room=room),
+            ]
+            need = max(needs, key=lambda one: one.total)
+            text = f"{need.total / 2**30:.1f} GiB" if need.total <= room else "does not fit"
+            text += f", {need.recomputed}" if need.total <= room and need.recomputed else ""
+            cells.append("refused" if devices > 1 and master == "bfloat16_stochastic" else text)
+        name = f"{card} GB" + (f", `model.master_dtype={master}`" if master != "float32" else "")
+        lines.append(f"| {name} | {tokens:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def test_the_table_of_what_fits_is_that_of_the_formula() -> None:
+    text = (REPOSITORY / "docs" / "gpu.md").read_text()
+    assert text.split("<!-- fits:begin -->\n")[1].split("\n<!-- fits:end -->")[0] == fits()
