@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from eval import harness
 from eval.adapters import language_model
 from eval.harness import evaluate
 from eval.records import load
@@ -94,6 +96,37 @@ def test_both_engines_give_the_same_answers_on_all_36_tasks(shared: Path, model:
         assert record["truncated_prompts"] == 0
         assert record["comparable"] is False
     assert language_model(engines["vllm"], model, 0).add_bos_token is False
+
+
+def test_tasks_that_share_a_batch_are_scored_and_kept_one_by_one(
+    shared: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bbh = CURRENT.columns[-1]
+    few = replace(CURRENT, columns=(replace(bbh, tasks=bbh.tasks[:3]),))
+    monkeypatch.setattr(harness, "find_suite", lambda name: few)
+    batches: list[list[str]] = []
+    score = harness.lm_eval.evaluate
+
+    def watched(model: Any, loaded: Any, **how: Any) -> Any:
+        batches.append(list(loaded["tasks"]))
+        return score(model, loaded, **how)
+
+    monkeypatch.setattr(harness.lm_eval, "evaluate", watched)
+    engine = HfEngine(model, dtype="float32")
+    records = {}
+    for items, expected in ((1, [1, 1, 1]), (LIMIT + 1, [2, 1]), (harness.TOGETHER, [3])):
+        monkeypatch.setattr(harness, "TOGETHER", items)
+        records[items] = run(engine, model, "current", shared, tmp_path / f"{items}")
+        assert [len(batch) for batch in batches] == expected
+        batches.clear()
+        for record in (records[items], *records[items]["tasks"].values()):
+            del record["seconds"]
+    assert records[1] == records[LIMIT + 1] == records[harness.TOGETHER]
+    for file in (tmp_path / "1" / "samples").iterdir():
+        assert file.read_bytes() == (tmp_path / f"{harness.TOGETHER}" / "samples" / file.name).read_bytes()
+    (tmp_path / "1" / "tasks" / f"{bbh.tasks[1]}.json").unlink()
+    run(engine, model, "current", shared, tmp_path / "1")
+    assert batches == [[bbh.tasks[1]]]  # only what is missing
 
 
 def test_card_on_vllm_with_two_seeds(shared: Path, model: Path, tmp_path: Path) -> None:
