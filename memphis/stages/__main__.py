@@ -27,8 +27,8 @@ from memphis.disk import explain
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpace, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.stages import KINDS, trains
+from memphis.stages.child import die_with_parent
 from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
-from memphis.stages.helper import die_with_parent
 from memphis.store import Store, finish, installed, read_json
 from memphis.training import parallel
 

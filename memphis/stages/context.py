@@ -15,7 +15,7 @@ from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.rows import RowLog
 from memphis.sampling import Engine, open_engine
-from memphis.stages.helper import POLITE
+from memphis.stages.child import POLITE
 from memphis.training import parallel
 
 STOP = threading.Event()  # set by a polite signal: checkpoint at the next step and leave with Stopped

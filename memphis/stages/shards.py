@@ -19,8 +19,8 @@ from memphis.devices import gpu_name
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.rows import write_rows
+from memphis.stages.child import serve
 from memphis.stages.context import STOP, Bench
-from memphis.stages.helper import serve
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,15 @@ def sample_all(bench: Bench, sampling: Sampling, shards: Sequence[Shard], done: 
         return sample(bench, sampling, shard)
 
     with ExitStack() as stack:
-        helpers = [stack.enter_context(closing(_Helper(device, sampling, bench))) for device in range(1, devices)]
+        children = [stack.enter_context(closing(_Child(device, sampling, bench))) for device in range(1, devices)]
         threads = stack.enter_context(ThreadPoolExecutor(max(1, devices)))
-        helped = [threads.submit(work, helper.sample) for helper in helpers]
-        spent = [work(mine), *(future.result() for future in helped)]
+        others = [threads.submit(work, child.sample) for child in children]
+        spent = [work(mine), *(future.result() for future in others)]
     done()
     return spent
 
 
-class _Helper:
+class _Child:
     """An engine in a process of its own. It lives no longer than this process, whatever ends that.
 
     device: number among those that are visible here.
@@ -132,7 +132,7 @@ class _Helper:
 
 
 def answer(connection: Connection) -> None:
-    """The other end of a _Helper."""
+    """The other end of a _Child."""
     bench = None
     while True:
         runtime, sampling, shard = connection.recv()

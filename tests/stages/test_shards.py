@@ -48,7 +48,7 @@ def curves(out: Path) -> list[dict[str, Any]]:
 def test_no_more_engines_than_shards_to_sample(done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started, sampled = [], []
 
-    class Helper:
+    class Child:
         def __init__(self, device: int, *_: Any) -> None:
             started.append(device)
 
@@ -59,7 +59,7 @@ def test_no_more_engines_than_shards_to_sample(done: int, tmp_path: Path, monkey
         def close(self) -> None:
             started.append(0)
 
-    monkeypatch.setattr(shards, "_Helper", Helper)
+    monkeypatch.setattr(shards, "_Child", Child)
     monkeypatch.setattr(shards, "sample", lambda bench, sampling, shard: sampled.append(shard.path) or 1.0)
     todo = [shards.Shard(tmp_path / str(i), [], [], 0) for i in range(6)]
     for shard in todo[:done]:
@@ -96,26 +96,26 @@ def test_two_devices_write_what_one_writes(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = run(inputs, tmp_path / "one", 1)
-    helped: list[str] = []
-    original = shards._Helper.sample
+    others: list[str] = []
+    original = shards._Child.sample
 
     def sample(self: Any, shard: shards.Shard) -> float:
-        helped.append(shard.path.stem)
+        others.append(shard.path.stem)
         return original(self, shard)
 
-    monkeypatch.setattr(shards._Helper, "sample", sample)
+    monkeypatch.setattr(shards._Child, "sample", sample)
     assert run(inputs, tmp_path / "two", 2) == alone
-    assert 1 <= len(helped) < 6  # both had work
+    assert 1 <= len(others) < 6  # both had work
     assert curves(tmp_path / "two") == curves(tmp_path / "one")
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
 def test_a_fault_in_another_process_is_raised_here(tmp_path: Path) -> None:
-    helper = shards._Helper(1, shards.Sampling("hf", tmp_path, "float32", {}), Bench(Runtime("cpu", 2, 64)))
+    child = shards._Child(1, shards.Sampling("hf", tmp_path, "float32", {}), Bench(Runtime("cpu", 2, 64)))
     with pytest.raises(MemphisError, match=r"holds no model \(config.json is missing\)"):
-        helper.sample(shards.Shard(tmp_path / "0", [], [], 0))
-    helper.close()
+        child.sample(shards.Shard(tmp_path / "0", [], [], 0))
+    child.close()
     assert not multiprocessing.active_children()
 
 
@@ -146,12 +146,12 @@ def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(trained: Path, tmp_
     assert micro.run(alone, *typed).returncode == 0
     two = [*typed, "runtime.num_devices=2"]
 
-    def helpers() -> list[psutil.Process]:
+    def children() -> list[psutil.Process]:
         return [process for process in processes(together) if "--multiprocessing-fork" in process.cmdline()]
 
     process = micro.start(together, *two)
-    wait_for(helpers, 120)
-    helpers()[0].kill()
+    wait_for(children, 120)
+    children()[0].kill()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, out + err
     assert re.search(
@@ -162,7 +162,7 @@ def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(trained: Path, tmp_
         before = len(sampled(together))
         process = micro.start(together, *two)
         wait_for(lambda before=before: len(sampled(together)) > before + 2, 120)
-        assert helpers()
+        assert children()
         process.send_signal(ended)
         out, err = process.communicate(timeout=120)
         assert process.returncode == status, out + err
