@@ -1,5 +1,6 @@
 # make demo    the recipe and its control at laptop scale       make test    fast and slow tests, lint, types
 # make fast    the fast tests only, two to three minutes      make lint    format, lint, types only
+# make bench   speed beside TRL, mergekit, lm-eval, 25 minutes  (ARGS="sft_small --rounds 2": a part of it)
 # Each sets up .venv by itself. ACCEL=gpu|cpu overrides what is detected; PYTHON=… chooses the interpreter.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -9,13 +10,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready-$(ACCEL)
 READY_DEV := $(VENV)/ready-dev
+BENCH := .venv-bench
+READY_BENCH := $(BENCH)/ready
 ARGS ?=
 # Two files of tests at a time, a thread each: a test that needs more processes starts them itself.
 SIDE_BY_SIDE := -n 2 --dist loadfile
 test fast: export OMP_NUM_THREADS := 1
 test fast: export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test fast lint
+.PHONY: demo test fast lint bench
 demo: $(READY)
 	$(BIN)/python train.py -m method=memphis,sft_continued $(ARGS)
 
@@ -29,6 +32,9 @@ lint: $(READY) $(READY_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(READY_BENCH)
+	$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or say where: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -50,4 +56,12 @@ $(VENV)/ready-gpu: requirements.txt | $(BIN)/python
 
 $(READY_DEV): requirements-dev.txt $(READY)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+# The peers stay out of the project's environment; theirs sees what is installed there.
+SITE := import sysconfig; print(sysconfig.get_path("purelib"))
+$(READY_BENCH): benchmarks/requirements.txt $(READY)
+	$(BIN)/python -m venv --clear --without-pip $(BENCH)
+	$(BIN)/python -c '$(SITE)' > "$$($(BENCH)/bin/python -c '$(SITE)')/project.pth"
+	$(BIN)/python -m pip --python $(BENCH)/bin/python install --quiet --no-deps -r benchmarks/requirements.txt
 	@touch $@

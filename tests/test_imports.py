@@ -42,6 +42,7 @@ HEIGHTS = {
     "memphis.export": 7,
     "experiments": 8,
     "train": 9,
+    "benchmarks": 10,
 }
 BESIDE = {"memphis.training", "memphis.sampling"}  # same height, must not know each other
 # Library -> where it may be imported.
@@ -50,9 +51,10 @@ ROOMS = {
     "wandb_workspaces": ("experiments.wandb_report",),
     "vllm": ("memphis.sampling.vllm", "eval"),
     "lm_eval": ("eval",),
-    "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval"),
+    "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval", "benchmarks"),
     "hydra": ("train", "memphis.config", "experiments.frozen"),
-    "datasets": ("memphis.data.sources", "eval"),
+    "datasets": ("memphis.data.sources", "eval", "benchmarks.peers"),
+    "trl": ("benchmarks.peers",),
 }
 PURE = {
     "memphis.answers": {"torch", "os", "pathlib", "json"},
@@ -64,7 +66,7 @@ PURE = {
 def modules() -> dict[str, Path]:
     files = [
         REPOSITORY / "train.py",
-        *(f for room in ("memphis", "eval", "experiments") for f in (REPOSITORY / room).rglob("*.py")),
+        *(f for room in ("memphis", "eval", "experiments", "benchmarks") for f in (REPOSITORY / room).rglob("*.py")),
     ]
     return {
         ".".join(file.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): file for file in files

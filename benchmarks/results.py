@@ -1,0 +1,186 @@
+"""benchmarks/results/<question>.json: every number of every round, and on which machine. The block in README.md is made
+from these files, and a new measurement is compared with them."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.question import Question, Round, Target
+from experiments.tables import markdown_table
+from memphis.errors import MemphisError
+from memphis.runs import REPOSITORY
+
+FOLDER = REPOSITORY / "benchmarks" / "results"
+BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
+SCHEMA = 1
+SLACK = 0.25  # how much worse than the committed median is a failure
+UNITS = {"cpu_s": "s", "other_s": "s", "wall_s": "s", "rss_mib": "MiB", "gpu_h": "h"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """machine: processor and memory in words. skipped: contenders that this machine cannot run."""
+
+    rounds: list[Round]
+    machine: str
+    versions: dict[str, str]
+    date: str
+    skipped: list[str]
+
+    def medians(self) -> Round:
+        return {
+            name: {measure: statistics.median(found[name][measure] for found in self.rounds) for measure in numbers}
+            for name, numbers in self.rounds[0].items()
+        }
+
+
+def dumps(question: Question, measured: Measured) -> str:
+    """Settings, medians and ratios are written too, for the reader; `load` needs the rounds alone."""
+    measured = replace(measured, rounds=_rounded(measured.rounds))  # all that follows must follow from what is written
+    targets = [
+        {"what": t.what, "ours": t.ours, "peer": t.peer, "value": _rounded(t.value(measured.rounds)), "must": t.must}
+        | {"ambitious": t.ambitious, "better": "smaller" if t.at_most else "larger"}
+        for t in question.targets
+    ]
+    head = {
+        "schema": SCHEMA,
+        "question": question.name,
+        "title": question.title,
+        "date": measured.date,
+        "machine": measured.machine,
+        "versions": measured.versions,
+        "settings": {each.name: each.words for each in question.contenders},
+        "skipped": measured.skipped,
+        "targets": targets,
+        "medians": _rounded(measured.medians()),
+        "rounds": measured.rounds,
+    }
+    lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in head.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def load(file: Path) -> Measured:
+    """What `dumps` wrote. Raises MemphisError when it is something else."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+        if value["schema"] != SCHEMA or not value["rounds"]:
+            raise ValueError(f"schema {value['schema']}, {len(value['rounds'])} rounds")
+        return Measured(value["rounds"], value["machine"], value["versions"], value["date"], value["skipped"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MemphisError(
+            f"{file}: not a result of `python -m benchmarks --save` ({type(error).__name__}: {error}); measure again"
+        ) from error
+
+
+def misses(question: Question, measured: Measured, committed: Measured | None) -> list[str]:
+    """A line for every ratio beyond its `must`, or more than SLACK worse than the committed median."""
+    found = []
+    for target in question.targets:
+        value = target.value(measured.rounds)
+        if value is None:
+            continue
+        before = target.value(committed.rounds) if committed else None
+        name = f"{question.name}: {target.what}, {_sides(target)}: {value:.2f}"
+        if target.must is not None and target.worse(value, target.must):
+            found.append(f"{name}, must be {_bound(target, target.must)}")
+        elif before is not None and target.worse(value, before, SLACK):
+            found.append(f"{name}, more than {SLACK:.0%} worse than the committed {before:.2f}")
+    return found
+
+
+def block(questions: Sequence[Question], results: Mapping[str, Measured]) -> str:
+    """The table of README.md: a row per target, met or missed, with the setting of the peer beside it."""
+    head = ("what", "against", "ours", "theirs", "ratio", "must", "hoped for")
+    rows: list[Sequence[str]] = [head]
+    for question in questions:
+        measured = results[question.name]
+        rows.append([f"**{question.title}**", *[""] * (len(head) - 1)])
+        rows += [_cells(question, target, measured) for target in question.targets]
+    return "\n".join([markdown_table(rows), "", *(f"- {note}" for note in _notes(results))])
+
+
+def _cells(question: Question, target: Target, measured: Measured) -> list[str]:
+    peer = "all of the step" if target.ours[0] == target.peer[0] else question.words(target.peer[0])
+    what = target.what if target.ours[0] == "ours" else f"{target.what} ({question.words(target.ours[0])})"
+    value, medians = target.value(measured.rounds), measured.medians()
+    bounds = ["" if bound is None else _bound(target, bound) for bound in (target.must, target.ambitious)]
+    if value is None:
+        return [what, peer, "–", "–", "not measured", *bounds]
+    missed = target.must is not None and target.worse(value, target.must)
+    ratio = _ratio(target, value) + (" (missed)" if missed else "")
+    sides = [_number(medians[contender][measure], measure) for contender, measure in (target.ours, target.peer)]
+    return [what, peer, *sides, ratio, *bounds]
+
+
+def _notes(results: Mapping[str, Measured]) -> list[str]:
+    rounds = sorted({len(measured.rounds) for name, measured in results.items() if not name.startswith("sweep")})
+    machines = sorted({measured.machine for measured in results.values()})
+    dates = sorted({measured.date for measured in results.values()})
+    versions = {name: version for measured in results.values() for name, version in measured.versions.items()}
+    notes = [
+        f"One thread, contenders in turn, medians of {' or '.join(map(str, rounds))} rounds; a ratio is the median of "
+        "the rounds' ratios. Times are CPU-seconds unless it says otherwise, memory is the peak of a process; "
+        "n x is theirs / ours, a number without x is ours / theirs.",
+        f"{'; '.join(machines)}; {' and '.join(dict.fromkeys((dates[0], dates[-1])))}; "
+        + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+    ]
+    if any(measured.skipped for measured in results.values()):
+        notes.append("Not measured: this processor has no bfloat16 instructions, and emulating them says nothing.")
+    return notes
+
+
+def spliced(readme: Path, text: str) -> str:
+    """README with its block replaced. Raises MemphisError when it has no place for it."""
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise MemphisError(f"{readme}: no lines {BEGIN} and {END}; add them where the table belongs")
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+
+
+def drift(questions: Sequence[Question], readme: Path, folder: Path = FOLDER) -> list[str]:
+    """A line for each file that is not what the rounds say: results whose ratios or settings are others, the README."""
+    results = {question.name: load(folder / f"{question.name}.json") for question in questions}
+    lines = []
+    for question in questions:
+        file = folder / f"{question.name}.json"
+        if file.read_text(encoding="utf-8") != dumps(question, results[question.name]):
+            lines.append(f"{file.name}: its ratios or settings are not what its rounds and benchmarks/ say")
+    if spliced(readme, block(questions, results)) != readme.read_text(encoding="utf-8"):
+        lines.append(f"{readme.name}: the block of speeds is not what benchmarks/results says; --write {readme.name}")
+    return lines
+
+
+def _sides(target: Target) -> str:
+    (ours, measure), (peer, other) = target.ours, target.peer
+    return f"{measure} / {other}" if ours == peer else f"{ours} against {peer}"
+
+
+def _ratio(target: Target, value: float) -> str:
+    return f"{value:.3g}" if target.at_most else f"{value:.2f}x"
+
+
+def _bound(target: Target, bound: float) -> str:
+    return f"<= {bound:g}" if target.at_most else f">= {bound:g}x"
+
+
+def _number(value: float, measure: str) -> str:
+    return f"{value:,.0f} MiB" if measure == "rss_mib" else f"{value:.3g} {UNITS[measure]}"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _lines(value: Any) -> str:
+    """A list takes a line per item, so that a change is seen where it is."""
+    if isinstance(value, list) and value:
+        return "[\n  " + ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in value) + "\n ]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,47 @@
+"""A contender's side of a comparison: a process that imports and builds once, then makes a step when it is told to.
+
+    python -m benchmarks.worker <module>:<function> <options as JSON> <work directory>
+
+It reads a line per step from standard input and answers with a line of JSON: CPU-seconds since it was told to go on,
+the peak of its memory so far, and what the contender adds. When its input ends, it ends.
+"""
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+
+class Gate:
+    """Where a contender waits between steps. The first step, with all that comes before it, is the warm-up."""
+
+    def __init__(self, orders: TextIO, answers: TextIO) -> None:
+        self.orders, self.answers = orders, answers
+        self.resumed = 0.0  # process_time counts from the start of the process
+
+    def __call__(self, **found: Any) -> None:
+        """Report the step that has ended and return when the next one may begin."""
+        spent = time.process_time() - self.resumed
+        print(json.dumps({"cpu_s": spent, "rss_mib": peak_mib(), **found}), file=self.answers, flush=True)
+        if not self.orders.readline():
+            os._exit(0)  # in the middle of a foreign training loop: nothing of it is wanted any more
+        self.resumed = time.process_time()
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(run: str, options: str, work: str) -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print; only answers may go to the driver
+    module, _, function = run.partition(":")
+    getattr(importlib.import_module(module), function)(Gate(sys.stdin, answers), Path(work), **json.loads(options))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,83 @@
+"""Contenders in turn: our side of the training comparisons, through the worker that TRL goes through as well."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import sft, start
+from benchmarks.question import Contender
+from benchmarks.rounds import command, environment, step_by_step, whole_process
+from memphis.errors import MemphisError
+from memphis.rows import write_rows
+
+GATED = """
+def run(gate, work, *, seconds):
+    import time
+    for loss in (3.0, 2.0, 1.0):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+        gate(loss=loss)
+    raise SystemExit("error: out of steps")
+"""
+
+
+def test_turns_are_taken_and_counted_from_the_second_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gated.py").write_text(GATED)
+    monkeypatch.setattr("benchmarks.rounds.REPOSITORY", f"{environment(tmp_path)['PYTHONPATH']}:{tmp_path}")
+    sides = [Contender(name, "", "gated:run", {"seconds": s}) for name, s in (("ours", 0.05), ("peer", 0.2))]
+    rounds = list(step_by_step(sides, tmp_path, 2))
+    assert [{name: found["loss"] for name, found in one.items()} for one in rounds] == [
+        {"ours": 2.0, "peer": 2.0},
+        {"ours": 1.0, "peer": 1.0},
+    ]
+    for one in rounds:
+        assert 0.05 <= one["ours"]["cpu_s"] < 0.15 < 0.2 <= one["peer"]["cpu_s"] < 0.4
+        assert 5 < one["ours"]["rss_mib"] < 200
+    with pytest.raises(MemphisError, match="peer: the contender failed: error: out of steps"):
+        list(step_by_step(sides[1:], tmp_path, 3))
+    alone = whole_process(command(sides[1], tmp_path), "peer", tmp_path)  # ends after the first step
+    assert alone["cpu_s"] >= 0.2
+    assert alone["wall_s"] >= 0.2
+
+
+@pytest.mark.slow
+def test_a_round_of_ours(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": str(i),
+            "prompt": f"What is {i} and {i + 1}?",
+            "rationale": f"{i} + {i + 1} = {2 * i + 1}.",
+            "target": "odd",
+        }
+        for i in range(16)
+    ]
+    write_rows(tmp_path / "train.jsonl", rows)
+    line = [sys.executable, "-m", "benchmarks.material", str(tmp_path / "train.jsonl"), str(tmp_path)]
+    subprocess.run(line, env=environment(tmp_path), check=True, capture_output=True)
+    sides = [
+        Contender("sft", "", "benchmarks.ours:sft", {"model": "small", "rows": 8}),
+        Contender("timed", "", "benchmarks.ours:timed", {"model": "small", "rows": 8}),
+        Contender("rank", "", "benchmarks.ours:rank", {"model": "small", "pairs": 4}),
+        Contender("unshared", "", "benchmarks.ours:rank", {"model": "small", "pairs": 4, "shared": False}),
+    ]
+    (found,) = step_by_step(sides, tmp_path, 1)
+    assert found["sft"]["loss"] == pytest.approx(9.0, abs=0.2)  # log 8,000
+    assert found["timed"]["loss"] == found["sft"]["loss"]
+    assert 0 < found["timed"]["other_s"] < found["timed"]["cpu_s"]
+    assert found["unshared"]["loss"] == pytest.approx(found["rank"]["loss"], rel=1e-6)
+    assert found["rank"]["loss"] > found["rank"]["ce"]
+    assert json.dumps(found)
+
+
+def test_what_words_say_is_what_is_set() -> None:
+    """TRL's own default is bfloat16 with checkpointing: full precision must be asked for."""
+    for question in (sft.SMALL, sft.VOCAB, start.START):
+        for each in question.contenders:
+            if each.run == "benchmarks.peers:sft":
+                plain = each.options["bf16"] is False and each.options["gradient_checkpointing"] is False
+                assert plain == ("fp32" in each.words) == (not each.bf16), each.words
+                assert bool(each.options.get("packing")) == ("packing" in each.words)
