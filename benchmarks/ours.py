@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-from transformers import StableLmModel
+from transformers import PreTrainedModel, StableLmModel
 
 from benchmarks import material
 from benchmarks.worker import Gate
@@ -21,6 +21,7 @@ from memphis.training.loop import train
 from memphis.training.plan import OptimPlan, TrainPlan
 
 MAX_LENGTH = 1024
+MICRO_BATCH_TOKENS = 1024  # about the eight rows that a peer's micro-batch has
 FOREVER = 1000  # steps: the gate ends the process earlier
 
 
@@ -67,12 +68,19 @@ def plan(loss: Any, step: int, dtype: Any = "float32") -> TrainPlan:
         seed=0,
         schedule="constant",
         dtype=dtype,
+        micro_batch_tokens=MICRO_BATCH_TOKENS,
     )
 
 
 def _train(gate: Callable[..., None], work: Path, model: str, examples: Sequence[Example], plan: TrainPlan) -> None:
     loaded, _ = models.load(work / model, dtype=torch.float32, freeze_embeddings="both")
-    out = work / f"ours-{plan.loss}-{model}-{plan.dtype}"
+    run(gate, loaded, work / f"ours-{plan.loss}-{model}-{plan.dtype}", examples, plan)
+
+
+def run(
+    gate: Callable[..., None], model: PreTrainedModel, out: Path, examples: Sequence[Example], plan: TrainPlan
+) -> None:
+    """memphis' own loop on these examples, with the gate after every step. out: a directory, made here."""
     out.mkdir(exist_ok=True)
     log = Log(out / "metrics.jsonl")
     tokens_of_targets = [label for e in examples for s in e.sequences for label in s.labels if label != tokens.IGNORE]
@@ -82,7 +90,7 @@ def _train(gate: Callable[..., None], work: Path, model: str, examples: Sequence
         names = ("loss", "ce", "rank_loss")
         gate(**sizes, **{name: log.last[key] for name in names if (key := f"{plan.family}/{name}") in log.last})
 
-    train(loaded, examples, plan, out_dir=out, log=log, kill_point=wait)
+    train(model, examples, plan, out_dir=out, log=log, kill_point=wait)
 
 
 def timed(gate: Gate, work: Path, *, model: str, rows: int) -> None:

@@ -70,6 +70,7 @@ class Question:
     targets: tuple[Target, ...]
     measure: Callable[[Sequence[Contender], Path, int], Iterator[Round]]
     agree: Callable[[Sequence[Round]], None] = lambda _: None
+    rounds: int = 5
 
     def words(self, contender: str) -> str:
         return next(each.words for each in self.contenders if each.name == contender)

@@ -1,5 +1,5 @@
-"""benchmarks/results/<question>.json: every number of every round, and on which machine. The block in README.md is made
-from these files, and a new measurement is compared with them."""
+"""benchmarks/results/<question>.json: every number of every round, and on which machine. The blocks in README.md and
+docs/performance.md are made from these files, and a new measurement is compared with them."""
 
 import json
 import statistics
@@ -17,7 +17,7 @@ FOLDER = REPOSITORY / "benchmarks" / "results"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 SCHEMA = 1
 SLACK = 0.25  # how much worse than the committed median is a failure
-UNITS = {"cpu_s": "s", "other_s": "s", "wall_s": "s", "rss_mib": "MiB", "gpu_h": "h"}
+UNITS = {"cpu_s": "s", "other_s": "s", "wall_s": "s", "rss_mib": "MiB", "gpu_h": "h", "ms_per_token": "ms"}
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,15 @@ def misses(question: Question, measured: Measured, committed: Measured | None) -
 
 
 def block(questions: Sequence[Question], results: Mapping[str, Measured]) -> str:
-    """The table of README.md: a row per target, met or missed, with the setting of the peer beside it."""
-    head = ("what", "against", "ours", "theirs", "ratio", "must", "hoped for")
+    """The table of a page: a row per target, met or missed, with the setting of the peer beside it."""
+    bounded = any(target.must is not None for question in questions for target in question.targets)
+    sides = ("ours", "theirs", "ratio", "must", "hoped for") if bounded else ("this", "that", "ratio")
+    head = ("what", "against", *sides)
     rows: list[Sequence[str]] = [head]
     for question in questions:
         measured = results[question.name]
         rows.append([f"**{question.title}**", *[""] * (len(head) - 1)])
-        rows += [_cells(question, target, measured) for target in question.targets]
+        rows += [_cells(question, target, measured)[: len(head)] for target in question.targets]
     return "\n".join([markdown_table(rows), "", *(f"- {note}" for note in _notes(results))])
 
 
@@ -132,25 +134,27 @@ def _notes(results: Mapping[str, Measured]) -> list[str]:
     return notes
 
 
-def spliced(readme: Path, text: str) -> str:
-    """README with its block replaced. Raises MemphisError when it has no place for it."""
-    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+def spliced(page: Path, text: str) -> str:
+    """The page with its block replaced. Raises MemphisError when it has no place for it."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise MemphisError(f"{readme}: no lines {BEGIN} and {END}; add them where the table belongs")
+        raise MemphisError(f"{page}: no lines {BEGIN} and {END}; add them where the table belongs")
     return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 
-def drift(questions: Sequence[Question], readme: Path, folder: Path = FOLDER) -> list[str]:
-    """A line for each file that is not what the rounds say: results whose ratios or settings are others, the README."""
+def drift(questions: Sequence[Question], page: Path, folder: Path = FOLDER) -> list[str]:
+    """A line for each file that is not what the rounds say: results whose ratios or settings are others, the page."""
     results = {question.name: load(folder / f"{question.name}.json") for question in questions}
     lines = []
     for question in questions:
         file = folder / f"{question.name}.json"
         if file.read_text(encoding="utf-8") != dumps(question, results[question.name]):
             lines.append(f"{file.name}: its ratios or settings are not what its rounds and benchmarks/ say")
-    if spliced(readme, block(questions, results)) != readme.read_text(encoding="utf-8"):
-        lines.append(f"{readme.name}: the block of speeds is not what benchmarks/results says; --write {readme.name}")
+    if spliced(page, block(questions, results)) != page.read_text(encoding="utf-8"):
+        lines.append(
+            f"{page.name}: the block of speeds is not what benchmarks/results says; python -m benchmarks --write"
+        )
     return lines
 
 

@@ -13,7 +13,7 @@ COMMON = "AdamW fused, frozen embeddings and head, lr 1e-5"
 
 
 def _ours(model: str, rows: int) -> Contender:
-    words = "memphis, fp32, flat micro-batches of 4,096 tokens"
+    words = "memphis, fp32, flat micro-batches of 1,024 tokens"
     return Contender("ours", words, "benchmarks.ours:sft", {"model": model, "rows": rows})
 
 
@@ -49,6 +49,7 @@ SMALL = Question(
         _padded("small", SMALL_ROWS),
         _packing("small", SMALL_ROWS, 1024),
         _packing("small", SMALL_ROWS, 512),
+        _trl("defaults_fp32", "TRL as it comes, but fp32: checkpointing, batch 8", "small", SMALL_ROWS, bf16=False),
         _trl("defaults", "TRL as it comes: bf16 autocast, checkpointing, batch 8", "small", SMALL_ROWS, bf16=True),
         Contender(
             "bf16",
@@ -62,6 +63,7 @@ SMALL = Question(
         Target("CPU time", ("ours", "cpu_s"), ("padded", "cpu_s"), 3.0, 3.8),
         Target("CPU time", ("ours", "cpu_s"), ("packing_1024", "cpu_s"), 1.9, 2.5),
         Target("CPU time", ("ours", "cpu_s"), ("packing_512", "cpu_s"), 1.9, 2.5),
+        Target("CPU time", ("ours", "cpu_s"), ("defaults_fp32", "cpu_s")),
         Target("CPU time", ("ours", "cpu_s"), ("defaults", "cpu_s")),
         Target("CPU time, bf16 autocast", ("bf16", "cpu_s"), ("defaults", "cpu_s")),
         Target("peak memory", ("ours", "rss_mib"), ("padded", "rss_mib"), 0.55, 0.45, at_most=True),

@@ -22,14 +22,19 @@ class Gate:
     def __init__(self, orders: TextIO, answers: TextIO) -> None:
         self.orders, self.answers = orders, answers
         self.resumed = 0.0  # process_time counts from the start of the process
+        self.went_on = time.monotonic()
 
     def __call__(self, **found: Any) -> None:
         """Report the step that has ended and return when the next one may begin."""
-        spent = time.process_time() - self.resumed
-        print(json.dumps({"cpu_s": spent, "rss_mib": peak_mib(), **found}), file=self.answers, flush=True)
+        spent, passed = time.process_time() - self.resumed, time.monotonic() - self.went_on
+        print(
+            json.dumps({"cpu_s": spent, "wall_s": passed, "rss_mib": peak_mib(), **found}),
+            file=self.answers,
+            flush=True,
+        )
         if not self.orders.readline():
             os._exit(0)  # in the middle of a foreign training loop: nothing of it is wanted any more
-        self.resumed = time.process_time()
+        self.resumed, self.went_on = time.process_time(), time.monotonic()
 
 
 def peak_mib() -> float:
