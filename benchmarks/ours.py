@@ -28,7 +28,9 @@ FOREVER = 1000  # steps: the gate ends the process earlier
 class Log(RowLog):
     """The loop's log, which remembers its last row."""
 
-    last: dict[str, Any]
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.last: dict[str, Any] = {}  # and so it stays where another device writes
 
     def __call__(self, row: dict[str, Any]) -> None:
         self.last = row

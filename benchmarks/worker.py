@@ -42,10 +42,10 @@ def peak_mib() -> float:
 
 
 def main(run: str, options: str, work: str) -> None:
-    answers = os.fdopen(os.dup(1), "w")
+    orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")  # a fork closes standard input
     os.dup2(2, 1)  # libraries print; only answers may go to the driver
     module, _, function = run.partition(":")
-    getattr(importlib.import_module(module), function)(Gate(sys.stdin, answers), Path(work), **json.loads(options))
+    getattr(importlib.import_module(module), function)(Gate(orders, answers), Path(work), **json.loads(options))
 
 
 if __name__ == "__main__":
