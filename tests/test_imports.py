@@ -53,7 +53,7 @@ ROOMS = {
     "lm_eval": ("eval",),
     "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval", "benchmarks"),
     "hydra": ("train", "memphis.config", "experiments.frozen"),
-    "datasets": ("memphis.data.sources", "eval", "benchmarks.peers"),
+    "datasets": ("memphis.data.sources", "eval", "benchmarks.peers", "benchmarks.gpu"),
     "trl": ("benchmarks.peers",),
 }
 PURE = {

@@ -36,7 +36,7 @@ def test_turns_are_taken_and_counted_from_the_second_step(tmp_path: Path, monkey
     ]
     for one in rounds:
         assert 0.05 <= one["ours"]["cpu_s"] < 0.15 < 0.2 <= one["peer"]["cpu_s"] < 0.4
-        assert 5 < one["ours"]["rss_mib"] < 200
+        assert one["ours"]["rss_mib"] > 5
     with pytest.raises(MemphisError, match="peer: the contender failed: error: out of steps"):
         list(step_by_step(sides[1:], tmp_path, 3))
     alone = whole_process(command(sides[1], tmp_path), "peer", tmp_path)  # ends after the first step
@@ -78,6 +78,8 @@ def test_what_words_say_is_what_is_set() -> None:
     for question in (sft.SMALL, sft.VOCAB, start.START):
         for each in question.contenders:
             if each.run == "benchmarks.peers:sft":
-                plain = each.options["bf16"] is False and each.options["gradient_checkpointing"] is False
-                assert plain == ("fp32" in each.words) == (not each.bf16), each.words
+                full, words = each.options["bf16"] is False, each.words.replace("no checkpointing", "")
+                assert full == ("fp32" in words) == (not each.bf16), each.words
+                recomputed = each.options.get("gradient_checkpointing") is not False
+                assert recomputed == ("checkpointing" in words), each.words
                 assert bool(each.options.get("packing")) == ("packing" in each.words)
