@@ -101,7 +101,7 @@ def block(questions: Sequence[Question], results: Mapping[str, Measured]) -> str
         measured = results[question.name]
         rows.append([f"**{question.title}**", *[""] * (len(head) - 1)])
         rows += [_cells(question, target, measured)[: len(head)] for target in question.targets]
-    return "\n".join([markdown_table(rows), "", *(f"- {note}" for note in _notes(results))])
+    return "\n".join([markdown_table(rows, left=2), "", *(f"- {note}" for note in _notes(results))])
 
 
 def _cells(question: Question, target: Target, measured: Measured) -> list[str]:

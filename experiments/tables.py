@@ -164,9 +164,9 @@ def markdown(comparison: Comparison) -> str:
     return printable("\n\n".join([*parts, "\n".join(f"- {note}" for note in said)]))
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """First row: header; first column: to the left."""
-    ruled = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
+def markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """First row: header; the first columns, so many of them: to the left."""
+    ruled = [rows[0], ["---"] * left + ["---:"] * (len(rows[0]) - left), *rows[1:]]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in ruled)
 
 

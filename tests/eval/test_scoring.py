@@ -170,6 +170,7 @@ def equal_to_lm_eval(suite: str, data_dir: Path, folder: Path, limit: int | None
     return items
 
 
+@pytest.mark.slow
 def test_columns_are_lm_evals_groups(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert equal_to_lm_eval("card", shared / "benchmarks", tmp_path, 7, Evaluation(monkeypatch, say)) == 36 * 7
 
@@ -192,6 +193,7 @@ def short_card(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["gsm8k", *bbh.tasks[:2]]
 
 
+@pytest.mark.slow
 def test_a_sampled_column_is_the_mean_over_seeds(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str]
 ) -> None:

@@ -188,6 +188,7 @@ def publish(out: Path, server: WandbServer, *more: str) -> "subprocess.Completed
     )
 
 
+@pytest.mark.slow
 def test_published_twice_it_is_one_page(tmp_path, wandb_server, monkeypatch):
     monkeypatch.setenv("WANDB_ENTITY", "nobody")
     first, again = (publish(tmp_path, wandb_server) for _ in range(2))

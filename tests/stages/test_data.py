@@ -91,6 +91,7 @@ def test_the_four_sources_of_the_card(tmp_path: Path, shared: Path, monkeypatch:
     assert {file.name for file in out.iterdir()} == names
 
 
+@pytest.mark.slow
 def test_the_card_through_train_without_a_network(tmp_path: Path, shared: Path) -> None:
     cfg = compose_config("+exp=memphis_cot")
     fill(tmp_path / "hub", shared, cfg)
@@ -110,6 +111,7 @@ def test_the_card_through_train_without_a_network(tmp_path: Path, shared: Path) 
     assert "euclaise/TinyCoT at revision v2 is not, or not wholly, in the cache" in told[0]
 
 
+@pytest.mark.slow
 def test_ones_own_rows(tmp_path: Path) -> None:
     write_lines(tmp_path / "my.jsonl", [GOOD, GOOD, {**GOOD, "source": "me"}])
     done = train(tmp_path, "data=local", "data.path=my.jsonl", "eval=none")

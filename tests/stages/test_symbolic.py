@@ -51,6 +51,7 @@ def test_what_only_algebra_finds_equal(algebra: Algebra) -> None:
     assert not judge("x - 5", "5 - x", solve=algebra)
 
 
+@pytest.mark.slow
 def test_nothing_hangs_and_the_next_question_is_answered(algebra: Algebra) -> None:
     """Two seconds of processor time each, however long that takes on a busy machine."""
     before, used = dict(algebra.counts), seconds_of_workers()
