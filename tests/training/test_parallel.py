@@ -78,6 +78,7 @@ def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, An
 
 
 def _process(rank: int, work: Callable[[Path], Any], out: Path) -> None:
+    dist.GroupMember.WORLD = None  # of a vLLM engine that an earlier test started in the process this was forked from
     dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=2)
     result = work(out)
     if rank == 0:
