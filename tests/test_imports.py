@@ -54,7 +54,7 @@ ROOMS = {
     "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval", "benchmarks"),
     "hydra": ("train", "memphis.config", "experiments.frozen"),
     "datasets": ("memphis.data.sources", "eval", "benchmarks.peers", "benchmarks.gpu"),
-    "trl": ("benchmarks.peers",),
+    "trl": ("benchmarks.peers", "benchmarks.gpu"),
 }
 PURE = {
     "memphis.answers": {"torch", "os", "pathlib", "json"},
