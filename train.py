@@ -73,6 +73,7 @@ def build(run: runs.Run, steps: list[plan.Step]) -> None:
     export.write(run)
 
 
+config.register()
 ENDED, RUNS = [], []  # of a multirun: what was typed for each run and how it ended; directories of those that began
 
 

@@ -32,16 +32,18 @@ import torch  # noqa: E402
 from transformers import StableLmConfig, StableLmForCausalLM, TrainerCallback  # noqa: E402
 
 from memphis import memory  # noqa: E402
-from memphis.config import Model  # noqa: E402
+from memphis.config.sections import Model, Neftune, Optim  # noqa: E402
 from memphis.data.tiny_tokenizer import train_tokenizer  # noqa: E402
 from memphis.data.tokens import Example, Sequence  # noqa: E402
 from memphis.devices import cores, gpus, peak_flops  # noqa: E402
+from memphis.losses import CrossEntropy, RankLoss  # noqa: E402
 from memphis.rows import RowLog, read_rows  # noqa: E402
 from memphis.shape import Shape  # noqa: E402
 from memphis.training import attention  # noqa: E402
 from memphis.training.layers import compile_layers, recompute  # noqa: E402
-from memphis.training.loop import NeftunePlan, OptimPlan, TrainPlan, train  # noqa: E402
+from memphis.training.loop import train  # noqa: E402
 from memphis.training.model import freeze  # noqa: E402
+from memphis.training.plan import TrainPlan  # noqa: E402
 
 Report = Callable[..., None]
 Dtype = Literal["float32", "bfloat16"]
@@ -53,7 +55,7 @@ SOURCES = ((27_676, 123), (7_000, 160), (5_000, 350), (4_693, 446))
 SPREAD, PROMPT, ANSWER = 0.6, 0.45, 67
 MODEL: dict[str, Any] = {
     **dict.fromkeys(("path", "revision", "parameters", "base")),
-    **{"freeze_embeddings": "both", "master_dtype": "float32", "dtype": "float32", "attention": "rows"},
+    **{"freeze_embeddings": "both", "master_dtype": "float32", "dtype": "float32"},
     "checkpointing": False,
 }
 WARM_UP = 2  # steps that are not counted: the first ones compile and allocate
@@ -197,14 +199,13 @@ class OutOfTime(Exception):
 def measure(model: Any, scale: Scale, job: Job, tokens: int, deadline: float) -> dict[str, Any]:
     """Medians over the steps after the warm-up, from the rows that the training loop writes."""
     plan = TrainPlan(
-        job,
+        family=job,
         epochs=1,
         global_batch_size=scale.window,
-        optim=OptimPlan("adalite", 1e-5 if job == "sft" else 5e-7),
+        optim=Optim(lr=1e-5 if job == "sft" else 5e-7),
         seed=0,
-        loss=job,
-        mixce=0.75 if job == "sft" else None,
-        neftune=NeftunePlan(10.0, "supertrainer2000", scale.max_length),
+        objective=CrossEntropy(mixce=0.75) if job == "sft" else RankLoss(),
+        neftune=Neftune(length=scale.max_length),
         micro_batch_tokens=tokens,
         dtype=scale.dtype,
     )

@@ -13,12 +13,14 @@ from transformers import PreTrainedModel, StableLmModel
 
 from benchmarks import material
 from benchmarks.worker import Gate
+from memphis.config.sections import Optim
 from memphis.data import tokens
 from memphis.data.tokens import Example
+from memphis.losses import CrossEntropy, RankLoss
 from memphis.rows import RowLog, read_rows
 from memphis.training import model as models
 from memphis.training.loop import train
-from memphis.training.plan import OptimPlan, TrainPlan
+from memphis.training.plan import TrainPlan
 
 MAX_LENGTH = 1024
 MICRO_BATCH_TOKENS = 1024  # about the eight rows that a peer's micro-batch has
@@ -63,10 +65,10 @@ def plan(loss: Any, step: int, dtype: Any = "float32") -> TrainPlan:
     """What is the same on both sides: one learning rate, AdamW (fused), no noise, cross-entropy alone."""
     return TrainPlan(
         family=loss,
-        loss=loss,
+        objective=RankLoss() if loss == "rank" else CrossEntropy(),
         epochs=FOREVER,
         global_batch_size=step,
-        optim=OptimPlan("adamw", 1e-5, decay=0.0),
+        optim=Optim(name="adamw", lr=1e-5, decay=0.0),
         seed=0,
         schedule="constant",
         dtype=dtype,
@@ -76,7 +78,7 @@ def plan(loss: Any, step: int, dtype: Any = "float32") -> TrainPlan:
 
 def _train(gate: Callable[..., None], work: Path, model: str, examples: Sequence[Example], plan: TrainPlan) -> None:
     loaded, _ = models.load(work / model, dtype=torch.float32, freeze_embeddings="both")
-    run(gate, loaded, work / f"ours-{plan.loss}-{model}-{plan.dtype}", examples, plan)
+    run(gate, loaded, work / f"ours-{plan.family}-{model}-{plan.dtype}", examples, plan)
 
 
 def run(

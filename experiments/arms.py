@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.statistics import Difference, Spread, paired, spread
+from memphis.config.methods import method_keys, methods
 from memphis.errors import MemphisError
 
-ORDER = ("memphis", "rft", "star", "spin", "dpo", "sft_continued", "sft_only", "none")  # of methods
 CONTROL = "sft_continued"
-# What a file of conf/method sets: said by the method's name.
-METHOD_KEYS = ("sft.from", "sft.continued", "rank.loss", "rank.examples", "rank.start", "slerp.method")
 KEPT = ("seed", "status", "complete", "commit", "dirty", "key", "scores", "iterations", "costs")  # of a run, committed
 
 
@@ -108,7 +106,7 @@ def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Compar
     """
     groups = _grouped(runs)
     varying = _varying([found[0]["config"] for found in groups])
-    factor = varying[0] if len(varying) == 1 and varying[0] not in METHOD_KEYS else None
+    factor = varying[0] if len(varying) == 1 and varying[0] not in method_keys() else None
     arms = []
     for found in groups:
         first = found[0]
@@ -122,7 +120,8 @@ def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Compar
     if numeric and factor is not None:
         arms.sort(key=lambda arm: arm.settings[factor])
     else:
-        arms.sort(key=lambda arm: (ORDER.index(arm.method) if arm.method in ORDER else len(ORDER), arm.label))
+        order = list(methods())
+        arms.sort(key=lambda arm: (order.index(arm.method) if arm.method in order else len(order), arm.label))
     controls = [arm for arm in arms if arm.method == CONTROL]
     comparison = Comparison(arms, (controls or arms)[0].label, factor, numeric)
     if baseline is not None:
@@ -153,7 +152,7 @@ def _values(runs: Sequence[dict[str, Any]], key: str) -> set[str]:
 def _label(run: dict[str, Any], factor: str | None, siblings: Sequence[dict[str, Any]], methods: bool) -> str:
     """The factor's value; or the method, with what varies among the arms of that method."""
     config = run["config"]
-    keys = [factor] if factor else [key for key in _varying(siblings) if not (methods and key in METHOD_KEYS)]
+    keys = [factor] if factor else [key for key in _varying(siblings) if not (methods and key in method_keys())]
     parts = [f"{key}={_harmless(config.get(key))}" for key in keys if key]
     if factor is None and (methods or not parts):
         parts.insert(0, run["method"])

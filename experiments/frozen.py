@@ -169,6 +169,7 @@ class _Composer:
 
 @contextmanager
 def _composer() -> Iterator[_Composer]:
+    config.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(runs.REPOSITORY / "conf"), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

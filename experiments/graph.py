@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.frozen import Arm
 from memphis import plan
 from memphis.disk import existing, size_text
-from memphis.stages import KINDS, trains
+from memphis.pipeline import KINDS, trains
 from memphis.store import Stage, Store
 
 # GPU hours of a stage of the 3B recipe, estimated; what a laptop needs has about the same proportions.

@@ -25,8 +25,8 @@ from memphis.config import FOR_STAGES
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.launch import last_words
+from memphis.pipeline import spreads
 from memphis.privacy import masked
-from memphis.stages import spreads
 from memphis.store import Store, digest, read_json
 
 

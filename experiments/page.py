@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import figures, tables
-from experiments.arms import METHOD_KEYS, Comparison
+from experiments.arms import Comparison
 from experiments.plots import STYLE
+from memphis.config.methods import method_keys
 from memphis.console import duration, percent, printable, rounded
 
 _HERE = Path(__file__).parent
@@ -93,8 +94,8 @@ def comparison_page(comparison: Comparison, title: str, browser: dict[str, Any] 
         *([key, *(_value(a.settings[key]) for a in arms)] for key in keys),
     ]
     by_name = (
-        " Keys of the method: " + ", ".join(k for k in keys if k in METHOD_KEYS) + "."
-        if set(keys) & set(METHOD_KEYS)
+        " Keys of the method: " + ", ".join(k for k in keys if k in method_keys()) + "."
+        if set(keys) & set(method_keys())
         else ""
     )
     table = (

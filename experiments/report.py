@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments import figures, folders, page, plots, samples, tables, text
-from experiments.arms import CONTROL, METHOD_KEYS, Comparison, along, group
+from experiments.arms import CONTROL, Comparison, along, group
 from experiments.results import find_runs, read_run
 from experiments.statistics import Difference
+from memphis.config.methods import method_keys
 from memphis.console import printable
 from memphis.errors import MemphisError
 from memphis.store import digest, read_json
@@ -152,7 +153,7 @@ def _controls(other: dict[str, Any], run: dict[str, Any]) -> bool:
     """Whether `other` is complete, is the control, and differs from `run` in the method alone."""
     if not (other["complete"] and other["method"] == CONTROL != run["method"] and other["seed"] == run["seed"]):
         return False
-    keys = (run["config"].keys() | other["config"].keys()) - set(METHOD_KEYS)
+    keys = (run["config"].keys() | other["config"].keys()) - set(method_keys())
     return all(run["config"].get(key) == other["config"].get(key) for key in keys)
 
 

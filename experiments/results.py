@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from memphis.config import FREE
+from memphis.config import FREE, today
+from memphis.config.methods import method_name
 from memphis.errors import MemphisError
-from memphis.recipe import method_name
 from memphis.rows import read_rows
 from memphis.runs import TRAINED
 from memphis.store import digest, flatten, read_json
@@ -58,7 +58,7 @@ def _read(path: Path) -> dict[str, Any]:
     info = read_json(path / "run.json")
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}
     # The C loader, as a comparison reads many of these; every number in it has been written by OmegaConf.
-    config = yaml.load((path / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader)
+    config = today(yaml.load((path / "config.yaml").read_bytes(), Loader=yaml.CSafeLoader))
     rows = read_rows(path / "metrics.jsonl") if (path / "metrics.jsonl").exists() else []
     method = method_name(config)
     built = [stage for stage in stages if stage["built"]]

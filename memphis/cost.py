@@ -17,9 +17,9 @@ from memphis.config import Config, Model, Source, TinyTask
 from memphis.devices import GPUS, cores, gpus
 from memphis.disk import size_text
 from memphis.errors import MemphisError
+from memphis.pipeline import BUDGET
 from memphis.rows import read_rows
 from memphis.shape import Shape, from_config
-from memphis.stages import BUDGET
 from memphis.store import Stage, Store, read_json
 
 # Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); docs/recipe.md says where from.
@@ -183,7 +183,7 @@ class Costs:
     @property
     def rejected(self) -> int:
         """Rejected samples of a pair, at most."""
-        if self.cfg.rank.loss == "ce":
+        if not self.cfg.rank.objective.comparing:
             return 0
         return max(1, self.cfg.generate.num_samples - 1) if self.cfg.pairs.mode == "group" else 1
 

@@ -17,9 +17,9 @@ import yaml
 
 from memphis.config import FREE, Source, to_dict
 from memphis.console import percent
+from memphis.pipeline import BUDGET, KINDS
 from memphis.privacy import masked
 from memphis.runs import TRAINED, Run
-from memphis.stages import BUDGET, KINDS
 from memphis.store import Stage, read_json
 
 UNKNOWN = "other"  # the hub's word for a licence that is not in its list
@@ -35,7 +35,7 @@ _METRICS = {"acc": "accuracy", "acc_norm": "accuracy"}  # lm-eval's words -> the
 
 def write(run: Run) -> Path | None:
     """Make `<run>/model/` of a finished run; None when it trained nothing or was told to stop on the way."""
-    models = [stage for stage in run.stages if KINDS[stage.kind].writes_weights]
+    models = [stage for stage in run.stages if KINDS[stage.kind].leaves == "model"]
     if run.cfg.until is not None or not models or not _trained(models[-1]):
         return None
     model, out = models[-1], run.path / "model"

@@ -24,10 +24,10 @@ from memphis.devices import check_number, emulates_bfloat16, gpus
 from memphis.disk import no_space
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
+from memphis.pipeline import KINDS, spreads, trains
 from memphis.plan import Step
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY, Run, counters, on_axes
-from memphis.stages import KINDS, spreads, trains
 from memphis.store import Stage, Store, installed, read_json
 
 POLL_S = 0.2
@@ -106,7 +106,7 @@ def drop_weights(run: Run) -> None:
         return
     unfinished = [stage for stage in run.stages if run.store.fault(run.store.path(stage)) is not None]
     wanted = {source.directory for stage in unfinished for source in stage.inputs.values()} | run.store.readers()
-    models = [stage for stage in run.stages if KINDS[stage.kind].writes_weights]
+    models = [stage for stage in run.stages if KINDS[stage.kind].leaves == "model"]
     for stage in models[:-1]:
         path = run.store.path(stage)
         merged = run.cfg.slerp.method != "none"  # else a rank stage's weights are an iteration's

@@ -6,7 +6,7 @@ the activations of one micro-batch are there. The library's own buffers and frag
 
 from dataclasses import dataclass, replace
 
-from memphis.config import Model, Rank, Runtime, Sft
+from memphis.config.sections import Model, Rank, Runtime, Sft, TrainedModel
 from memphis.shape import Shape
 
 RESERVE = 1.5 * 2**30  # context of CUDA, cuBLAS workspaces, fragmentation: on top of what is counted here
@@ -43,7 +43,7 @@ def micro_batch(budget: int, max_length: int, rejected: int = 0) -> tuple[int, f
 
 def training(
     shape: Shape,
-    model: Model,
+    model: TrainedModel,
     optimizer: str,
     *,
     tokens: int,
@@ -71,7 +71,7 @@ def training(
 def recomputing(
     number: int,
     shape: Shape,
-    model: Model,
+    model: TrainedModel,
     optimizer: str,
     *,
     tokens: int,
@@ -96,7 +96,9 @@ def recomputing(
     return need if devices == 1 else _sharded(need, shape, model, devices)
 
 
-def _activations(shape: Shape, model: Model, tokens: int, slots: float, targets: float, recomputed: int) -> float:
+def _activations(
+    shape: Shape, model: TrainedModel, tokens: int, slots: float, targets: float, recomputed: int
+) -> float:
     """Residual stream in the master dtype, everything inside a layer in the compute dtype.
 
     The first layers are recomputed: at their turn in the backward pass the others' activations are gone.
@@ -129,7 +131,7 @@ def of_stage(
     return training(shape, model, knobs.optim.name, tokens=tokens, slots=slots, devices=runtime.num_devices, room=room)
 
 
-def _sharded(need: Memory, shape: Shape, model: Model, devices: int) -> Memory:
+def _sharded(need: Memory, shape: Shape, model: TrainedModel, devices: int) -> Memory:
     """Of one of several devices: whole are embeddings and head, the layer at work and the next."""
     master = 4 if model.master_dtype == "float32" else 2
     return replace(
@@ -152,6 +154,6 @@ def alternatives(model: Model, knobs: Sft | Rank, runtime: Runtime) -> list[tupl
         (recomputed, again, runtime),
         ([*recomputed, *shorter], again, small),
     ]
-    if runtime.num_devices == 1:  # config.py refuses it for several
+    if runtime.num_devices == 1:  # config/checks.py refuses it for several
         found.append(([*recomputed, *shorter, "model.master_dtype=bfloat16_stochastic"], rounded, small))
     return [item for item in found if item[0]]

@@ -10,7 +10,7 @@ from memphis.config import Config
 from memphis.cost import Costs, check_architecture
 from memphis.disk import existing, size_text
 from memphis.errors import MemphisError
-from memphis.stages import KINDS
+from memphis.pipeline import KINDS
 from memphis.store import Stage, Store, differences, digest, read_json
 
 CHECKPOINT_COPIES = 2  # a step checkpoint beside the weights, and its successor while that is written
@@ -27,7 +27,7 @@ class Step:
 
 def last_model(stages: list[Stage]) -> list[Stage]:
     """The model a chain ends with, if it has any."""
-    return [stage for stage in stages if KINDS[stage.kind].writes_weights][-1:]
+    return [stage for stage in stages if KINDS[stage.kind].leaves == "model"][-1:]
 
 
 def make_plan(stages: list[Stage], store: Store, results: list[Stage] | None = None) -> list[Step]:

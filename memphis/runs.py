@@ -14,16 +14,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 
-from memphis.config import FREE, Config, slug, to_dict
+from memphis.config import FREE, Config, slug, to_dict, today
 from memphis.disk import explain
 from memphis.errors import MemphisError
+from memphis.pipeline import BUDGET
 from memphis.privacy import masked
 from memphis.rows import read_rows, write_rows
-from memphis.stages import BUDGET
 from memphis.store import Stage, Store, flatten, installed, read_json, write_json, write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -176,7 +176,7 @@ class Run:
         file = self.path / "config.yaml"
         if not file.exists():
             return
-        before = flatten(OmegaConf.to_container(OmegaConf.load(file)))
+        before = flatten(today(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))))
         now = flatten(masked(to_dict(self.cfg)))
         keys = [
             key

@@ -9,6 +9,7 @@ from memphis.runs import REPOSITORY
 
 
 def compose_config(*overrides: str) -> Config:
+    config.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         return config.from_hydra(compose("config", overrides=list(overrides)), overrides)

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from memphis import config
+from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.methods.neftune import noise_scale
 from memphis.store import flatten
@@ -72,9 +73,7 @@ METHODS = {
 
 def test_memphis_cot_has_every_number_of_the_card() -> None:
     plain = config.to_dict(compose_config("+exp=memphis_cot"))
-    wrong = {
-        key: (config.lookup(plain, key), value) for key, value in CARD.items() if config.lookup(plain, key) != value
-    }
+    wrong = {key: (lookup(plain, key), value) for key, value in CARD.items() if lookup(plain, key) != value}
     assert not wrong
     questions = [name for name, source in plain["data"]["sources"].items() if source["questions"]]
     assert questions == ["tinycot"]  # "every TinyCoT question", no other source's
@@ -108,7 +107,7 @@ def test_the_siblings_differ_from_the_card_in_a_few_numbers() -> None:
 @pytest.mark.parametrize(("exp", "method"), itertools.product([None, *options("exp")], options("method")))
 def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> None:
     cfg = compose_config(*([f"+exp={exp}"] if exp else []), f"method={method}")
-    chosen = (cfg.rank.loss, cfg.rank.examples, cfg.rank.start, cfg.slerp.method, cfg.sft.continued, cfg.sft.from_)
+    chosen = (cfg.rank.objective.loss, cfg.rank.examples, cfg.rank.start, cfg.slerp.method, cfg.sft.continued, cfg.sft.from_)
     assert chosen == METHODS[method]  # an exp file must not win over `method=`
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import GPTNeoXTokenizer
 
+from memphis.config.sections import Optim
 from memphis.data import prompts
 from memphis.data.tokens import sft_examples
 from memphis.rows import RowLog, read_rows
@@ -25,7 +26,7 @@ from memphis.runs import REPOSITORY
 from memphis.store import read_json
 from memphis.training.loop import train
 from memphis.training.model import new_tiny, save
-from memphis.training.plan import OptimPlan, TrainPlan
+from memphis.training.plan import TrainPlan
 from tests.composing import compose_config
 from tests.hub import lines, put_dataset, put_model, reddit
 
@@ -75,7 +76,9 @@ def hub(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = neox_tokenizer([span.text for row in cot for span in prompts.spans(row, "", "every_turn")])
     model = new_tiny(tokenizer, hidden=128, layers=2, heads=4, intermediate=256, max_positions=640, seed=0)
     examples, _ = sft_examples(cot, tokenizer, max_length=384, eos="every_turn", overlong="drop")
-    plan = TrainPlan("base", epochs=7, global_batch_size=16, optim=OptimPlan("adamw", 3e-3, beta2=0.95), seed=0)
+    plan = TrainPlan(
+        family="base", epochs=7, global_batch_size=16, optim=Optim(name="adamw", lr=3e-3), beta2=0.95, seed=0
+    )
     work = tmp_path_factory.mktemp("base")
     train(model, examples, plan, out_dir=work, log=RowLog(work / "metrics.jsonl"))
     save(model, tokenizer, work / "model")

@@ -11,12 +11,14 @@ from torch.utils._pytree import tree_leaves
 from transformers import StableLmConfig, StableLmForCausalLM
 
 from memphis import memory
+from memphis.config.sections import Neftune, Optim
+from memphis.losses import CrossEntropy, Dpo, RankLoss
 from memphis.runs import REPOSITORY
 from memphis.shape import from_config
 from memphis.training import attention, loop
 from memphis.training.layers import recompute
-from memphis.training.loop import NeftunePlan, OptimPlan, TrainPlan
 from memphis.training.model import freeze
+from memphis.training.plan import TrainPlan
 from tests.composing import compose_config
 from tests.training.conftest import make_examples, micro_batches
 
@@ -70,15 +72,15 @@ def measured_and_expected(loss: str, optim: str, recomputed: int, *typed: str) -
     recompute(model, recomputed)
     model.train()
     plan = TrainPlan(
-        "sft" if loss == "sft" else "rank",
+        family="sft" if loss == "sft" else "rank",
         epochs=1,
         global_batch_size=16,
-        optim=OptimPlan(optim, 1e-4),  # type: ignore[arg-type]
+        optim=Optim(name=optim, lr=1e-4),  # type: ignore[arg-type]
         seed=0,
-        loss=loss,  # type: ignore[arg-type]
+        objective=CrossEntropy() if loss == "sft" else RankLoss() if loss == "rank" else Dpo(),
         micro_batch_tokens=200,
         dtype=knobs.dtype,
-        neftune=NeftunePlan(1.0, "supertrainer2000", 64),
+        neftune=Neftune(alpha=1.0, variant="supertrainer2000", length=64),
     )
     examples = make_examples(16, rejected=0 if loss == "sft" else 1, vocab=config.vocab_size, longest=60)
     params = [p for p in model.parameters() if p.requires_grad]

@@ -7,8 +7,9 @@ import pytest
 from memphis import devices, launch, plan
 from memphis.claims import Claim
 from memphis.config import to_dict
+from memphis.config.methods import method_name
 from memphis.errors import MemphisError
-from memphis.recipe import method_name, recipe
+from memphis.recipe import recipe
 from memphis.store import Stage, Store, finish
 from tests.composing import compose_config, options
 

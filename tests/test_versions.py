@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from memphis import config
+from memphis.config.forms import parse
 from memphis.data.tiny import Difficulty
 from memphis.data.tiny_corpus import base_corpus
 from memphis.data.tiny_tokenizer import train_tokenizer
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS
 from memphis.recipe import recipe
 from memphis.rows import read_rows, write_rows
-from memphis.stages import KINDS
 from memphis.stages.context import Bench, Context, Runtime
 from memphis.store import Stage, flatten
 from memphis.training import model as models
@@ -92,10 +93,9 @@ def results(root: Path) -> dict[str, dict[str, Any]]:
         stage = chain[kind]
         bench = Bench(Runtime("cpu", 1, 4096))
         chosen = {role: inputs[role] for role in stage.inputs}
-        context = Context(
-            kind, json.loads(json.dumps(stage.config)), chosen, stage.seed or 0, stage.iteration, {}, out, bench
-        )
-        summary = __import__(f"memphis.stages.{kind}", fromlist=["run"]).run(context)
+        context = Context(kind, chosen, stage.seed or 0, stage.iteration, {}, out, bench)
+        form = parse(KINDS[kind].form, stage.config)
+        summary = __import__(f"memphis.stages.{kind}", fromlist=["run"]).run(context, form)
         bench.close()
         if kind == "data":
             inputs = fixed_inputs(root)

@@ -6,10 +6,11 @@ Rows are what `prompts.spans` takes: cot (prompt, rationale, answer), instruct (
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from memphis.config.sections import Role
 from memphis.data import prompts
 
 # Role -> must the data set have it? `source` is every kind's: where the row comes from, else the data set's own name.
-ROLES: dict[str, dict[str, bool]] = {
+ROLES: dict[str, dict[Role, bool]] = {
     "cot": {"prompt": True, "rationale": True, "answer": True, "source": False},
     "instruct": {"title": True, "body": False, "response": True, "source": False},
     "chat": {"messages": True, "source": False},

@@ -13,7 +13,7 @@ import logging
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import datasets
 from huggingface_hub import constants, snapshot_download
 from pyarrow import parquet
 
+from memphis.config.sections import SourceRows
 from memphis.data import cleaning
 from memphis.errors import MemphisError
 
@@ -48,7 +49,7 @@ class Read:
 class _Source:
     name: str  # in data.sources
     path: str
-    config: Mapping[str, Any]
+    config: SourceRows
 
     def fault(self, text: str, key: str = "") -> MemphisError:
         """An error that starts with the key: `data.sources.<name>.<key>`."""
@@ -56,7 +57,7 @@ class _Source:
 
     @property
     def title(self) -> str:
-        return f"{self.path}[{self.config['split']}]"
+        return f"{self.path}[{self.config.split}]"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class _Table:
 def read(
     name: str,
     place: str,
-    config: Mapping[str, Any],
+    config: SourceRows,
     *,
     max_drop_frac: float,
     min_rationale_chars: int,
@@ -78,7 +79,7 @@ def read(
     """All rows of a source in its own order; with `limit`, the first ones after a shuffle by `subset_seed`.
 
     place: a local path, or `owner/name@revision` of the hub.
-    config: the source's section of the configuration (config.Source), without path and revision.
+    config: the source's section of the configuration, without path and revision.
     scratch: a directory that may be written to; it is gone afterwards.
     Raises MemphisError if there is no such source, if a required column is missing or is no text, if the source is
     empty, or if more than `max_drop_frac` of its records are bad.
@@ -93,9 +94,9 @@ def read(
         shutil.rmtree(scratch, ignore_errors=True)
     rows, counts = _clean(source, table, max_drop_frac, min_rationale_chars)
     warnings = []
-    if config["expect_rows"] not in (None, counts["rows"]):
+    if config.expect_rows not in (None, counts["rows"]):
         warnings.append(
-            f"data.sources.{name}: {source.title} has {counts['rows']} rows, expected were {config['expect_rows']}"
+            f"data.sources.{name}: {source.title} has {counts['rows']} rows, expected were {config.expect_rows}"
         )
     return Read(rows, counts, None if local else location.name, warnings)
 
@@ -133,7 +134,7 @@ def _load(source: _Source, location: Path, scratch: Path) -> _Table:
         what, files = FORMATS[location.suffix], {"data_files": {"train": glob.escape(str(location))}}
     else:
         raise source.fault(f"{source.path}: not a {', '.join(FORMATS)} file or a directory of such files", "path")
-    wanted = source.config["split"]
+    wanted = source.config.split
     try:
         builder = datasets.load_dataset_builder(what, cache_dir=str(scratch), **files)
         found = {str(split): names for split, names in (builder.config.data_files or {}).items()}
@@ -190,19 +191,19 @@ def _clean(
     if not total:
         raise source.fault(f"{source.title} has no rows; splits found: {', '.join(table.splits)}", "path")
     columns = _columns(source, table)
-    kind, limit = source.config["kind"], source.config["limit"]
+    kind, limit = source.config.kind, source.config.limit
     dropped: Counter[str] = Counter()
     examples: dict[str, str] = {}
     records = {
         index: {role: record.get(column) for role, column in columns.items()}
         for index, record in enumerate(table.records)
     }
-    if source.config["title_exclude"] is not None:
+    if source.config.title_exclude is not None:
         before = len(records)
         records = _without_titles(source, records)
         dropped["title"] = before - len(records)
     rows: list[dict[str, Any]] = []
-    for index in records if limit is None else _shuffled(list(records), source.config["subset_seed"]):
+    for index in records if limit is None else _shuffled(list(records), source.config.subset_seed):
         fields = records[index]
         try:
             made = cleaning.row(kind, fields, min_rationale_chars)
@@ -238,10 +239,9 @@ def _columns(source: _Source, table: _Table) -> dict[str, str]:
     found = f"Found: {shown}; splits: {', '.join(table.splits)}"
     folded = {name.lower(): name for name in reversed(types)}
     chosen: dict[str, str] = {}
-    for role, required in cleaning.ROLES[source.config["kind"]].items():
-        names = source.config["columns"].get(role, [role])
-        plus = "" if role in source.config["columns"] else "+"
-        cure = f"set '{plus}data.sources.{source.name}.columns.{role}=[<name>]'"
+    for role, required in cleaning.ROLES[source.config.kind].items():
+        names = source.config.columns.get(role, [role])
+        cure = f"set 'data.sources.{source.name}.columns.{role}=[<name>]'"
         hits = [name for name in names if name in types] or [folded[n.lower()] for n in names if n.lower() in folded]
         if hits:
             chosen[role] = hits[0]
@@ -259,10 +259,10 @@ def _columns(source: _Source, table: _Table) -> dict[str, str]:
 
 def _without_titles(source: _Source, records: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
     try:
-        pattern = re.compile(source.config["title_exclude"])
+        pattern = re.compile(source.config.title_exclude or "")
     except re.error as error:
         raise source.fault(
-            f"{source.config['title_exclude']!r} is no regular expression ({error})", "title_exclude"
+            f"{source.config.title_exclude!r} is no regular expression ({error})", "title_exclude"
         ) from error
     return {
         index: fields

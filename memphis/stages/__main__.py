@@ -15,18 +15,18 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch.distributed import is_torchelastic_launched
 
 from memphis.claims import Claim
+from memphis.config.forms import parse
 from memphis.devices import check_number, cores
 from memphis.disk import explain
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpace, NotLoadable, Stopped
 from memphis.hooks import kill_point
-from memphis.stages import KINDS, trains
+from memphis.pipeline import KINDS, trains
 from memphis.stages.child import die_with_parent
 from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
 from memphis.store import Store, finish, installed, read_json
@@ -55,7 +55,7 @@ def build(path: Path, bench: Bench) -> None:
                 f"{path.name}: its input {role} ({directory}) cannot be used: {fault}; run the command again"
             )
     claim = Claim(path, on_wait=lambda text: print(text, flush=True))
-    if not claim.acquire(lambda: store.fault(path, weights=kind.writes_weights) is None):
+    if not claim.acquire(lambda: store.fault(path, weights=kind.leaves == "model") is None):
         print(f"{path.name}: built by another process", flush=True)
         if together:
             parallel.told()
@@ -66,7 +66,7 @@ def build(path: Path, bench: Bench) -> None:
         context = _context(spec, path.parent, claim.part, bench)
         if together:
             parallel.told(str(claim.part))
-        summary = _module(spec).run(context)
+        summary = _run(spec, context)
         if not claim.held():
             raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
         kill_point(spec["kind"], "done")
@@ -81,7 +81,7 @@ def join(path: Path, bench: Bench) -> None:
     """Take part in the training of the stage, where the first process says that it is built; nothing else to do."""
     spec = _spec(path)
     if trains(spec["kind"], spec["config"]) and (part := parallel.told()) is not None:
-        _module(spec).run(_context(spec, path.parent, Path(part), bench))
+        _run(spec, _context(spec, path.parent, Path(part), bench))
 
 
 def _spec(path: Path) -> dict[str, Any]:
@@ -93,7 +93,6 @@ def _spec(path: Path) -> dict[str, Any]:
 def _context(spec: dict[str, Any], store: Path, out: Path, bench: Bench) -> Context:
     return Context(
         kind=spec["kind"],
-        config=spec["config"],
         inputs={role: store / directory for role, directory in spec["reads"].items()},
         seed=spec["seed"] or 0,
         iteration=spec["iteration"],
@@ -103,8 +102,12 @@ def _context(spec: dict[str, Any], store: Path, out: Path, bench: Bench) -> Cont
     )
 
 
-def _module(spec: dict[str, Any]) -> ModuleType:
-    return importlib.import_module(f"memphis.stages.{spec['kind']}")
+def _run(spec: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Build the stage: its config, typed, is all that it can read of one. Returns what its record says of it."""
+    config = parse(KINDS[spec["kind"]].form, spec["config"])
+    summary = importlib.import_module(f"memphis.stages.{spec['kind']}").run(context, config)
+    assert isinstance(summary, dict)
+    return summary
 
 
 def made_with(bench: Bench) -> dict[str, str]:

@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from memphis.config.forms import BaseForm
+from memphis.config.sections import Optim, TinyBase
 from memphis.data import tokens
 from memphis.data.tiny import Difficulty
 from memphis.data.tiny_corpus import base_corpus
@@ -16,38 +18,42 @@ from memphis.stages.train import run_loop
 from memphis.store import read_json, write_json
 from memphis.training import model as models
 from memphis.training import parallel
-from memphis.training.plan import OptimPlan, TrainPlan
+from memphis.training.plan import TrainPlan
 from memphis.training.tensors import check_whole
 
 
-def run(context: Context) -> dict[str, Any]:
-    base = context.config["base"]
-    return _pretrain(context, base) if base is not None else _pin(context)
+def run(context: Context, config: BaseForm) -> dict[str, Any]:
+    return _pretrain(context, config.base) if config.base is not None else _pin(context)
 
 
-def _pretrain(context: Context, base: dict[str, Any]) -> dict[str, Any]:
-    difficulty = Difficulty(base["max_number"], base["max_factor"], base["max_steps"])
-    texts = base_corpus(base["texts"], context.seed, difficulty)
+def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
+    difficulty = Difficulty(base.max_number, base.max_factor, base.max_steps)
+    texts = base_corpus(base.texts, context.seed, difficulty)
     with tempfile.TemporaryDirectory() as elsewhere:  # of several processes each makes its own, the first one's stays
         place = context.out / "model" if parallel.rank() == 0 else Path(elsewhere)
         place.mkdir(exist_ok=True)
-        tokenizer = train_tokenizer(texts, base["vocab_size"], place)
+        tokenizer = train_tokenizer(texts, base.vocab_size, place)
     model = models.new_tiny(
         tokenizer,
-        **{key: base[key] for key in ("hidden", "layers", "heads", "intermediate", "max_positions")},
+        hidden=base.hidden,
+        layers=base.layers,
+        heads=base.heads,
+        intermediate=base.intermediate,
+        max_positions=base.max_positions,
         seed=context.seed,
     ).to(context.bench.device)
     plan = TrainPlan(
         family="base",
-        epochs=math.ceil(base["steps"] * base["batch_size"] / base["texts"]),
-        max_steps=base["steps"],
-        global_batch_size=base["batch_size"],
-        optim=OptimPlan("adamw", base["lr"], decay=0.01, beta2=0.95),  # 0.999 ended 0.026 higher in loss
+        epochs=math.ceil(base.steps * base.batch_size / base.texts),
+        max_steps=base.steps,
+        global_batch_size=base.batch_size,
+        optim=Optim(name="adamw", lr=base.lr),
+        beta2=0.95,  # 0.999 ended 0.026 higher in loss
         seed=context.seed,
-        warmup_ratio=base["warmup_ratio"],
+        warmup_ratio=base.warmup_ratio,
         micro_batch_tokens=context.runtime.micro_batch_tokens,
     )
-    examples = tokens.text_examples(texts, tokenizer, max_length=base["max_positions"])
+    examples = tokens.text_examples(texts, tokenizer, max_length=base.max_positions)
     return run_loop(context, model, examples, plan, tokenizer)
 
 

@@ -1,4 +1,4 @@
-"""What a stage is given while it runs: its own config and nothing else, its inputs, a place to write, a way to stop."""
+"""What a stage is given beside its config: its inputs, a place to write, a process to work in, a way to stop."""
 
 import signal
 import threading
@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -66,7 +65,6 @@ class Bench:
 @dataclass
 class Context:
     kind: str
-    config: dict[str, Any]
     inputs: dict[str, Path]  # role -> directory of a finished stage
     seed: int
     iteration: int

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from memphis.config.forms import DataForm
+from memphis.config.sections import SourceRows, TinyTask
 from memphis.data import tiny
 from memphis.rows import write_rows
 from memphis.stages.context import Context
@@ -11,19 +13,19 @@ if TYPE_CHECKING:
     from memphis.data import sources
 
 
-def run(context: Context) -> dict[str, Any]:
+def run(context: Context, config: DataForm) -> dict[str, Any]:
     sft: list[dict[str, Any]] = []
     questions: list[dict[str, Any]] = []
     counts: dict[str, dict[str, int]] = {}
     revisions: dict[str, str] = {}
     warnings: list[str] = []
-    for name, source in context.config["sources"].items():
-        if source["kind"] == "tiny":
+    for name, source in config.sources.items():
+        if isinstance(source, TinyTask):
             taught, asked, counts[name] = _tiny(context, source)
         else:
-            found = _read(context, name, source)
+            found = _read(context, name, source, config)
             taught, counts[name] = found.rows, found.counts
-            asked = [_question(row) for row in taught] if source["questions"] else []
+            asked = [_question(row) for row in taught] if source.questions else []
             revisions |= {name: found.revision} if found.revision else {}
             warnings += found.warnings
         sft += taught
@@ -36,23 +38,23 @@ def run(context: Context) -> dict[str, Any]:
     return summary | {key: value for key, value in (("revisions", revisions), ("warnings", warnings)) if value}
 
 
-def _tiny(context: Context, source: dict[str, Any]) -> tuple[list[Any], list[Any], dict[str, int]]:
-    difficulty = tiny.Difficulty(source["max_number"], source["max_factor"], source["max_steps"])
-    taught, asked = tiny.training_rows(source["train"], source["questions"], context.seed, difficulty)
-    for split in ("dev", "test"):
-        write_rows(context.out / f"{split}.jsonl", tiny.problems(split, source[split], context.seed, difficulty))
+def _tiny(context: Context, source: TinyTask) -> tuple[list[Any], list[Any], dict[str, int]]:
+    difficulty = tiny.Difficulty(source.max_number, source.max_factor, source.max_steps)
+    taught, asked = tiny.training_rows(source.train, source.questions, context.seed, difficulty)
+    write_rows(context.out / "dev.jsonl", tiny.problems("dev", source.dev, context.seed, difficulty))
+    write_rows(context.out / "test.jsonl", tiny.problems("test", source.test, context.seed, difficulty))
     return taught, asked, {"rows": max(len(taught), len(asked)), "kept": max(len(taught), len(asked))}
 
 
-def _read(context: Context, name: str, source: dict[str, Any]) -> "sources.Read":
+def _read(context: Context, name: str, source: SourceRows, config: DataForm) -> "sources.Read":
     from memphis.data import sources  # `datasets` takes a second to load, and the laptop run has no use for it
 
     found = sources.read(
         name,
         context.places[name],
         source,
-        max_drop_frac=context.config["max_drop_frac"],
-        min_rationale_chars=context.config["min_rationale_chars"],
+        max_drop_frac=config.max_drop_frac,
+        min_rationale_chars=config.min_rationale_chars,
         scratch=context.out / "scratch",
     )
     commit = f" (commit {found.revision})" if found.revision else ""

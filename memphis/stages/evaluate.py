@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from eval.harness import evaluate
+from memphis.config.forms import EvaluateForm
 from memphis.errors import Stopped
 from memphis.stages.context import Context
 from memphis.store import read_json, write_json
 
 
-def run(context: Context) -> dict[str, Any]:
-    config, model = context.config, context.inputs["model"] / "model"
-    engine = context.bench.engine_for(config["generate"]["engine"], model, config["model"]["dtype"])
+def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
+    model = context.inputs["model"] / "model"
+    engine = context.bench.engine_for(config.generate.engine, model, config.model.dtype)
     mirror = Path(context.places["benchmarks"]) if "benchmarks" in context.places else None
 
     def between(point: str) -> None:
@@ -21,15 +22,15 @@ def run(context: Context) -> dict[str, Any]:
 
     origin = _origin(context.inputs["model"])
     records = {}
-    for suite in config["eval"]["suites"]:
+    for suite in config.eval.suites:
         records[suite] = evaluate(
             engine,
             model,
             suite,
             data_dir=context.inputs["data"] if suite in ("tiny", "dev") else mirror,
-            limit=config["eval"]["limit"],
-            seeds=config["eval"]["seeds"],
-            allow_truncated=config["eval"]["allow_truncated"],
+            limit=config.eval.limit,
+            seeds=config.eval.seeds,
+            allow_truncated=config.eval.allow_truncated,
             out=context.out,
             log=context.log,
             kill_point=between,

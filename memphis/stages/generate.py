@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from memphis.config.forms import GenerateForm
 from memphis.data import prompts, tokens
 from memphis.errors import MemphisError, Stopped
 from memphis.rows import read_rows, whole
@@ -17,9 +18,9 @@ from memphis.store import derived_seed
 from memphis.training.model import fingerprint
 
 
-def run(context: Context) -> dict[str, Any]:
+def run(context: Context, config: GenerateForm) -> dict[str, Any]:
     started = time.monotonic()
-    knobs, model = context.config["generate"], context.inputs["model"] / "model"
+    knobs, model = config.generate, context.inputs["model"] / "model"
     tokenizer = tokens.load_tokenizer(model)
     questions, warnings = _questions(context.inputs, tokenizer.eos_token)
     family = "gen/hinted_" if "judged" in context.inputs else "gen/"
@@ -29,11 +30,11 @@ def run(context: Context) -> dict[str, Any]:
     shards = [
         Shard(
             parts / f"{index:05d}.jsonl",
-            [row["id"] for row in questions[start : start + knobs["shard_size"]]],
-            prompt_ids[start : start + knobs["shard_size"]],
+            [row["id"] for row in questions[start : start + knobs.shard_size]],
+            prompt_ids[start : start + knobs.shard_size],
             derived_seed(context.seed, "shard", index),
         )
-        for index, start in enumerate(range(0, len(questions), knobs["shard_size"]))
+        for index, start in enumerate(range(0, len(questions), knobs.shard_size))
     ]
     told = 0
 
@@ -41,13 +42,22 @@ def run(context: Context) -> dict[str, Any]:
         nonlocal told
         while told < len(shards) and shards[told].path.exists():
             told += 1
-            asked = min(told * knobs["shard_size"], len(questions))
+            asked = min(told * knobs.shard_size, len(questions))
             context.log({"step": told, "steps": len(shards), f"{family}questions": asked})
             context.kill_point("shard-done")
 
-    names = ("num_samples", "temperature", "top_p", "max_new_tokens")
-    arguments = {name: knobs[name] for name in names} | {"stop": prompts.STOP_STRINGS}
-    sampling = Sampling(knobs["engine"], model, context.config["model"]["dtype"], arguments)
+    sampling = Sampling(
+        knobs.engine,
+        model,
+        config.model.dtype,
+        {
+            "num_samples": knobs.num_samples,
+            "temperature": knobs.temperature,
+            "top_p": knobs.top_p,
+            "max_new_tokens": knobs.max_new_tokens,
+            "stop": prompts.STOP_STRINGS,
+        },
+    )
     with ThreadPoolExecutor(1) as pool:
         mark = pool.submit(fingerprint, model)  # reads all weights, while the engine starts
         spent = sample_all(context.bench, sampling, shards, tell)

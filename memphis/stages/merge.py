@@ -3,21 +3,26 @@
 import shutil
 from typing import Any
 
+from memphis.config.forms import MergeForm
 from memphis.stages.context import Context
 from memphis.training.merge import merge
 
 
-def run(context: Context) -> dict[str, Any]:
-    knobs = context.config["slerp"]
+def run(context: Context, config: MergeForm) -> dict[str, Any]:
+    knobs = config.slerp
     out = context.out / "model"
+    assert knobs.method != "none", "then there is no such stage"
     shutil.rmtree(out, ignore_errors=True)  # of a builder that was killed: the work is seconds
     found = merge(
         context.inputs["previous"] / "model",
         context.inputs["updated"] / "model",
         out,
         reference=context.inputs["sft"] / "model",
-        **knobs,
+        t=knobs.t,
+        method=knobs.method,
+        scope=knobs.scope,
+        dot_threshold=knobs.dot_threshold,
     )
     context.kill_point("written")
-    context.log({"merge/t": knobs["t"], **{f"merge/{key}": value for key, value in found.items()}})
+    context.log({"merge/t": knobs.t, **{f"merge/{key}": value for key, value in found.items()}})
     return {"drift_sft": found["drift_sft"]}

@@ -10,6 +10,8 @@ from contextlib import nullcontext
 from typing import Any
 
 from memphis.answers import equal, pairs
+from memphis.config.forms import PairsForm
+from memphis.config.sections import Pairs
 from memphis.data import prompts
 from memphis.errors import MemphisError
 from memphis.rows import read_rows, write_rows
@@ -20,11 +22,11 @@ from memphis.store import write_json
 FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not refused
 
 
-def run(context: Context) -> dict[str, Any]:
-    knobs = context.config["pairs"]
+def run(context: Context, config: PairsForm) -> dict[str, Any]:
+    knobs = config.pairs
     questions = {row["id"]: row for row in read_rows(context.inputs["data"] / "questions.jsonl")}
     hinted = read_rows(context.inputs["hinted"] / "samples.jsonl") if "hinted" in context.inputs else []
-    with Algebra() if knobs["answer"]["symbolic"] else nullcontext() as algebra:
+    with Algebra() if knobs.answer.symbolic else nullcontext() as algebra:
 
         def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [
@@ -41,13 +43,13 @@ def run(context: Context) -> dict[str, Any]:
         correct = [sample["text"] for sample in samples if sample["correct"]]
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
         found: list[tuple[str, list[str]]]
-        if context.config["examples"] == "correct":
+        if config.examples == "correct":
             told = knowing.get(row["id"], [])
             correct += [sample["text"] for sample in told if sample["correct"]]
-            found = [(text, []) for text in (dict.fromkeys(correct) if knobs["dedup"] == "text" else correct)]
+            found = [(text, []) for text in (dict.fromkeys(correct) if knobs.dedup == "text" else correct)]
             rationalized += len(found) if told else 0  # only questions without a correct sample are told the answer
         else:
-            if context.config["examples"] == "human":  # against the model's own, right or wrong
+            if config.examples == "human":  # against the model's own, right or wrong
                 human = prompts.completion_cot(question["rationale"], question["answer"])
                 correct = [human] if question["rationale"] else []
                 incorrect = [sample["text"] for sample in samples if sample["text"] not in ("", human)]
@@ -55,17 +57,17 @@ def run(context: Context) -> dict[str, Any]:
                 row["id"],
                 correct,
                 incorrect,
-                knobs["mode"],
-                dedup=knobs["dedup"],
-                order=knobs["order"],
-                max_per_question=knobs["max_per_question"],
+                knobs.mode,
+                dedup=knobs.dedup,
+                order=knobs.order,
+                max_per_question=knobs.max_per_question,
                 seed=context.seed,
             )
         for chosen, rejected in found:
             paired.append({"id": row["id"], "prompt": question["prompt"], "chosen": chosen, "rejected": rejected})
     write_rows(context.out / "judged.jsonl", judged)
     write_rows(context.out / "pairs.jsonl", paired)
-    counts = _count(judged, paired, knobs["dedup"], rationalized)
+    counts = _count(judged, paired, knobs.dedup, rationalized)
     if "hinted" in context.inputs:
         counts["pairs/rationalized"] = rationalized
     if algebra is not None:
@@ -87,24 +89,22 @@ def run(context: Context) -> dict[str, Any]:
     return summary | ({"warnings": warnings} if warnings else {})
 
 
-def _judge(
-    sample: dict[str, Any], question: dict[str, Any], knobs: dict[str, Any], solve: equal.Solve | None
-) -> dict[str, Any]:
+def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: Pairs, solve: equal.Solve | None) -> dict[str, Any]:
     text = sample["text"].strip()
     parsed = prompts.parse(sample["text"], sample["finished"])
     correct: bool | None = None
     if not parsed.reason:
         assert parsed.answer is not None
-        types = knobs["answer"]["types"]
+        types = knobs.answer.types
         correct = equal.judge(
             parsed.answer,
             question["answer"],
             options=equal.options_of(question["prompt"]),
-            mode=knobs["answer"]["mode"],
+            mode=knobs.answer.mode,
             kind=equal.kind_of(question["source"], types),
             solve=solve,
         )
-    elif parsed.reason == "unfinished" and knobs["unfinished"] == "incorrect":
+    elif parsed.reason == "unfinished" and knobs.unfinished == "incorrect":
         correct = False
     return {
         "text": text,

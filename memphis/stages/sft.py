@@ -6,16 +6,16 @@ those rows alone whose questions the model taught itself with.
 
 from typing import Any
 
+from memphis.config.forms import SftForm
 from memphis.data import tokens
 from memphis.errors import MemphisError
+from memphis.pipeline import BUDGET
 from memphis.rows import read_rows
-from memphis.stages import BUDGET
 from memphis.stages.context import Context
 from memphis.stages.train import train_stage
 
 
-def run(context: Context) -> dict[str, Any]:
-    config = context.config
+def run(context: Context, config: SftForm) -> dict[str, Any]:
     budget = [path for role, path in context.inputs.items() if role.startswith(BUDGET)]
     rows = read_rows(context.inputs["data"] / "sft.jsonl")
     if budget:
@@ -27,8 +27,8 @@ def run(context: Context) -> dict[str, Any]:
     examples, counts = tokens.sft_examples(
         rows,
         tokenizer,
-        max_length=config["sft"]["max_length"],
-        eos=config["data"]["eos"],
-        overlong=config["data"]["overlong"],
+        max_length=config.sft.max_length,
+        eos=config.data.eos,
+        overlong=config.data.overlong,
     )
-    return train_stage(context, examples, counts, config["sft"], loss="sft", like=budget)
+    return train_stage(context, examples, counts, config, config.sft, like=budget)

@@ -10,9 +10,11 @@ import torch
 from transformers import PreTrainedModel
 
 from memphis import memory
-from memphis.config import Model
+from memphis.config.forms import TrainerForm
+from memphis.config.sections import RankTraining, SftTraining, TrainedModel
 from memphis.data.tokens import Example
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS
 from memphis.shape import from_config
 from memphis.stages.context import Context
 from memphis.store import read_json
@@ -21,7 +23,7 @@ from memphis.training import parallel
 from memphis.training.batches import sequences_of
 from memphis.training.layers import compile_layers, decoder_layers, recompute
 from memphis.training.loop import train
-from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
+from memphis.training.plan import TrainPlan
 
 CHECKPOINT_EVERY_S = float(os.environ.get("MEMPHIS_CHECKPOINT_S", "300"))
 
@@ -30,49 +32,41 @@ def train_stage(
     context: Context,
     examples: Sequence[Example],
     counts: dict[str, int],
-    knobs: dict[str, Any],
-    loss: str,
+    config: TrainerForm,
+    knobs: SftTraining | RankTraining,
     like: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Train the input model on `examples` as the section `knobs` of the config says, and write it to `model/`.
+    """Train the input model on `examples` as the section `knobs` of `config` says, and write it to `model/`.
 
     like: finished trained stages in place of `epochs`: train for at least as many steps and tokens as all of these.
     Raises MemphisError, before the model is loaded, if no example is left.
     """
-    warnings = _left_out(context, counts, knobs["max_length"])
-    config = context.config["model"]
+    warnings = _left_out(context, counts, knobs.max_length, config.data.overlong)
     source = context.inputs["model"] / "model"
-    master, _, stochastic = config["master_dtype"].partition("_")
+    master, _, stochastic = config.model.master_dtype.partition("_")
     model, _ = models.load(
         source,
         dtype=getattr(torch, master),
         device=context.bench.device,
-        freeze_embeddings=config["freeze_embeddings"],
+        freeze_embeddings=config.model.freeze_embeddings,
     )
-    neftune, optim = knobs["neftune"], knobs["optim"]
-    per_epoch = math.ceil(len(examples) / knobs["global_batch_size"])
+    per_epoch = math.ceil(len(examples) / knobs.global_batch_size)
     max_steps = _as_long_as(like, counts["tokens"] / max(1, per_epoch)) if like else None
-    plan = TrainPlan(
-        family="sft" if context.kind == "sft" else "rank",
-        loss="sft" if loss == "ce" else loss,  # type: ignore[arg-type]
-        epochs=math.ceil(max_steps / max(1, per_epoch)) if max_steps else knobs["epochs"],
+    plan = TrainPlan.of(
+        knobs,
+        family=KINDS[context.kind].family,
+        objective=knobs.objective,
+        epochs=math.ceil(max_steps / max(1, per_epoch)) if max_steps else knobs.epochs,
         max_steps=max_steps,
-        global_batch_size=knobs["global_batch_size"],
-        optim=OptimPlan(optim["name"], optim["lr"], optim["decay"], optim["variant"]),
         seed=context.seed,
-        warmup_ratio=knobs["warmup_ratio"],
-        schedule=knobs["schedule"],
-        reduction=knobs["reduction"],
-        neftune=NeftunePlan(neftune["alpha"], neftune["variant"], neftune["length"] or knobs["max_length"]),
-        micro_batch_tokens=context.config.get("micro_batch_tokens", context.runtime.micro_batch_tokens),
-        dtype=config["dtype"],
+        micro_batch_tokens=config.micro_batch_tokens or context.runtime.micro_batch_tokens,
+        dtype=config.model.dtype,
         rounding="stochastic" if stochastic else "nearest",
-        **{key: knobs[key] for key in ("mixce", "weight", "use_average", "ce_target", "beta") if key in knobs},
     )
     chosen = {}
-    if config["checkpointing"]:
-        wishes = Model(path=None, revision=None, parameters=None, base=None, **config)
-        number = recomputed_layers(model, examples, plan, wishes, knobs["max_length"], _room(context.bench.device))
+    if config.model.checkpointing:
+        room = _room(context.bench.device)
+        number = recomputed_layers(model, examples, plan, config.model, knobs.max_length, room)
         recompute(model, number)
         chosen = {"recomputed_layers": number}
         print(
@@ -90,7 +84,7 @@ def recomputed_layers(
     model: PreTrainedModel,
     examples: Sequence[Example],
     plan: TrainPlan,
-    wishes: Model,
+    wishes: TrainedModel,
     max_length: int,
     room: float | None,
 ) -> int:
@@ -119,12 +113,12 @@ def _room(device: str) -> float | None:
     return min(size for (size,) in parallel.gather([here])) - memory.RESERVE
 
 
-def _left_out(context: Context, counts: dict[str, int], max_length: int) -> list[str]:
+def _left_out(context: Context, counts: dict[str, int], max_length: int, overlong: str) -> list[str]:
     """What to say about rows that made no example."""
     why = {name.removeprefix("dropped_"): n for name, n in counts.items() if name.startswith("dropped_") and n}
     if not why:
         return []
-    key, rule = f"{context.kind}.max_length={max_length}", f"data.overlong={context.config['data']['overlong']}"
+    key, rule = f"{context.kind}.max_length={max_length}", f"data.overlong={overlong}"
     shown = ", ".join(f"{name} {n}" for name, n in why.items())
     if not counts["kept"]:
         raise MemphisError(f"{key}: none of {counts['rows']} rows is left ({shown}); raise it, or choose other rows")

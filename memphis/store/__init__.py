@@ -22,6 +22,7 @@ from typing import Any
 
 from memphis.claims import Claim, unsafe
 from memphis.disk import CURE, explain, forbidden
+from memphis.dotted import flatten as flatten
 from memphis.errors import MemphisError, NoSpace
 from memphis.rows import whole
 
@@ -331,13 +332,3 @@ def differences(spec: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, 
         for key in sorted(mine.keys() | theirs.keys())
         if mine.get(key) != theirs.get(key)
     ]
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys."""
-    if not isinstance(value, dict) or not value:
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        flat.update(flatten(item, f"{prefix}.{key}" if prefix else str(key)))
-    return flat

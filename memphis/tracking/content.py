@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from memphis.config import FREE, Config, to_dict
+from memphis.config.methods import method_name
 from memphis.devices import gpus, peak_flops
-from memphis.recipe import method_name
 from memphis.store import Stage, Store, digest
 
 QUESTIONS = 64  # in a table of samples, the same ones in every iteration
@@ -36,7 +36,7 @@ def factors(cfg: Config, info: Mapping[str, Any]) -> dict[str, Any]:
     found = gpus(cfg.runtime.device)
     return {
         "slerp_t": cfg.slerp.t,
-        "rank_weight": cfg.rank.weight,
+        "rank_weight": getattr(cfg.rank.objective, "weight", None),
         "iterations": cfg.iterations,
         "seed": cfg.seed,
         "scale": scale(cfg),

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from transformers import PreTrainedModel
 
+from memphis.config.sections import Optim
 from memphis.data.tokens import Example
 from memphis.devices import peak_flops
 from memphis.errors import MemphisError, Stopped
@@ -30,10 +31,8 @@ from memphis.training import checkpoint, parallel
 from memphis.training.attention import attending
 from memphis.training.batches import FlatBatch, cut, flatten, num_tokens, shares
 from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column, target_logps
-from memphis.training.plan import NeftunePlan, OptimPlan, TrainPlan
+from memphis.training.plan import TrainPlan
 from memphis.training.rounding import rounded_step
-
-__all__ = ["NeftunePlan", "OptimPlan", "TrainPlan", "num_steps", "score", "train"]
 
 Forward = Callable[..., Tensor]  # `target_logps`, or what stands for it while parameters are in shards
 
@@ -67,7 +66,7 @@ def train(
     log: gets one row per optimizer step, and is first cut back to the checkpoint (to nothing if there is none).
     kill_point: called with "step" after every step and "checkpoint" between writing and renaming a checkpoint.
     checkpoint_every: seconds. The directory is left there at the end; the caller removes it.
-    reference: of losses "spin" and "dpo"; None = the model as it is before the first step.
+    reference: of an objective that needs one; None = the model as it is before the first step.
     Returns steps, tokens, label_tokens, skipped_nonfinite, loss (of the last finite step) and seconds.
     On several devices all call it alike; the first writes rows. The model's parameters are in shards afterwards.
     Raises Stopped, after writing a checkpoint, when should_stop(); MemphisError if there are no examples or
@@ -79,7 +78,7 @@ def train(
     forward = parallel.shard(model, target_logps)
     first = parallel.rank() == 0
     params = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = make_optimizer(list(params.values()), plan.optim)
+    optimizer = make_optimizer(list(params.values()), plan.optim, plan.beta2)
     directory = out_dir / "checkpoint"
     counters: dict[str, Any] = {
         "tokens": 0,
@@ -94,7 +93,7 @@ def train(
     if (resumed := checkpoint.read(directory, params, optimizer)) is not None:
         state, extra = resumed
         start, counters = state["step"], state["counters"]
-    elif plan.loss in ("spin", "dpo"):
+    elif plan.objective.needs_reference:
         extra["reference"] = score(reference or model, examples, plan, target_logps if reference else forward)
     if first:
         log.cut(0 if resumed is None else state["offset"])
@@ -197,11 +196,11 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def make_optimizer(params: list[Parameter], plan: OptimPlan) -> torch.optim.Optimizer:
-    """The optimizer a plan names. Its learning rate is set anew at every step."""
-    if plan.name == "adamw":
-        return torch.optim.AdamW(params, lr=plan.lr, betas=(0.9, plan.beta2), weight_decay=plan.decay, fused=True)
-    return Adalite(params, lr=plan.lr, decay=plan.decay, variant=plan.variant)
+def make_optimizer(params: list[Parameter], optim: Optim, beta2: float = 0.999) -> torch.optim.Optimizer:
+    """The optimizer of a plan. Its learning rate is set anew at every step. beta2: of AdamW."""
+    if optim.name == "adamw":
+        return torch.optim.AdamW(params, lr=optim.lr, betas=(0.9, beta2), weight_decay=optim.decay, fused=True)
+    return Adalite(params, lr=optim.lr, decay=optim.decay, variant=optim.variant)
 
 
 class _Stepper:
@@ -266,7 +265,7 @@ class _Stepper:
 
         row = {f"{plan.family}/{name}": value for name, value in zip(metrics, values, strict=False)}
         row[f"{plan.family}/label_tokens"] = totals.label_tokens
-        if plan.pairwise:
+        if plan.objective.comparing:
             row[f"{plan.family}/chosen_len"] = totals.chosen_tokens / totals.examples
             row[f"{plan.family}/rejected_len"] = totals.rejected_tokens / max(1, totals.rejected)
         row |= {"optim/lr": lr, "optim/grad_norm": values[-1]}
@@ -296,16 +295,9 @@ def gradients(
         names = [keys[member] for member in batch.members]
         batch = batch.to(model.device)
         noise = None
-        if plan.neftune is not None and plan.neftune.alpha:
-            noise = embedding_noise(
-                batch,
-                names,
-                plan.neftune,
-                width=model.get_input_embeddings().weight.shape[1],
-                seed=plan.seed,
-                step=step,
-                window_longest=totals.longest,
-            )
+        if plan.neftune.alpha:
+            width = model.get_input_embeddings().weight.shape[1]
+            noise = embedding_noise(batch, names, plan, width=width, step=step, window_longest=totals.longest)
         compared_with = None if reference is None else reference[names].to(model.device)
         with attending(batch.rows):
             greedy = torch.zeros_like(batch.targets, dtype=torch.bool)

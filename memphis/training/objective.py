@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from memphis.losses import Comparing, Group, Likelihood
 from memphis.methods import losses, neftune
 from memphis.training import attention
 from memphis.training.batches import FlatBatch
-from memphis.training.plan import NeftunePlan, TrainPlan
+from memphis.training.plan import TrainPlan
 
 
 @dataclass(frozen=True)
@@ -101,24 +102,24 @@ def target_logps(
 
 
 def embedding_noise(
-    batch: FlatBatch, keys: Sequence[int], plan: NeftunePlan, *, width: int, seed: int, step: int, window_longest: int
+    batch: FlatBatch, keys: Sequence[int], plan: TrainPlan, *, width: int, step: int, window_longest: int
 ) -> Tensor:
-    """Noise [T, width] of a micro-batch: one draw per example, from (seed, step, keys[b]).
+    """Noise [T, width] of a micro-batch: one draw per example, from (plan.seed, step, keys[b]).
 
     All sequences of an example share the prompt's draw and, for variant "paper", the length of its longest sequence.
     """
     noise = torch.empty(len(batch.input_ids), width, device=batch.input_ids.device)
+    knobs = plan.neftune
     for key, (start, size), longest in zip(keys, batch.spans, batch.longest, strict=True):
-        length = {"supertrainer2000": plan.length, "hf": window_longest, "paper": longest}[plan.variant]
-        assert length is not None, "variant supertrainer2000 needs a length"
+        lengths = {"supertrainer2000": knobs.length or plan.max_length, "hf": window_longest, "paper": longest}
         noise[start : start + size] = neftune.noise(
             (size, width),
-            alpha=plan.alpha,
-            length=length,
-            seed=seed,
+            alpha=knobs.alpha,
+            length=lengths[knobs.variant],
+            seed=plan.seed,
             step=step,
             example_key=key,
-            variant=plan.variant,
+            variant=knobs.variant,
             device=noise.device,
         )
     return noise
@@ -148,63 +149,61 @@ def objective(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """This micro-batch's share of the window's loss (shares add up to it), and of its metrics.
 
-    reference: [B, columns] summed log-probabilities of the reference model, for "spin" and "dpo".
+    reference: [B, columns] summed log-probabilities of the reference model, where the objective needs one.
     greedy: [N], for each target whether the model finds no other token more likely.
     """
     metrics: dict[str, Tensor] = {}
     loss = logps.new_zeros(())
-    if plan.loss in ("sft", "rank"):
-        mine = batch.column[batch.target_sequence] == plan.ce_column
-        ours, sequence = logps[mine], batch.target_sequence[mine]
-        each = losses.mixce_tokens(ours, plan.mixce)
-        loss = losses.reduce(each, sequence, len(batch.counts), plan.reduction)[0] / totals.ce
-        ours = ours.detach()
-        metrics["ce"] = -ours.sum() / max(1, totals.label_tokens)
-        if greedy is not None:
-            metrics["token_acc"] = greedy[mine].sum() / max(1, totals.label_tokens)
-        if plan.mixce is not None:
-            metrics["mixce_reverse"] = -(ours.exp() * ours).sum() / max(1, totals.label_tokens)
-    if plan.pairwise:
-        part, more = _compare(logps, batch, plan, reference)
-        # microbatch_mean averages means of micro-batches, of the comparison too
-        share = len(batch.members) * totals.ce if plan.reduction == "microbatch_mean" else totals.examples
-        loss = loss + part / share
-        metrics |= {name: value / totals.examples for name, value in more.items()}
+    group = _group(logps, batch, reference) if plan.objective.comparing else None
+    for weight, term in plan.objective.terms:
+        if isinstance(term, Likelihood):
+            mine = batch.column[batch.target_sequence] == plan.ce_column
+            ours, sequence = logps[mine], batch.target_sequence[mine]
+            total = losses.reduce(term(ours), sequence, len(batch.counts), plan.reduction)[0]
+            loss = loss + weight * total / totals.ce
+            metrics |= _likelihood_metrics(ours.detach(), None if greedy is None else greedy[mine], term, totals)
+        else:
+            assert group is not None
+            each = term(group)
+            # microbatch_mean averages means of micro-batches, of the comparison too
+            share = len(batch.members) * totals.ce if plan.reduction == "microbatch_mean" else totals.examples
+            loss = loss + weight * each.sum() / share
+            metrics |= _comparison_metrics(each.detach(), group, term, totals)
     metrics["loss"] = loss.detach()
     return loss, metrics
 
 
-def _compare(
-    logps: Tensor, batch: FlatBatch, plan: TrainPlan, reference: Tensor | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weighted sum of the comparison's loss over the examples, and metric sums."""
+def _group(logps: Tensor, batch: FlatBatch, reference: Tensor | None) -> Group:
     columns = int(batch.column.max()) + 1
     sums, counts, exists = sums_by_column(logps, batch, columns)
-    scores = sums / counts.clamp(min=1)  # length-normalised
-    rejected = exists[:, 1:]
-    num_rejected = rejected.sum(1).clamp(min=1)
-    if plan.loss == "rank":
-        each = losses.rank(scores, exists, plan.use_average)
-        weighted, name = plan.weight * each.sum(), "rank_loss"
-    else:
-        assert reference is not None
-        reference = reference[:, :columns]
-        pairs = losses.preference(
-            sums[:, :1].expand(-1, columns - 1),
-            sums[:, 1:],
-            reference[:, :1].expand(-1, columns - 1),
-            reference[:, 1:],
-            plan.beta,
-        )
-        each = (pairs * rejected).sum(1) / num_rejected
-        weighted, name = each.sum(), "preference_loss"
-    with torch.no_grad():
-        margins = (scores[:, :1] - scores[:, 1:]) * rejected
-        metrics = {
-            name: each.sum(),
-            "accuracy": ((margins > 0).sum(1) / num_rejected).sum(),
-            "margin": (margins.sum(1) / num_rejected).sum(),
-            "chosen_logp": scores[:, 0].sum(),
-            "rejected_logp": ((scores[:, 1:] * rejected).sum(1) / num_rejected).sum(),
+    return Group(sums, counts, exists, None if reference is None else reference[:, :columns])
+
+
+def _likelihood_metrics(logps: Tensor, greedy: Tensor | None, term: Likelihood, totals: Totals) -> dict[str, Tensor]:
+    metrics = {"ce": -logps.sum() / max(1, totals.label_tokens)}
+    if greedy is not None:
+        metrics["token_acc"] = greedy.sum() / max(1, totals.label_tokens)
+    if term.mixce is not None:
+        metrics["mixce_reverse"] = -(logps.exp() * logps).sum() / max(1, totals.label_tokens)
+    return metrics
+
+
+@torch.no_grad()
+def _comparison_metrics(each: Tensor, group: Group, term: Comparing, totals: Totals) -> dict[str, Tensor]:
+    """accuracy and margin are of what the term compares: relative to the reference where it has one, as TRL's
+    `rewards/accuracies` and `rewards/margins` are."""
+    rewards = term.rewards(group)
+    margins = rewards[:, :1] - rewards[:, 1:]
+    metrics = {
+        term.metric: each.sum(),
+        "accuracy": group.mean_rejected((margins > 0).to(each.dtype)).sum(),
+        "margin": group.mean_rejected(margins).sum(),
+        "chosen_logp": group.scores[:, 0].sum(),
+        "rejected_logp": group.mean_rejected(group.scores[:, 1:]).sum(),
+    }
+    if term.needs_reference:
+        metrics |= {
+            "chosen_reward": rewards[:, 0].sum(),
+            "rejected_reward": group.mean_rejected(rewards[:, 1:]).sum(),
         }
-    return weighted, metrics
+    return {name: value / totals.examples for name, value in metrics.items()}

@@ -247,7 +247,7 @@ def test_editing_conf_changes_nothing_of_a_frozen_grid(tmp_path: Path, monkeypat
 
     shutil.copytree(REPOSITORY / "conf", tmp_path / "edited" / "conf")
     file = tmp_path / "edited" / "conf" / "rank" / "card.yaml"
-    file.write_text(file.read_text().replace("weight: 0.25", "weight: 0.5"))
+    file.write_text("weight: 0.5\n")
     monkeypatch.setattr(sweeps.runs, "REPOSITORY", tmp_path / "edited")
     again = grids.Grid(typed)
     assert again.path == grid.path

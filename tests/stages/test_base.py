@@ -8,7 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from memphis.config.forms import parse
 from memphis.errors import MemphisError, NotLoadable
+from memphis.pipeline import KINDS
 from memphis.sampling import open_engine
 from memphis.stages import base
 from memphis.stages.context import Bench, Context, Runtime
@@ -58,7 +60,8 @@ def old(today: Path) -> Path:
 def pinned(source: Path, out: Path) -> tuple[Path, dict[str, Any]]:
     out.mkdir()
     bench = Bench(Runtime("cpu", 1, 4096))
-    summary = base.run(Context("base", {"base": None}, {}, 0, 0, {"model": str(source)}, out, bench))
+    context = Context("base", {}, 0, 0, {"model": str(source)}, out, bench)
+    summary = base.run(context, parse(KINDS["base"].form, {"base": None}))
     return out / "model", summary
 
 

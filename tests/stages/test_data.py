@@ -1,6 +1,5 @@
 """The four sources of the card's recipe, and one's own rows, through the stage and through train.py."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,9 @@ import pytest
 from huggingface_hub import constants
 
 from memphis.config import Config
+from memphis.config.forms import parse
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS
 from memphis.recipe import recipe
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY
@@ -33,9 +34,8 @@ def run(cfg: Config, tmp_path: Path) -> tuple[dict[str, Any], Path]:
     stage = stage_of(cfg, tmp_path)
     out = tmp_path / "out"
     out.mkdir()
-    config = json.loads(json.dumps(stage.config))
-    context = Context("data", config, {}, stage.seed or 0, 0, stage.places, out, Bench(Runtime("cpu", 1, 64)))
-    return data.run(context), out
+    context = Context("data", {}, stage.seed or 0, 0, stage.places, out, Bench(Runtime("cpu", 1, 64)))
+    return data.run(context, parse(KINDS["data"].form, stage.config)), out
 
 
 def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from memphis.config.forms import parse
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS
 from memphis.rows import read_rows, write_rows
 from memphis.stages import generate
 from memphis.stages.context import Bench, Context, Runtime
@@ -31,8 +33,8 @@ def run(model: Path, folder: Path, *prompts: str, rationale: str = "r") -> tuple
     write_rows(folder / "data" / "questions.jsonl", rows)
     config = {"generate": KNOBS, "model": {"dtype": "float32"}}
     inputs = {"data": folder / "data", "model": model}
-    context = Context("generate", config, inputs, 0, 1, {}, folder / "out", Bench(Runtime("cpu", 1, 64)))
-    return generate.run(context), read_rows(folder / "out" / "samples.jsonl")
+    context = Context("generate", inputs, 0, 1, {}, folder / "out", Bench(Runtime("cpu", 1, 64)))
+    return generate.run(context, parse(KINDS["generate"].form, config)), read_rows(folder / "out" / "samples.jsonl")
 
 
 def test_a_question_with_the_end_of_text_in_it_is_not_asked(model: Path, tmp_path: Path) -> None:

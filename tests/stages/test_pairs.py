@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from memphis.config.forms import parse
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS
 from memphis.rows import read_rows, write_rows
 from memphis.stages import pairs
 from memphis.stages.context import Bench, Context, Runtime
@@ -43,8 +45,8 @@ def run(
     )
     inputs = {"data": tmp_path / "data", "samples": tmp_path / "samples"}
     config = {"pairs": {**KNOBS, **knobs}, "examples": examples}
-    context = Context("pairs", config, inputs, 0, 1, {}, tmp_path / "out", Bench(Runtime("cpu", 1, 64)))
-    return pairs.run(context), tmp_path / "out"
+    context = Context("pairs", inputs, 0, 1, {}, tmp_path / "out", Bench(Runtime("cpu", 1, 64)))
+    return pairs.run(context, parse(KINDS["pairs"].form, config)), tmp_path / "out"
 
 
 def test_lengths_of_what_went_into_pairs(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from memphis import config
+from memphis.config.forms import parse
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS, cut
 from memphis.rows import read_rows, write_rows
 from memphis.stages import sft
 from memphis.stages.context import Bench, Context, Runtime
@@ -43,12 +45,6 @@ def run(
     plain = config.to_dict(
         compose_config(f"sft.global_batch_size={batch}", "sft.epochs=2", "sft.max_length=64", *typed)
     )
-    keys = ("freeze_embeddings", "dtype", "master_dtype", "attention", "checkpointing")
-    chosen = {
-        "sft": plain["sft"],
-        "model": {key: plain["model"][key] for key in keys},
-        "data": {key: plain["data"][key] for key in ("overlong", "eos")},
-    }
     inputs = {"data": place / "data", "model": place / "sft"}
     for number, (steps, tokens) in enumerate(budget, 1):
         inputs[f"budget-{number}"] = place / f"rank-{number}"
@@ -57,7 +53,8 @@ def run(
         (place / f"rank-{number}" / "stage.json").write_text(json.dumps(summary))
     out = place / f"out-{len(list(place.iterdir()))}"
     out.mkdir()
-    return sft.run(Context("sft", chosen, inputs, 7, 2, {}, out, Bench(Runtime("cpu", 1, 512)))), out
+    context = Context("sft", inputs, 7, 2, {}, out, Bench(Runtime("cpu", 1, 512)))
+    return sft.run(context, parse(KINDS["sft"].form, cut("sft", plain))), out
 
 
 def steps_of(out: Path, key: str) -> list[float]:

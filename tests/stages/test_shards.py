@@ -9,7 +9,9 @@ from typing import Any
 import psutil
 import pytest
 
+from memphis.config.forms import parse
 from memphis.errors import MemphisError, Stopped
+from memphis.pipeline import KINDS
 from memphis.rows import read_rows, write_rows
 from memphis.stages import generate, shards
 from memphis.stages.context import STOP, Bench, Context, Runtime
@@ -36,7 +38,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def run(inputs: dict[str, Path], out: Path, devices: int) -> bytes:
     out.mkdir(exist_ok=True)
     config = {"generate": KNOBS, "model": {"dtype": "float32"}}
-    generate.run(Context("generate", config, inputs, 0, 1, {}, out, Bench(Runtime("cpu", devices, 64))))
+    context = Context("generate", inputs, 0, 1, {}, out, Bench(Runtime("cpu", devices, 64)))
+    generate.run(context, parse(KINDS["generate"].form, config))
     return (out / "samples.jsonl").read_bytes()
 
 

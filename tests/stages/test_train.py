@@ -8,12 +8,15 @@ import pytest
 
 from memphis import memory
 from memphis.config import FOR_STAGES, to_dict
+from memphis.config.forms import parse
+from memphis.config.sections import Optim
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS, cut
 from memphis.rows import read_rows, write_rows
 from memphis.shape import from_config
 from memphis.stages import sft, train
 from memphis.stages.context import Bench, Context, Runtime
-from memphis.training.plan import OptimPlan, TrainPlan
+from memphis.training.plan import TrainPlan
 from tests.composing import compose_config
 from tests.tiny_models import write_model
 from tests.training.conftest import make_examples
@@ -32,14 +35,14 @@ def run(
     write_rows(folder / "data" / "sft.jsonl", rows)
     model = write_model(folder / "model" / "model", 0)
     plain = to_dict(compose_config(f"sft.max_length={max_length}", "sft.epochs=1"))
-    read = ("freeze_embeddings", "dtype", "master_dtype", "attention")
-    settings = {name: plain["model"][name] for name in read} | {"checkpointing": checkpointing}
-    config = {"sft": plain["sft"], "data": plain["data"], "model": settings}
+    config = cut("sft", plain)
+    config["model"]["checkpointing"] = checkpointing
     if prompts == ("long " * 99,):
         (model / "model.safetensors").unlink()  # it is not even looked at
     inputs = {"data": folder / "data", "model": folder / "model"}
     runtime = Runtime("cpu", 1, 4096, compile=compiled)
-    return sft.run(Context("sft", config, inputs, 0, 0, {}, folder / "out", Bench(runtime)))
+    context = Context("sft", inputs, 0, 0, {}, folder / "out", Bench(runtime))
+    return sft.run(context, parse(KINDS["sft"].form, config))
 
 
 def test_rows_left_out_are_told(tmp_path: Path) -> None:
@@ -64,7 +67,7 @@ def test_no_row_left_is_one_line_before_the_model_is_loaded(tmp_path: Path) -> N
 def test_layers_that_are_recomputed(tmp_path: Path) -> None:
     model, examples = make_model(), make_examples(7, rejected=1)  # two layers
     cfg = compose_config()
-    plan = TrainPlan("rank", epochs=1, global_batch_size=7, optim=OptimPlan("adalite", 1e-3), seed=0)
+    plan = TrainPlan(family="rank", epochs=1, global_batch_size=7, optim=Optim(lr=1e-3), seed=0)
 
     def chosen(room: float | None, **how: Any) -> int:
         return train.recomputed_layers(model, examples, plan, replace(cfg.model, **how), 64, room)

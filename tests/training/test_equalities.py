@@ -7,18 +7,21 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memphis.config.sections import Neftune, Optim
+from memphis.losses import CrossEntropy, RankLoss
 from memphis.methods.adalite import Adalite
 from memphis.training import attention
 from memphis.training.batches import cut, flatten
 from memphis.training.layers import decoder_layers, recompute
-from memphis.training.loop import NeftunePlan, OptimPlan, TrainPlan, gradients, score, train
+from memphis.training.loop import gradients, score, train
 from memphis.training.objective import Totals, target_logps
+from memphis.training.plan import TrainPlan
 from tests.training.conftest import make_examples, micro_batches
 from tests.training.plain import VOCAB, make_model, plain_gradients, worst_error
 
 TOLERANCE = 1e-5
-SFT = TrainPlan("sft", epochs=1, global_batch_size=7, optim=OptimPlan("adalite", 1e-3), seed=5, micro_batch_tokens=60)
-RANK = replace(SFT, family="rank", loss="rank")
+SFT = TrainPlan(family="sft", epochs=1, global_batch_size=7, optim=Optim(lr=1e-3), seed=5, micro_batch_tokens=60)
+RANK = replace(SFT, family="rank", objective=RankLoss())
 
 
 def flat_gradients(model, window, plan=SFT, keys=None, **how) -> dict[str, Tensor]:
@@ -31,11 +34,11 @@ def flat_gradients(model, window, plan=SFT, keys=None, **how) -> dict[str, Tenso
 
 CASES = {
     "ce": (SFT, {}, {"loss": "sft"}),
-    "mixce": (replace(SFT, mixce=0.75), {}, {"loss": "sft", "mixce": 0.75}),
+    "mixce": (replace(SFT, objective=CrossEntropy(mixce=0.75)), {}, {"loss": "sft", "mixce": 0.75}),
     "rank": (RANK, {"rejected": 1}, {"loss": "rank"}),
     "rank, three rejected": (RANK, {"rejected": 3}, {"loss": "rank"}),
     "rank, gold": (
-        replace(RANK, ce_target="gold", mixce=0.5),
+        replace(RANK, objective=RankLoss(ce_target="gold", mixce=0.5)),
         {"rejected": 1, "gold": True},
         {"loss": "rank", "gold": True, "mixce": 0.5},
     ),
@@ -62,7 +65,7 @@ def test_a_mean_per_micro_batch_would_fail(case: str) -> None:
 @pytest.mark.parametrize("case", ["mixce", "rank, gold"])
 def test_micro_batches_and_order_inside_a_window_change_nothing(case: str) -> None:
     plan, shape, _ = CASES[case]
-    plan = replace(plan, neftune=NeftunePlan(2.0, "hf"))
+    plan = replace(plan, neftune=Neftune(alpha=2.0, variant="hf"))
     model, window = make_model(), make_examples(7, **shape)
     expected = flat_gradients(model, window, plan)
     for budget in (1, 40, 100_000):
@@ -87,7 +90,7 @@ def test_frozen_and_trainable_head_give_the_same_gradients() -> None:
 
 def test_a_shared_prompt_equals_one_prompt_per_sequence() -> None:
     model, window = make_model(), make_examples(6, rejected=2, gold=True)
-    plan = replace(RANK, ce_target="gold")
+    plan = replace(RANK, objective=RankLoss(ce_target="gold"))
     unshared = [replace(example, prompt_length=0) for example in window]
     assert sum(len(b.input_ids) for b in micro_batches(unshared, 60)) > sum(
         len(b.input_ids) for b in micro_batches(window, 60)
@@ -121,7 +124,7 @@ def test_bfloat16_autocast_is_close() -> None:
 @pytest.mark.parametrize("reduction", ["token", "microbatch_mean"])
 def test_displacement_of_a_few_steps(reduction: str, tmp_path, log) -> None:
     """Weights move as a plain padded loop moves them; a wrong normalisation shows here, too."""
-    plan = replace(SFT, mixce=0.75, global_batch_size=4, reduction=reduction, warmup_ratio=0.0)
+    plan = replace(SFT, objective=CrossEntropy(mixce=0.75), global_batch_size=4, reduction=reduction, warmup_ratio=0.0)
     examples = make_examples(12)
     fast, slow = make_model(), make_model()
     start = {n: p.detach().clone() for n, p in slow.named_parameters() if p.requires_grad}
@@ -245,7 +248,7 @@ def test_another_attention_is_refused() -> None:
 @pytest.mark.parametrize("variant", ["supertrainer2000", "hf", "paper"])
 def test_noise_belongs_to_seed_step_and_example(variant: str) -> None:
     model, window = make_model(), make_examples(7)
-    plan = replace(SFT, neftune=NeftunePlan(5.0, variant, 64))
+    plan = replace(SFT, neftune=Neftune(alpha=5.0, variant=variant, length=64))
     expected = flat_gradients(model, window, plan)
     assert worst_error(flat_gradients(model, window, plan), expected) == 0
     for other in (
@@ -259,5 +262,5 @@ def test_noise_belongs_to_seed_step_and_example(variant: str) -> None:
 
 def test_scoring_is_free_of_noise() -> None:
     model, window = make_model(), make_examples(7, rejected=1)
-    noisy = replace(RANK, neftune=NeftunePlan(5.0, "hf"))
+    noisy = replace(RANK, neftune=Neftune(alpha=5.0, variant="hf"))
     assert torch.equal(score(model, window, noisy), score(model, window, RANK))

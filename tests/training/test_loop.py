@@ -8,29 +8,32 @@ from pathlib import Path
 import pytest
 import torch
 
+from memphis.config.sections import Neftune, Optim
 from memphis.errors import MemphisError, Stopped
+from memphis.losses import CrossEntropy, Dpo, RankLoss
 from memphis.rows import RowLog, read_rows
 from memphis.shape import Shape
 from memphis.training import loop
-from memphis.training.loop import NeftunePlan, OptimPlan, TrainPlan, epoch_order, num_steps, score, train
+from memphis.training.loop import epoch_order, num_steps, score, train
 from memphis.training.objective import Totals
+from memphis.training.plan import NO_NOISE, TrainPlan
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model
 
 SFT = TrainPlan(
-    "sft",
+    family="sft",
     epochs=2,
     global_batch_size=4,
-    optim=OptimPlan("adalite", 1e-2),
+    optim=Optim(lr=1e-2),
     seed=3,
     warmup_ratio=0.2,
-    mixce=0.75,
-    neftune=NeftunePlan(1.0, "supertrainer2000", 64),
+    objective=CrossEntropy(mixce=0.75),
+    neftune=Neftune(alpha=1.0, variant="supertrainer2000", length=64),
     micro_batch_tokens=60,
 )
-BASE = replace(SFT, family="base", mixce=None, neftune=None, optim=OptimPlan("adamw", 1e-2))
-RANK = replace(SFT, family="rank", loss="rank", mixce=None)
-DPO = replace(RANK, loss="dpo", optim=OptimPlan("adamw", 1e-2))
+BASE = replace(SFT, family="base", objective=CrossEntropy(), neftune=NO_NOISE, optim=Optim(name="adamw", lr=1e-2))
+RANK = replace(SFT, family="rank", objective=RankLoss())
+DPO = replace(RANK, objective=Dpo(), optim=Optim(name="adamw", lr=1e-2))
 PLANS = {
     "sft": (SFT, {}, "both"),
     "base": (BASE, {}, "none"),
@@ -163,10 +166,10 @@ def test_ranking_raises_the_margin(tmp_path: Path, log: RowLog) -> None:
 
 def test_a_reference_model_is_used(tmp_path: Path, log: RowLog) -> None:
     examples = make_examples(4, rejected=1)
-    plan = replace(DPO, neftune=None, epochs=1)
+    plan = replace(DPO, neftune=NO_NOISE, epochs=1)
     model, reference = make_model(), make_model(seed=1)
     h = [(s[:, 0] - s[:, 1]) for s in (score(model, examples, plan), score(reference, examples, plan))]
-    expected = torch.nn.functional.softplus(-plan.beta * (h[0] - h[1])).mean().item()
+    expected = torch.nn.functional.softplus(-plan.objective.beta * (h[0] - h[1])).mean().item()
     train(model, examples, plan, out_dir=tmp_path, log=log, reference=reference)
     assert read_rows(log.path)[0]["rank/preference_loss"] == pytest.approx(expected, rel=1e-5)
 

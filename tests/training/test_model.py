@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from memphis.config.sections import Optim
 from memphis.data.tokens import Example, Sequence
 from memphis.errors import MemphisError
-from memphis.training.loop import OptimPlan, TrainPlan, score
+from memphis.training.loop import score
 from memphis.training.model import fingerprint, freeze, load, locate, new_tiny, save
+from memphis.training.plan import TrainPlan
 
 SHAPE = {"hidden": 32, "layers": 2, "heads": 2, "intermediate": 48, "max_positions": 128}
 
@@ -54,7 +56,7 @@ def test_transformers_alone_loads_it_and_agrees(saved: Path, tokenizer) -> None:
     with torch.no_grad():
         logps = plain(torch.tensor([ids])).logits[0].log_softmax(-1)
     expected = sum(logps[i, token] for i, token in enumerate(ids[1:]))
-    plan = TrainPlan("sft", epochs=1, global_batch_size=1, optim=OptimPlan("adalite", 0.1), seed=0)
+    plan = TrainPlan(family="sft", epochs=1, global_batch_size=1, optim=Optim(lr=0.1), seed=0)
     ours = score(load(saved)[0], [Example("a", (Sequence(ids, [-100, *ids[1:]]),), 1)], plan)
     assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
     assert plain.generation_config.eos_token_id == tokenizer.eos_token_id

@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from memphis.config.sections import Optim
 from memphis.data.tokens import Example, Sequence
+from memphis.losses import CrossEntropy, RankLoss
 from memphis.training.batches import flatten
-from memphis.training.loop import OptimPlan, TrainPlan
 from memphis.training.objective import Totals, objective
+from memphis.training.plan import TrainPlan
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-PLAN = TrainPlan("sft", epochs=1, global_batch_size=4, optim=OptimPlan("adalite", 1e-5), seed=0)
+PLAN = TrainPlan(family="sft", epochs=1, global_batch_size=4, optim=Optim(lr=1e-5), seed=0)
 
 
 def golden(name: str) -> list[dict]:
@@ -54,7 +56,7 @@ def test_accumulation(case: dict, reduction: str) -> None:
     examples = [Example(str(i), (from_labels(labels),), 0) for i, labels in enumerate(case["labels"])]
     logits = torch.tensor(case["logits"], dtype=torch.float64, requires_grad=True)
     order = [i for group in case["microbatches"] for i in group]
-    plan = replace(PLAN, mixce=case["mixce"], reduction=reduction)
+    plan = replace(PLAN, objective=CrossEntropy(mixce=case["mixce"]), reduction=reduction)
     loss, _ = window_loss(examples, case["microbatches"], [logits[i] for i in order], plan)
     loss.backward()
     expected = case["expected"][reduction]
@@ -72,7 +74,10 @@ def test_cross_entropy_and_rank(case: dict) -> None:
     examples = [Example(str(i), tuple(map(from_labels, group)), 0) for i, group in enumerate(case["labels"])]
     logits = torch.tensor(case["logits"], dtype=torch.float64, requires_grad=True)
     hyper = case["hyper"]
-    plan = replace(PLAN, loss="rank", weight=hyper["beta"], use_average=hyper["use_average"], mixce=hyper["mixce"])
+    plan = replace(
+        PLAN,
+        objective=RankLoss(weight=hyper["beta"], use_average=hyper["use_average"], mixce=hyper["mixce"]),
+    )
     groups = [[i] for i in range(len(examples))]  # the cut must not matter
     loss, sums = window_loss(examples, groups, list(logits.flatten(0, 1)), plan)
     loss.backward()
@@ -93,7 +98,7 @@ def test_cross_entropy_target(case: dict) -> None:
         sequences = [Sequence(ids, labels) for ids, labels in zip(row["input_ids"], row["labels"], strict=True)]
         gold = Sequence(row["ce_ids"], row["ce_labels"]) if case["ce_target"] == "gold" else None
         examples.append(Example(str(i), tuple(sequences), 2, gold))
-    plan = replace(PLAN, loss="rank", weight=case["beta"], ce_target=case["ce_target"])
+    plan = replace(PLAN, objective=RankLoss(weight=case["beta"], ce_target=case["ce_target"]))
     batch = flatten(examples, range(len(examples)))
     logps = table.log_softmax(1)[batch.input_ids[batch.predictors], batch.targets]
     greedy = table.detach()[batch.input_ids[batch.predictors]].argmax(1) == batch.targets
@@ -113,7 +118,7 @@ def test_microbatch_mean_of_pairs_averages_micro_batches() -> None:
     case = COMBINED[0]
     examples = [Example(str(i), tuple(map(from_labels, group)), 0) for i, group in enumerate(case["labels"])]
     logits = torch.tensor(case["logits"], dtype=torch.float64)
-    plan = replace(PLAN, loss="rank", weight=0.25)
+    plan = replace(PLAN, objective=RankLoss())
     each = [window_loss([e], [[0]], list(logits[i]), plan)[0] for i, e in enumerate(examples)]
     mean, _ = window_loss(
         examples,

@@ -12,18 +12,20 @@ import torch
 import torch.distributed as dist
 from torch.distributed.fsdp import FSDPModule
 
+from memphis.config.sections import Neftune
 from memphis.errors import Stopped
 from memphis.rows import RowLog
 from memphis.training import loop, parallel
 from memphis.training.batches import num_tokens, shares
 from memphis.training.layers import recompute
-from memphis.training.loop import NeftunePlan, TrainPlan, train
+from memphis.training.loop import train
+from memphis.training.plan import TrainPlan
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model, worst_error
 from tests.training.test_loop import BASE, DPO, RANK, SFT, lasting
 
 SHORT = {"epochs": 1, "warmup_ratio": 0.0}
-HF = replace(SFT, neftune=NeftunePlan(1.0, "hf"), **SHORT)
+HF = replace(SFT, neftune=Neftune(alpha=1.0, variant="hf"), **SHORT)
 # Nine examples in windows of four: the last window is a single one, in which the second device has nothing to do.
 PLANS: dict[str, tuple[TrainPlan, dict[str, Any], str]] = {
     "sft": (HF, {}, "both"),

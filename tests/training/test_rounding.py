@@ -6,23 +6,25 @@ from pathlib import Path
 import pytest
 import torch
 
+from memphis.config.sections import Optim
 from memphis.errors import Stopped
 from memphis.rows import RowLog, read_rows
-from memphis.training.loop import OptimPlan, TrainPlan, make_optimizer, train
+from memphis.training.loop import make_optimizer, train
+from memphis.training.plan import TrainPlan
 from memphis.training.rounding import rounded_step
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model
 
 PLAN = TrainPlan(
-    "sft",
+    family="sft",
     epochs=2,
     global_batch_size=5,
-    optim=OptimPlan("adalite", 1e-4),
+    optim=Optim(lr=1e-4),
     seed=3,
     micro_batch_tokens=60,
     rounding="stochastic",
 )
-OPTIMS = [OptimPlan("adalite", 1e-4), OptimPlan("adamw", 1e-4)]
+OPTIMS = [Optim(lr=1e-4), Optim(name="adamw", lr=1e-4)]
 
 
 def trained(root: Path, plan: TrainPlan, **how) -> dict[str, torch.Tensor]:
@@ -33,7 +35,7 @@ def trained(root: Path, plan: TrainPlan, **how) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("optim", OPTIMS, ids=lambda optim: optim.name)
-def test_resumed_it_ends_bit_for_bit_as_unbroken(optim: OptimPlan, tmp_path: Path) -> None:
+def test_resumed_it_ends_bit_for_bit_as_unbroken(optim: Optim, tmp_path: Path) -> None:
     plan = replace(PLAN, optim=optim)
     whole = trained(tmp_path / "whole", plan)
     assert {p.dtype for p in whole.values()} == {torch.bfloat16}
@@ -48,13 +50,13 @@ def test_resumed_it_ends_bit_for_bit_as_unbroken(optim: OptimPlan, tmp_path: Pat
 def test_the_log_tells_the_share_of_weights_that_moved(tmp_path: Path) -> None:
     shares = {}
     for rounding in ("nearest", "stochastic"):
-        trained(tmp_path / rounding, replace(PLAN, rounding=rounding, optim=OptimPlan("adalite", 1e-6)))
+        trained(tmp_path / rounding, replace(PLAN, rounding=rounding, optim=Optim(lr=1e-6)))
         shares[rounding] = read_rows(tmp_path / rounding / "m")[2]["optim/moved_frac"]
     assert 0 < shares["nearest"] < shares["stochastic"] < 0.5
 
 
 @pytest.mark.parametrize("optim", OPTIMS, ids=lambda optim: optim.name)
-def test_the_draws_do_not_depend_on_the_gradients_or_on_other_tensors(optim: OptimPlan) -> None:
+def test_the_draws_do_not_depend_on_the_gradients_or_on_other_tensors(optim: Optim) -> None:
     """So a window that is cut in another way, which changes gradients by rounding, meets the same draws."""
 
     def stepped(gradients: list[torch.Tensor | None]) -> list[torch.Tensor]:

@@ -1,0 +1,122 @@
+"""From what Hydra composed to one frozen `Config`, and back.
+
+`register` gives Hydra every key with its default; `from_hydra` refuses unknown keys (also after `+`), wrong types,
+values out of range and combinations that make no sense, all at once. It deliberately knows nothing of stages, files or
+devices.
+"""
+
+import json
+import shlex
+from collections.abc import Collection, Sequence
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from memphis.config.checks import contradictions, ignored
+from memphis.config.faults import joined, line
+from memphis.config.sections import Config, Model, Rank, Runtime, Sft, Source, TinyTask
+from memphis.errors import MemphisError
+from memphis.losses import KNOBS, LOSSES
+from memphis.privacy import masked
+
+__all__ = ["Config", "Model", "Rank", "Runtime", "Sft", "Source", "TinyTask"]
+
+_ADAPTER = TypeAdapter(Config)
+
+# Keys of `runtime` that a stage is given, beside its own config.
+FOR_STAGES = ("device", "num_devices", "micro_batch_tokens", "compile")
+# Keys that enter no stage's key and therefore no run directory's name.
+FREE = ("runtime", "tracking", "name", "plan", "until", "seed", "exp", "sweep")
+
+
+def register() -> None:
+    """Make `schema` the first entry of conf/config.yaml's defaults list: every key there is, with its default.
+
+    The knobs of all losses are there, so that each can be typed; `from_hydra` keeps those of the chosen one.
+    """
+    from hydra.core.config_store import ConfigStore  # children have no use for it
+
+    plain = to_dict(Config(name="memphis"))
+    for name, loss in LOSSES.items():
+        plain["rank"] = {**{knob: getattr(loss(), knob) for knob in sorted(KNOBS[name])}, **plain["rank"]}
+    node = OmegaConf.create(plain)
+    OmegaConf.set_struct(node.data.sources, False)  # which sources there are, and of what kind, is the user's matter
+    ConfigStore.instance().store(name="schema", node=node)
+
+
+def from_hydra(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
+    """Check what Hydra composed and return it as a frozen Config.
+
+    overrides: what the user typed (`HydraConfig.get().overrides.task`); only needed to refuse knobs that the chosen
+        method would ignore.
+    Raises MemphisError that lists every fault, one line each.
+    """
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise MemphisError(f"{getattr(error, 'full_key', None) or 'config'}: {str(error).splitlines()[0]}") from error
+    return from_dict(cast(dict[str, Any], plain), overrides)
+
+
+def from_dict(plain: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """`from_hydra` for a plain nested dictionary (a frozen config.yaml, also of an earlier version)."""
+    try:
+        plain = today(plain)
+        config = _ADAPTER.validate_json(json.dumps(plain))
+    except ValidationError as error:
+        raise MemphisError(joined([line(item) for item in error.errors()])) from None
+    faults = [*contradictions(config), *ignored(plain, overrides)]
+    if faults:
+        raise MemphisError(joined(faults))
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The inverse of `from_dict`."""
+    plain = _ADAPTER.dump_python(config, mode="json", by_alias=True)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def refuse_sweep(overrides: Sequence[str], params: Collection[str] | None = None) -> None:
+    """Raises MemphisError for a file of sweep/ that Hydra would ignore, running the defaults instead.
+
+    params: keys that the file sweeps, in a multirun; None: there is no -m.
+    """
+    keys = {item.partition("=")[0] for item in overrides}
+    for item in overrides:
+        if item.lstrip("+").startswith("sweep=") and not (params and keys.issuperset(params)):
+            if params is None:
+                typed = shlex.join(map(str, masked(list(overrides))))
+                cure = f"this is several runs, for which -m is needed; type: python train.py -m {typed}"
+            else:
+                cure = "one file at a time; `python -m experiments.grid` takes several"
+            raise MemphisError(f"{item}: {cure}")
+
+
+def slug(overrides: Sequence[str]) -> str:
+    """A directory name for what was typed, without seed, name, exp, sweep and whatever enters no key.
+
+    The order of the overrides does not matter. Never empty; cut and hashed at 120 characters.
+    """
+    kept = sorted(text for item in overrides if (text := item.lstrip("+~")).split("=")[0].split(".")[0] not in FREE)
+    name = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in text) for text in kept) or "default"
+    if len(name) <= 120:
+        return name
+    from hashlib import sha256
+
+    return f"{name[:100]}-{sha256(name.encode()).hexdigest()[:12]}"
+
+
+def today(plain: dict[str, Any]) -> dict[str, Any]:
+    """The config of an earlier version, or of Hydra, without keys that are gone and knobs of losses not chosen."""
+    found = dict(plain)
+    model, rank = plain.get("model"), plain.get("rank")
+    if isinstance(model, dict):
+        found["model"] = {key: value for key, value in model.items() if key != "attention"}  # had one legal value
+    if isinstance(rank, dict) and rank.get("loss") in LOSSES:
+        foreign = set().union(*KNOBS.values()) - KNOBS[rank["loss"]]
+        found["rank"] = {key: value for key, value in rank.items() if key not in foreign}
+    return found

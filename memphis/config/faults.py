@@ -1,0 +1,36 @@
+"""Validation errors as lines: the key as it is typed, its value, what is wrong, what to type."""
+
+from typing import Any
+
+from memphis.losses import LOSSES
+
+
+def line(item: Any) -> str:
+    """One error of a pydantic ValidationError."""
+    path = list(item["loc"])
+    if path[:2] == ["data", "sources"]:
+        del path[3:4]  # the branch of the union, not a key
+    if "objective" in path:  # the loss inside its section, and the branch of that union
+        at = path.index("objective")
+        del path[at : at + 2 if path[at + 1 : at + 2] and path[at + 1] in LOSSES else at + 1]
+    key = ".".join(str(part) for part in path if part != "[key]")
+    match item["type"]:
+        case "union_tag_invalid":
+            name = item["ctx"]["discriminator"].strip("'")
+            return f"{key}.{name}={item['ctx']['tag']!r}: unknown {name}; {item['ctx']['expected_tags']}"
+        case "union_tag_not_found":
+            name = item["ctx"]["discriminator"].strip("'")
+            return f"{key}.{name}: missing; set {key}.{name}=…"
+        case "extra_forbidden" | "unexpected_keyword_argument" | "dataclass_exact_type":
+            return f"{key}={item['input']!r}: unknown key; `python train.py --cfg job` lists the keys there are"
+        case "missing" | "missing_argument" | "missing_keyword_only_argument":
+            return f"{key}: missing; set {key}=…"
+    if item["type"] == "string_type" and item["input"] is None:  # a source may refer to data.path
+        key = "data.path" if key.startswith("data.sources.") and key.endswith(".path") else key
+        return f"{key}: missing; set {key}=…"
+    return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def joined(lines: list[str]) -> str:
+    """One message of several lines."""
+    return lines[0] if len(lines) == 1 else f"{len(lines)} faults in the configuration:\n  " + "\n  ".join(lines)

@@ -1,0 +1,111 @@
+"""What a stage of each kind is given, typed: the config of its spec, and nothing else can be read there.
+
+`memphis.pipeline.READS` cuts these out of a run's config; unknown and missing fields of a spec are errors.
+"""
+
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from memphis.config.faults import line
+from memphis.config.sections import (
+    Engine,
+    Generate,
+    ModelDtype,
+    Pairs,
+    Questions,
+    RankTraining,
+    SftTraining,
+    Slerp,
+    SourceRows,
+    TinyBase,
+    TinyTask,
+    Tokens,
+    TrainedModel,
+)
+from memphis.dotted import flatten
+from memphis.errors import MemphisError
+from memphis.ranges import RULES, Positive, Ratio
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class DataForm:
+    sources: dict[str, Annotated[TinyTask | SourceRows, Field(discriminator="kind")]]
+    max_drop_frac: Ratio
+    min_rationale_chars: Positive
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class BaseForm:
+    base: TinyBase | None  # None: the checkpoint is found, not built
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class PackedModel(TrainedModel):
+    attention: Literal["rows"]  # by index rows over flat micro-batches; the only way there is
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class TrainerForm:
+    model: PackedModel
+    data: Tokens
+    micro_batch_tokens: Positive | None = None  # where it changes the loss: reduction=microbatch_mean
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class SftForm(TrainerForm):
+    sft: SftTraining
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class RankForm(TrainerForm):
+    rank: RankTraining
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class GenerateForm:
+    generate: Generate
+    model: ModelDtype
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class PairsForm:
+    pairs: Pairs
+    examples: Literal["pairs", "correct", "human"]
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class MergeForm:
+    slerp: Slerp
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class EvaluateForm:
+    eval: Questions
+    model: ModelDtype
+    generate: Engine
+
+
+Form = TypeVar("Form")
+_OPTIONAL = {"micro_batch_tokens"}
+
+
+def parse(form: type[Form], config: dict[str, Any]) -> Form:
+    """The config of a spec as the typed form of its kind.
+
+    Strict: every field must be there, also one that has a default, and none may be there that is not known.
+    Raises MemphisError that names the field.
+    """
+    adapter: TypeAdapter[Form] = TypeAdapter(form)
+    try:
+        value = adapter.validate_json(json.dumps(config))
+    except ValidationError as error:
+        raise MemphisError("; ".join(line(item) for item in error.errors())) from None
+    missing = (
+        flatten(adapter.dump_python(value, mode="json", by_alias=True)).keys() - flatten(config).keys() - _OPTIONAL
+    )
+    if missing:
+        raise MemphisError(f"{', '.join(sorted(missing))}: missing in the stage's config")
+    return value

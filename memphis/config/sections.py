@@ -1,0 +1,316 @@
+"""Every configuration key: its type, its range, its default, what it means. One dataclass per section.
+
+The defaults are the numbers of the model card; a file of conf/ holds only what differs. Where a stage reads a part of a
+section, that part is a class of its own, which the section extends.
+"""
+
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic.dataclasses import dataclass
+
+from memphis.losses import CrossEntropy, Objective, RankLoss
+from memphis.ranges import RULES, Count, Length, Positive, Rate, Ratio, Weight
+from memphis.shape import Shape
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class TinyBase:
+    """The laptop's base model: a StableLM of these dimensions, pre-trained on generated plain text."""
+
+    seed: Count  # of weights, corpus and order; `${seed}` gives each run its own base model
+    hidden: Positive
+    layers: Positive
+    heads: Positive
+    intermediate: Positive
+    vocab_size: Annotated[int, Field(ge=300)]
+    max_positions: Positive
+    texts: Positive  # size of the corpus
+    steps: Positive  # optimizer steps
+    batch_size: Positive
+    lr: Rate
+    warmup_ratio: Ratio
+    max_number: Annotated[int, Field(ge=5)]  # difficulty of the corpus: largest operand
+    max_factor: Annotated[int, Field(ge=2)]
+    max_steps: Annotated[int, Field(ge=1, le=3)]
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class ModelDtype:
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of the forward and backward pass, and of the sampling engine
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class TrainedModel(ModelDtype):
+    """How the model is held in training."""
+
+    freeze_embeddings: Literal["both", "input", "none"] = "both"
+    # of the weights that the optimizer updates
+    master_dtype: Literal["float32", "bfloat16", "bfloat16_stochastic"] = "float32"
+    # recompute activations in the backward pass: of no layer, of all, or of as many as the GPU's memory requires
+    checkpointing: bool | Literal["auto"] = "auto"
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Model(TrainedModel):
+    path: str | None = None  # hub id or directory; null = build the tiny model of `base`
+    revision: str | None = None  # commit, tag or branch on the hub
+    parameters: int | None = None  # for `plan` only: number of weights of a model that is not on this disk yet
+    base: TinyBase | None = None
+    shape: Shape | None = None  # for `plan` only: dimensions, as long as config.json is not on this disk
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class TinyTask:
+    """Generated grade-school word problems."""
+
+    kind: Literal["tiny"]
+    train: Positive  # rows with a human-style rationale, for the supervised stage
+    questions: Positive  # questions the model teaches itself on; the first ones are those of `train`
+    dev: Annotated[int, Field(ge=1)]
+    test: Annotated[int, Field(ge=1)]
+    max_number: Annotated[int, Field(ge=5)]
+    max_factor: Annotated[int, Field(ge=2)]
+    max_steps: Annotated[int, Field(ge=1, le=3)]
+
+
+Role = Literal["prompt", "rationale", "answer", "source", "title", "body", "response", "messages"]
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class SourceRows:
+    """How the rows of a data set are read."""
+
+    kind: Literal["cot", "instruct", "chat"]
+    columns: dict[Role, list[str]]  # column names to try for a role, in order; roles of other kinds are not read
+    human: Literal["true", "mixed"]  # written by people? `mixed` needs the reason in `note`
+    split: str = "train"
+    expect_rows: int | None = None  # another number of rows is worth a warning
+    questions: bool = False  # the model samples answers to these prompts
+    limit: Positive | None = None  # this many rows, after a shuffle by subset_seed
+    subset_seed: Count = 42
+    title_exclude: str | None = None  # regular expression; rows whose title matches are left out
+    licence: str = "unknown"
+    note: str = ""
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Source(SourceRows):
+    """One data set: on the hub, in the cache, or a local .jsonl, .json or .parquet file or directory."""
+
+    path: str
+    revision: str | None = None
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Tokens:
+    """How rows become tokens."""
+
+    overlong: Literal["drop", "truncate"] = "drop"
+    eos: Literal["every_turn", "final"] = "every_turn"
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Data(Tokens):
+    sources: dict[str, Annotated[TinyTask | Source, Field(discriminator="kind")]] = Field(default_factory=dict)
+    max_drop_frac: Ratio = 0.05  # more bad rows than this in a source is an error
+    min_rationale_chars: Annotated[int, Field(ge=1)] = 1
+    seed: Count = 0
+    path: str | None = None  # of data=local; its source's path refers to it
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Neftune:
+    alpha: Weight = 10.0  # 0 = off
+    variant: Literal["supertrainer2000", "hf", "paper"] = "supertrainer2000"
+    length: int | None = None  # L of variant supertrainer2000; null = the stage's max_length
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Optim:
+    lr: Rate  # peak
+    name: Literal["adalite", "adamw"] = "adalite"
+    variant: Literal["jan31", "feb5"] = "jan31"  # of Adalite
+    decay: Weight = 0.01  # Lambda
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Training:
+    """What the trained kinds have in common."""
+
+    epochs: Positive
+    max_length: Length
+    global_batch_size: Positive
+    warmup_ratio: Ratio
+    optim: Optim
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    reduction: Literal["token", "sequence", "microbatch_mean"] = "token"
+    neftune: Neftune = Neftune()
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class SftTraining(Training):
+    epochs: Positive = 2
+    max_length: Length = 4096
+    global_batch_size: Positive = 128
+    warmup_ratio: Ratio = 0.2
+    optim: Optim = Optim(lr=1e-5)
+    mixce: Ratio | None = 0.75  # weight of the forward cross-entropy; null = plain cross-entropy
+
+    @property
+    def objective(self) -> CrossEntropy:
+        return CrossEntropy(mixce=self.mixce)
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Sft(SftTraining):
+    # a checkpoint to use in place of this stage; `base` = skip the stage
+    from_: Annotated[str | None, Field(alias="from")] = None
+    continued: bool = False  # the control: in place of self-teaching, SFT goes on for as many steps and tokens
+
+    @property
+    def skipped(self) -> bool:
+        return self.from_ == "base"
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class RankTraining(Training):
+    """Training on samples. In files the knobs of the loss stand beside the others: `rank.loss=dpo rank.beta=0.1`."""
+
+    objective: Objective = RankLoss()
+    epochs: Positive = 1
+    max_length: Length = 1024
+    global_batch_size: Positive = 128
+    warmup_ratio: Ratio = 0.1
+    optim: Optim = Optim(lr=5e-7)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nest(cls, plain: Any) -> Any:
+        """Give the loss what is no field of this section; unknown keys are refused there."""
+        if not isinstance(plain, dict) or "objective" in plain:
+            return plain
+        mine = {field.name for field in fields(cls)}
+        own = {key: value for key, value in plain.items() if key in mine}
+        return {**own, "objective": {key: value for key, value in plain.items() if key not in mine}}
+
+    @model_serializer(mode="wrap")
+    def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain = handler(self)
+        return {**plain.pop("objective"), **plain}
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Rank(RankTraining):
+    # verified pairs; correct samples alone; these, and for questions without one those made knowing the answer; human
+    # text against samples
+    examples: Literal["pairs", "correct", "rationalized", "human"] = "pairs"
+    start: Literal["previous", "sft", "base"] = "previous"  # weights an iteration starts from
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Engine:
+    engine: Literal["vllm", "hf"] = "vllm"
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Generate(Engine):
+    num_samples: Positive = 8
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    max_new_tokens: Positive = 512
+    shard_size: Positive = 512  # questions per shard: the unit of resuming and of several engines
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Answer:
+    mode: Literal["normalized", "exact", "numeric"] = "normalized"
+    # (regular expression on the source, answer type), first match counts
+    types: list[tuple[str, str]] = Field(default_factory=list)
+    symbolic: bool = False  # ask an algebra system about formulas; needs the package math-verify
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Pairs:
+    mode: Literal["zip", "one", "group", "product"] = "zip"
+    dedup: Literal["text", "none"] = "text"
+    unfinished: Literal["drop", "incorrect"] = "drop"
+    order: Literal["generation", "shuffle"] = "generation"
+    max_per_question: int | None = None
+    answer: Answer = Answer()
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Slerp:
+    t: Ratio = 0.99  # weight of the updated model: 1 = keep the whole update, 0 = none of it
+    method: Literal["slerp", "lerp", "none"] = "slerp"  # none = no merging
+    scope: Literal["tensor", "model"] = "tensor"
+    dot_threshold: Ratio = 0.9995
+
+
+Suite = Literal["tiny", "dev", "card", "current"]
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Questions:
+    """What a model is asked to be scored."""
+
+    suites: list[Suite] = Field(default_factory=lambda: list[Suite](["card", "current"]))
+    limit: Positive | None = None  # first n items per task; such results are marked as not comparable
+    # a sampled column is the mean over these; greedy ones run once
+    seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
+    allow_truncated: bool = False  # score card and current although prompts do not fit the model's context
+
+    @property
+    def own(self) -> bool:
+        """Is a suite among them that asks the questions of the data stage?"""
+        return bool({"tiny", "dev"} & set(self.suites))
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Eval(Questions):
+    at: Literal["final", "every"] = "final"
+    data_dir: str | None = None  # local mirror of the benchmarks; null = hub or cache
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Tracking:
+    mode: Literal["offline", "wandb", "none"] = "offline"
+    project: str = "memphis"
+    entity: str | None = None
+    group: str | None = None  # null = the sweep files that were typed, else the run's name
+    tags: list[str] = Field(default_factory=list)
+    every: Positive = 1  # optimizer steps between two rows sent
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Runtime:
+    root: str = "${oc.env:MEMPHIS_RUNS,runs}"  # of store and run directories; relative = below the repository
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_devices: Positive = 1  # that train and sample; evaluation uses one. On a CPU a device is a process
+    micro_batch_tokens: Annotated[int, Field(ge=64)] = 16384
+    keep: Literal["final", "iterations", "all"] = "iterations"  # weights that stay on the disk
+    build: bool = True  # false: build nothing, only gather what the store has
+    # compile the decoder layers in training with torch.compile: costs a minute or more per stage and changes rounding;
+    # whether it pays on a GPU was never measured: benchmarks/gpu.py measures both
+    compile: bool = False
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Config:
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    seed: Count = 0
+    iterations: Count = 3  # cycles of generate, pairs, rank, merge
+    plan: bool = False  # list the stages, what is built and why not, and stop
+    until: str | None = None  # stop after this stage (`sft`, `merge-2`) or kind (`data`)
+    model: Model = Model()
+    data: Data = Data()
+    sft: Sft = Sft()
+    generate: Generate = Generate()
+    pairs: Pairs = Pairs()
+    rank: Rank = Rank()
+    slerp: Slerp = Slerp()
+    eval: Eval = Eval()
+    tracking: Tracking = Tracking()
+    runtime: Runtime = Runtime()

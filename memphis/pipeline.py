@@ -1,0 +1,343 @@
+"""What a number depends on: READS says what each kind of stage reads of the config, KINDS all else that sets one kind
+apart from another, and `Pipeline` builds the chain of stages that a recipe asks for.
+
+Everything that READS cuts out enters a stage's key, nothing else does.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from memphis.config import Config, Source, forms, to_dict
+from memphis.dotted import lookup
+from memphis.errors import MemphisError
+from memphis.store import Stage, derived_seed, file_identity
+
+# All of the config that a kind reads. "-x" leaves x out, "x=v" is the constant v, "x?k=v" is x where k is v, and with
+# "x:a>b" the value a of x counts as b. Threads, processes and micro-batches change rounding alone: they are in the
+# record of a stage (except where a mean is taken over each micro-batch).
+TRAINER = (
+    "model.freeze_embeddings",
+    "model.dtype",
+    "model.master_dtype",
+    "model.checkpointing",
+    "model.attention=rows",
+    "data.overlong",
+    "data.eos",
+)
+READS: dict[str, tuple[str, ...]] = {
+    "data": (
+        *("data.sources", "-data.sources.*.path", "-data.sources.*.revision"),  # those are external inputs
+        *("data.max_drop_frac", "data.min_rationale_chars"),
+    ),
+    "base": ("model.base",),
+    "sft": (
+        *("sft", "-sft.from", "-sft.continued", *TRAINER),
+        "runtime.micro_batch_tokens?sft.reduction=microbatch_mean",
+    ),
+    "generate": ("generate", "model.dtype"),
+    "pairs": ("pairs", "rank.examples:rationalized>correct"),
+    "rank": (  # of the loss: the knobs that it owns
+        *("rank", "-rank.start", "-rank.examples", *TRAINER),
+        "runtime.micro_batch_tokens?rank.reduction=microbatch_mean",
+    ),
+    "merge": ("slerp",),
+    "evaluate": (
+        *("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class External:
+    """An input from outside the store. role: its name in the stage. key: the config key that a fault names."""
+
+    role: str
+    key: str
+    path: str
+    revision: str | None = None
+
+
+def _sources(cfg: Config) -> list[External]:
+    found = cfg.data.sources.items()
+    return [External(n, f"data.sources.{n}.path", s.path, s.revision) for n, s in found if isinstance(s, Source)]
+
+
+def _checkpoint(cfg: Config) -> list[External]:
+    """The model to start from, where it is not built."""
+    path, revision = cfg.model.path, cfg.model.revision
+    return [] if path is None or cfg.model.base is not None else [External("model", "model.path", path, revision)]
+
+
+def _benchmarks(cfg: Config) -> list[External]:
+    return [] if cfg.eval.data_dir is None else [External("benchmarks", "eval.data_dir", cfg.eval.data_dir)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """All that sets a kind apart.
+
+    version: enters every key of the kind and of all that read it; bump it when the kind's results change
+        (tests/test_versions.py says when that is due).
+    form: the type of its config. flat: that is keyed by the last part of the dotted keys alone.
+    title: how a person calls it. family: prefix of its metrics. leaves: what others read of it.
+    needs: what a process must hold to run it; None = fits anywhere.
+    cycle: it is built in every cycle, whose number is in its name and in its seed.
+    steps: it makes optimizer steps that count on the run's own axis. devices: it can use several.
+    keep: of a kind that leaves a model, the stingiest `runtime.keep` that keeps its weights: "final" (in any case),
+        "iterations", or "all" (a merge has taken them over). reads_weights: roles whose weights it reads.
+    seed: what its draws are derived from; None where it draws nothing. salt: role -> word by which the draws differ
+        from those of a stage without that input.
+    external: inputs from outside the store. reads_if: roles that are inputs under a condition. given: a checkpoint that
+        is used in place of the stage. instead: the role of the input that stands for it where there is nothing to do.
+    """
+
+    version: int = 1
+    form: type[Any]
+    flat: bool = False
+    title: str
+    family: str
+    leaves: Literal["rows", "model", "samples", "judged", "scores"]
+    needs: Literal["trainer", "engine", None] = None
+    cycle: bool = False
+    steps: bool = False
+    devices: bool = False
+    keep: Literal["final", "iterations", "all", None] = None
+    reads_weights: tuple[str, ...] = ()
+    seed: Callable[[Config], int | None] = lambda cfg: None
+    salt: Mapping[str, str] = field(default_factory=dict)
+    external: Callable[[Config], Sequence[External]] = lambda cfg: ()
+    reads_if: Mapping[str, Callable[[Config], bool]] = field(default_factory=dict)
+    given: Callable[[Config], Sequence[External]] = lambda cfg: ()
+    instead: Callable[[Config], str | None] = lambda cfg: None
+
+
+KINDS = {
+    "data": Kind(
+        form=forms.DataForm,
+        flat=True,
+        title="data",
+        family="data",
+        leaves="rows",
+        seed=lambda cfg: cfg.data.seed,
+        external=_sources,
+    ),
+    "base": Kind(
+        form=forms.BaseForm,
+        flat=True,
+        title="base",
+        family="base",
+        leaves="model",
+        needs="trainer",
+        devices=True,
+        keep="final",
+        seed=lambda cfg: cfg.model.base.seed if cfg.model.base else None,
+        external=_checkpoint,
+    ),
+    "sft": Kind(
+        form=forms.SftForm,
+        title="SFT",
+        family="sft",
+        leaves="model",
+        needs="trainer",
+        steps=True,
+        devices=True,
+        keep="iterations",
+        reads_weights=("model",),
+        seed=lambda cfg: cfg.seed,
+        salt={"budget": "continued"},
+        given=lambda cfg: [External("model", "sft.from", cfg.sft.from_)] if cfg.sft.from_ else [],
+        instead=lambda cfg: "model" if cfg.sft.skipped else None,
+    ),
+    "generate": Kind(
+        form=forms.GenerateForm,
+        title="generate",
+        family="gen",
+        leaves="samples",
+        needs="engine",
+        cycle=True,
+        devices=True,
+        reads_weights=("model",),
+        seed=lambda cfg: cfg.seed,
+        salt={"judged": "hinted"},
+    ),
+    "pairs": Kind(
+        form=forms.PairsForm,
+        flat=True,
+        title="pairs",
+        family="pairs",
+        leaves="judged",
+        needs="trainer",
+        cycle=True,
+        seed=lambda cfg: cfg.seed if cfg.pairs.order == "shuffle" else None,
+    ),
+    "rank": Kind(
+        form=forms.RankForm,
+        title="rank",
+        family="rank",
+        leaves="model",
+        needs="trainer",
+        cycle=True,
+        steps=True,
+        devices=True,
+        keep="all",
+        reads_weights=("model",),
+        seed=lambda cfg: cfg.seed,
+        reads_if={"data": lambda cfg: cfg.rank.objective.gold},
+    ),
+    "merge": Kind(
+        form=forms.MergeForm,
+        title="merge",
+        family="merge",
+        leaves="model",
+        cycle=True,
+        keep="iterations",
+        reads_weights=("previous", "updated", "sft"),
+        instead=lambda cfg: "updated" if cfg.slerp.method == "none" else None,
+    ),
+    "evaluate": Kind(
+        version=2,
+        form=forms.EvaluateForm,
+        title="evaluate",
+        family="eval",
+        leaves="scores",
+        needs="engine",
+        reads_weights=("model",),
+        external=_benchmarks,
+        reads_if={"data": lambda cfg: cfg.eval.own},
+    ),
+}
+BUDGET = "budget-"  # roles of an SFT stage that says by its length how long to train: nothing else of it is read
+
+
+class Pipeline:
+    """Stages as a recipe asks for them, one after the other; `stages` returns those that count.
+
+    cache: file that remembers the sha256 of local inputs by path, size and mtime.
+    """
+
+    def __init__(self, cfg: Config, cache: Path) -> None:
+        self._cfg, self._cache = cfg, cache
+        self._plain = to_dict(cfg)
+        self._chain: dict[str, Stage] = {}  # by key, in the order in which they were asked for
+        self.iterations = cfg.iterations if cfg.rank.objective.terms else 0
+
+    def __call__(self, kind: str, k: int = 0, *, name: str | None = None, **inputs: Stage | Sequence[Stage]) -> Stage:
+        """A stage of `kind`, in cycle k. Several inputs of one role are numbered; name: in place of the kind's."""
+        row = KINDS[kind]
+        if (role := row.instead(self._cfg)) is not None:
+            stage = inputs[role]
+            assert isinstance(stage, Stage)
+            return stage
+        if given := row.given(self._cfg):
+            return self._add("base", name or kind, {"base": None}, {}, None, 0, given)
+        read: dict[str, Stage] = {}
+        for role, found in inputs.items():
+            if role in row.reads_if and not row.reads_if[role](self._cfg):
+                continue
+            if isinstance(found, Stage):
+                read[role] = found
+            else:
+                read |= {f"{role}-{number}": stage for number, stage in enumerate(found, 1)}
+        salt = [word for role, word in row.salt.items() if role in inputs]
+        seed = row.seed(self._cfg)
+        if seed is not None:
+            seed = derived_seed(seed, kind, *([k] if row.cycle else []), *salt)
+        title = name or kind
+        title = f"{title}-{k}" if row.cycle else title
+        return self._add(kind, title, cut(kind, self._plain), read, seed, k, row.external(self._cfg))
+
+    def evaluate(self, model: Stage, data: Stage, *, at: str) -> None:
+        """An evaluation of `model`, if `eval.at` asks for one here and it has none yet."""
+        if self._cfg.eval.suites and (self._cfg.eval.at == at):
+            label = str(model.iteration) if KINDS[model.kind].cycle else model.name
+            self("evaluate", model.iteration, name=f"evaluate-{label}", model=model, data=data)
+
+    def _add(
+        self,
+        kind: str,
+        name: str,
+        config: dict[str, Any],
+        inputs: dict[str, Stage],
+        seed: int | None,
+        iteration: int,
+        external: Sequence[External],
+    ) -> Stage:
+        identities, places = {}, {}
+        for item in external:
+            identities[item.role], places[item.role] = _identity(item, self._cache)
+        stage = Stage(name, kind, KINDS[kind].version, config, inputs, seed, identities, places, iteration)
+        return self._chain.setdefault(stage.key, stage)
+
+    def stages(self, result: Stage) -> list[Stage]:
+        """In the order in which they were asked for: up to `until`, or what the result and the evaluations are made
+        from (data of a model that is only evaluated is not, nor is the last merge when only a cycle's length counts).
+        """
+        chain, until = list(self._chain.values()), self._cfg.until
+        if until:
+            ends = [index for index, stage in enumerate(chain) if until in (stage.name, stage.kind)]
+            if not ends:
+                raise MemphisError(
+                    f"until={until}: no such stage; stages are {', '.join(stage.name for stage in chain)}"
+                )
+            return chain[: ends[-1] + 1]
+        wanted = {result.key, *(stage.key for stage in chain if KINDS[stage.kind].leaves == "scores")}
+        for stage in reversed(chain):
+            if stage.key in wanted:
+                wanted.update(source.key for source in stage.inputs.values())
+        return [stage for stage in chain if stage.key in wanted]
+
+
+def cut(kind: str, plain: dict[str, Any], reads: Sequence[str] | None = None) -> dict[str, Any]:
+    """What a kind reads of a config (`to_dict`). reads: in place of READS[kind]."""
+    found: dict[str, Any] = {}
+    for entry in READS[kind] if reads is None else reads:
+        key, _, condition = entry.partition("?")
+        if condition and lookup(plain, condition.partition("=")[0]) != condition.partition("=")[2]:
+            continue
+        key, _, constant = key.partition("=")
+        key, _, alias = key.partition(":")
+        if key.startswith("-"):
+            _leave_out(found, key[1:].split(".")[1:] if KINDS[kind].flat else key[1:].split("."))
+            continue
+        value = constant or copy.deepcopy(lookup(plain, key))
+        if alias and value == alias.partition(">")[0]:
+            value = alias.partition(">")[2]
+        # Of `runtime` too the last part alone is the name: it is no section of a stage.
+        path = key.split(".")[-1:] if KINDS[kind].flat or key.startswith("runtime.") else key.split(".")
+        place = found
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = value
+    return found
+
+
+def _leave_out(found: dict[str, Any], path: list[str]) -> None:
+    """Remove the value at `path`; `*` stands for every key."""
+    for key in list(found) if path[0] == "*" else [path[0]]:
+        if len(path) == 1:
+            found.pop(key, None)
+        elif isinstance(found.get(key), dict):
+            _leave_out(found[key], path[1:])
+
+
+def _identity(item: External, cache: Path) -> tuple[str, str]:
+    """(what enters the key, where it lies): `repo@revision` on the hub, the sha256 of the files for a local path."""
+    local, path = Path(item.path).expanduser(), item.path
+    if local.exists():
+        return file_identity(local, cache), str(local.absolute())
+    if path.startswith((".", "/", "~")) or path.count("/") != 1 or path.endswith((".jsonl", ".json", ".parquet")):
+        raise MemphisError(f"{item.key}={path!r}: no such file or directory, and not a hub id (owner/name)")
+    return (f"{path}@{item.revision or 'main'}",) * 2
+
+
+def trains(kind: str, config: dict[str, Any]) -> bool:
+    """True if such a stage makes optimizer steps; on several devices it does so in processes that torchrun starts."""
+    return KINDS[kind].needs == "trainer" and KINDS[kind].leaves == "model" and config.get("base", config) is not None
+
+
+def spreads(kind: str, config: dict[str, Any]) -> bool:
+    """True if such a stage can use several devices."""
+    return KINDS[kind].devices and (KINDS[kind].needs == "engine" or trains(kind, config))
