@@ -199,6 +199,19 @@ class Dpo(Loss):
         return ((1.0, Preference(self.beta)),)
 
 
-Objective = Annotated[RankLoss | CrossEntropy | Spin | Dpo | NoLoss, Field(discriminator="loss")]
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Irpo(Loss):
+    """Iterative reasoning preference optimization (arXiv 2404.19733): DPO plus the likelihood of the chosen sample."""
+
+    loss: Literal["irpo"] = "irpo"
+    beta: Rate = 0.1
+    alpha: Weight = 1.0  # of the likelihood beside DPO
+
+    @property
+    def terms(self) -> tuple[tuple[float, Term], ...]:
+        return ((1.0, Preference(self.beta)), (self.alpha, Likelihood()))
+
+
+Objective = Annotated[RankLoss | CrossEntropy | Spin | Dpo | Irpo | NoLoss, Field(discriminator="loss")]
 LOSSES: dict[str, type[Any]] = {kind().loss: kind for kind in get_args(get_args(Objective)[0])}
 KNOBS = {name: {field.name for field in fields(loss)} - {"loss"} for name, loss in LOSSES.items()}

@@ -67,6 +67,7 @@ METHODS = {
     "rft": ("ce", "correct", "previous", "none", False, None),
     "spin": ("spin", "human", "previous", "none", False, None),
     "dpo": ("dpo", "pairs", "previous", "none", False, None),
+    "irpo": ("irpo", "pairs", "previous", "none", False, None),
     "none": ("none", "pairs", "previous", "none", False, "base"),
 }
 
@@ -107,7 +108,14 @@ def test_the_siblings_differ_from_the_card_in_a_few_numbers() -> None:
 @pytest.mark.parametrize(("exp", "method"), itertools.product([None, *options("exp")], options("method")))
 def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> None:
     cfg = compose_config(*([f"+exp={exp}"] if exp else []), f"method={method}")
-    chosen = (cfg.rank.objective.loss, cfg.rank.examples, cfg.rank.start, cfg.slerp.method, cfg.sft.continued, cfg.sft.from_)
+    chosen = (
+        cfg.rank.objective.loss,
+        cfg.rank.examples,
+        cfg.rank.start,
+        cfg.slerp.method,
+        cfg.sft.continued,
+        cfg.sft.from_,
+    )
     assert chosen == METHODS[method]  # an exp file must not win over `method=`
 
 
