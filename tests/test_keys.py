@@ -16,6 +16,7 @@ from tests.composing import compose_config, options
 
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 
+METHODS = ("dpo", "memphis", "none", "rft", "sft_continued", "sft_only", "spin", "star")
 # Name -> what is typed. {checkpoint}, {rows} and {mirror} stand for files of fixed content, see `outside`.
 COMPOSITIONS: dict[str, list[str]] = {
     "default": [],
@@ -24,7 +25,7 @@ COMPOSITIONS: dict[str, list[str]] = {
     "own-base": ["model.base.seed=${seed}", "seed=2"],
     "four-iterations": ["iterations=4"],
     "no-iterations": ["iterations=0"],
-    **{f"method-{name}": [f"method={name}"] for name in options("method") if name not in ("irpo",)},
+    **{f"method-{name}": [f"method={name}"] for name in METHODS},
     **{f"exp-{name}": [f"+exp={name}"] for name in options("exp")},
     **{
         f"exp-memphis_cot-{name}": ["+exp=memphis_cot", f"method={name}", "seed=1"]
