@@ -40,7 +40,8 @@ def register() -> None:
 
     plain = to_dict(Config(name="memphis"))
     for name, loss in LOSSES.items():
-        plain["rank"] = {**{knob: getattr(loss(), knob) for knob in sorted(KNOBS[name])}, **plain["rank"]}
+        knobs = {knob: getattr(loss(), knob) for knob in sorted(KNOBS[name])}
+        plain["rank"] = {"loss": plain["rank"]["loss"], **knobs, **plain["rank"]}
     node = OmegaConf.create(plain)
     OmegaConf.set_struct(node.data.sources, False)  # which sources there are, and of what kind, is the user's matter
     ConfigStore.instance().store(name="schema", node=node)

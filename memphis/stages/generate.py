@@ -46,18 +46,7 @@ def run(context: Context, config: GenerateForm) -> dict[str, Any]:
             context.log({"step": told, "steps": len(shards), f"{family}questions": asked})
             context.kill_point("shard-done")
 
-    sampling = Sampling(
-        knobs.engine,
-        model,
-        config.model.dtype,
-        {
-            "num_samples": knobs.num_samples,
-            "temperature": knobs.temperature,
-            "top_p": knobs.top_p,
-            "max_new_tokens": knobs.max_new_tokens,
-            "stop": prompts.STOP_STRINGS,
-        },
-    )
+    sampling = Sampling(model, config.model.dtype, knobs)
     with ThreadPoolExecutor(1) as pool:
         mark = pool.submit(fingerprint, model)  # reads all weights, while the engine starts
         spent = sample_all(context.bench, sampling, shards, tell)

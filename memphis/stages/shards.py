@@ -13,8 +13,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
+from memphis.config.sections import Generate
+from memphis.data.prompts import STOP_STRINGS
 from memphis.devices import gpu_name
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
@@ -25,12 +26,11 @@ from memphis.stages.context import STOP, Bench
 
 @dataclass(frozen=True)
 class Sampling:
-    """What the shards of a stage have in common. knobs: arguments of `Engine.generate`, without prompts and seed."""
+    """Settings that the shards of a stage share."""
 
-    engine: str
     model: Path
     dtype: str
-    knobs: dict[str, Any]
+    knobs: Generate
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,17 @@ class Shard:
 def sample(bench: Bench, sampling: Sampling, shard: Shard) -> float:
     """Write the samples of a shard; returns the seconds that its engine took for them, to start or load included."""
     started = time.monotonic()
-    engine = bench.engine_for(sampling.engine, sampling.model, sampling.dtype)
-    completions = engine.generate(shard.prompts, **sampling.knobs, seed=shard.seed)
+    knobs = sampling.knobs
+    engine = bench.engine_for(knobs.engine, sampling.model, sampling.dtype)
+    completions = engine.generate(
+        shard.prompts,
+        num_samples=knobs.num_samples,
+        temperature=knobs.temperature,
+        top_p=knobs.top_p,
+        max_new_tokens=knobs.max_new_tokens,
+        stop=STOP_STRINGS,
+        seed=shard.seed,
+    )
     spent = time.monotonic() - started
     kill_point("generate", "shard")
     write_rows(

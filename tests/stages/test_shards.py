@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from memphis.config.forms import parse
+from memphis.config.sections import Generate
 from memphis.errors import MemphisError, Stopped
 from memphis.pipeline import KINDS
 from memphis.rows import read_rows, write_rows
@@ -67,7 +68,7 @@ def test_no_more_engines_than_shards_to_sample(done: int, tmp_path: Path, monkey
     todo = [shards.Shard(tmp_path / str(i), [], [], 0) for i in range(6)]
     for shard in todo[:done]:
         shard.path.touch()
-    spent = shards.sample_all(Bench(Runtime("cpu", 4, 64)), shards.Sampling("hf", tmp_path, "", {}), todo, lambda: None)
+    spent = shards.sample_all(Bench(Runtime("cpu", 4, 64)), shards.Sampling(tmp_path, "", Generate()), todo, lambda: None)
     assert started == {0: [1, 2, 3, 0, 0, 0], 5: [], 6: []}[done]
     assert sorted(sampled) == [shard.path for shard in todo[done:]]
     assert len(spent) == {0: 4, 5: 1, 6: 1}[done]
@@ -115,7 +116,7 @@ def test_two_devices_write_what_one_writes(
 
 @pytest.mark.slow
 def test_a_fault_in_another_process_is_raised_here(tmp_path: Path) -> None:
-    child = shards._Child(1, shards.Sampling("hf", tmp_path, "float32", {}), Bench(Runtime("cpu", 2, 64)))
+    child = shards._Child(1, shards.Sampling(tmp_path, "float32", Generate(engine="hf")), Bench(Runtime("cpu", 2, 64)))
     with pytest.raises(MemphisError, match=r"holds no model \(config.json is missing\)"):
         child.sample(shards.Shard(tmp_path / "0", [], [], 0))
     child.close()
