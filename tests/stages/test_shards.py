@@ -68,7 +68,9 @@ def test_no_more_engines_than_shards_to_sample(done: int, tmp_path: Path, monkey
     todo = [shards.Shard(tmp_path / str(i), [], [], 0) for i in range(6)]
     for shard in todo[:done]:
         shard.path.touch()
-    spent = shards.sample_all(Bench(Runtime("cpu", 4, 64)), shards.Sampling(tmp_path, "", Generate()), todo, lambda: None)
+    spent = shards.sample_all(
+        Bench(Runtime("cpu", 4, 64)), shards.Sampling(tmp_path, "", Generate()), todo, lambda: None
+    )
     assert started == {0: [1, 2, 3, 0, 0, 0], 5: [], 6: []}[done]
     assert sorted(sampled) == [shard.path for shard in todo[done:]]
     assert len(spent) == {0: 4, 5: 1, 6: 1}[done]
