@@ -24,7 +24,7 @@ from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, finish
 from memphis.tracking import content
-from tests import micro
+from tests import commands, micro
 from tests.composing import compose_config, options
 
 DEFAULTS = (0.99, 0.25, 3)  # slerp.t, rank.weight, iterations
@@ -42,8 +42,7 @@ def enumerate_arms(*overrides: str) -> list[Arm]:
 
 def program(*words: str, path: str | None = None) -> "subprocess.CompletedProcess[str]":
     environment = micro.environment(Path(os.environ["MEMPHIS_RUNS"]), **({"PATH": path} if path else {}))
-    line = [sys.executable, "-m", "experiments.grid", *words]
-    return subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=False)
+    return commands.run("-m", "experiments.grid", *words, cwd=REPOSITORY, env=environment)
 
 
 def pretend(stages: list[Stage], arm: Arm) -> None:
@@ -262,11 +261,11 @@ def test_train_runs_a_frozen_arm_in_the_directory_of_what_was_typed_and_builds_n
     grid.freeze()
     arm = grid.arms[1]
     words = [f"--config-path={grid.path / 'arms'}", "--config-name=001"]
-    line = [sys.executable, str(REPOSITORY / "train.py"), *words]
+    line = [str(REPOSITORY / "train.py"), *words]
     environment = micro.environment(Path("elsewhere"))  # where it runs was frozen too
-    planned = subprocess.run([*line, "plan=true"], capture_output=True, text=True, env=environment, check=False)
+    planned = commands.run(*line, "plan=true", cwd=REPOSITORY, env=environment)
     assert arm.stages[0].directory in planned.stdout, planned.stderr
-    done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    done = commands.run(*line, cwd=REPOSITORY, env=environment)
     assert done.returncode == 1
     assert done.stderr == "error: runtime.build=false: data: not built; runtime.build=true builds what is missing\n"
     run = grid.store.root.parent / "micro" / "s3" / "generate.temperature-0.5_method-memphis"
@@ -416,13 +415,8 @@ def test_an_unexpected_error_in_one_arm_is_recorded_and_the_others_go_on(tmp_pat
     run = tmp_path / "runs" / "tiny" / "s0" / "default"
     run.mkdir(parents=True)
     (run / "run.json").write_text("[]")
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "train.py"), "-m", *words],
-        capture_output=True,
-        text=True,
-        env=micro.environment(tmp_path / "runs"),
-        check=False,
-    )
+    environment = micro.environment(tmp_path / "runs")
+    done = commands.run(str(REPOSITORY / "train.py"), "-m", *words, cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-3:] == [
         "0 of 2 runs finished:",
