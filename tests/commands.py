@@ -78,7 +78,6 @@ def _become(order: dict) -> None:
 
 
 if __name__ == "__main__":
-    import experiments.grid
     import train  # noqa: F401  with all it imports
 
     gc.freeze()
