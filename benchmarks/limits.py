@@ -1,7 +1,7 @@
 """What memphis may take by itself, as CPU time: how quick it is to answer and to compare, without a peer.
 
-Each limit leaves room for a slower machine; the least of a few runs counts. Tests look at no clock but at what these rest
-on: which modules are imported, how often something is composed, how long a text may be.
+Each limit leaves room for a slower machine; the least of a few runs counts. Tests look at no clock, but at what these
+rest on: which modules are imported, how often something is composed, how long a text may be.
 """
 
 import sys

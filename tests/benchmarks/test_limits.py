@@ -14,8 +14,8 @@ def test_the_least_of_a_few_runs_counts(tmp_path: Path, capsys: pytest.CaptureFi
     made_up = [Limit(what, 1.0, lambda work: next(taken)) for what in ("one", "another")]
     assert exceeded(tmp_path, made_up) == ["limits: another: 1.2500 s of CPU time, must be <= 1 s"]
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
-        ["one", "0.5000"],
-        ["another", "1.2500"],
+        ["one", "0.50000"],
+        ["another", "1.25000"],
     ]
 
 
