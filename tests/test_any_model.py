@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from eval import table
 from eval.records import find
 from tests.composing import compose_config, options
-from tests.offline import train
+from tests.offline import planned, train
 from tests.tiny_models import benchmark_tokenizer, write_model
 
 # Rows of the card's table: file in conf/model -> hub id, in the card's order.
@@ -37,7 +37,7 @@ def test_the_published_rows_have_their_models() -> None:
 
 
 def test_the_sweep_has_seven_arms_of_two_stages(tmp_path: Path) -> None:
-    done = train(tmp_path, "-m", "+sweep=published_models", "method=none", "plan=true")
+    done = planned(tmp_path, "-m", "+sweep=published_models", "method=none", "plan=true")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert sum("evaluate-base" in line and "not built" in line for line in lines) == 7
@@ -47,14 +47,14 @@ def test_the_sweep_has_seven_arms_of_two_stages(tmp_path: Path) -> None:
 
 
 def test_what_is_typed_wins_over_the_sweep(tmp_path: Path) -> None:
-    done = train(tmp_path, "-m", "+sweep=published_models", "model=lima2_7b", "eval=current", "plan=true")
+    done = planned(tmp_path, "-m", "+sweep=published_models", "model=lima2_7b", "eval=current", "plan=true")
     assert done.stdout.splitlines()[-2] == "1 of 1 runs finished:"
     assert "model=lima2_7b method=none eval=current " in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("plan", ["true", "false"])
 def test_a_sweep_without_m_is_refused(tmp_path: Path, plan: str) -> None:
-    done = train(tmp_path, "+sweep=published_models", "method=none", f"plan={plan}")
+    done = planned(tmp_path, "+sweep=published_models", "method=none", f"plan={plan}")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "error: +sweep=published_models: this is several runs, for which -m is needed; type: "

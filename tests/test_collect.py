@@ -160,13 +160,13 @@ def test_leftovers_go(store: Store) -> None:
 
 @pytest.mark.usefixtures("later")
 def test_a_silent_claim_of_another_machine_is_watched_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.25)  # watched for twice as long
     source = stage()
     build(store, source)
     path = store.publish(Stage("reader", "sft", 1, {}, inputs={"data": source}))
     file = path.with_name(f"{path.name}.claim")
     file.write_text(json.dumps({"token": "t", "host": "elsewhere", "pid": 1, "started": "0", "slurm_job": None}))
-    beat = f"import os, time\nfor k in range(100):\n os.utime({str(file)!r}, (k, k))\n time.sleep(0.02)"
+    beat = f"import itertools, os, time\nfor k in itertools.cycle(range(50)):\n os.utime({str(file)!r}, (k, k))\n time.sleep(0.02)"
     builder = subprocess.Popen([sys.executable, "-c", beat])
     while file.stat().st_mtime > 100:  # the times of its clock are those of 1970
         time.sleep(0.01)

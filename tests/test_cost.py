@@ -1,7 +1,6 @@
 """What `plan=true` says a run takes, and what it refuses, on machines that are only pretended."""
 
 import json
-import resource
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from memphis.errors import MemphisError
 from memphis.recipe import recipe
 from memphis.store import Store
 from tests.composing import compose_config
-from tests.offline import train
+from tests.offline import planned
 
 
 @pytest.fixture
@@ -169,14 +168,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(store: Store, tmp_path:
     check(store, f"sft.from={tmp_path}/other")
 
 
-def test_the_plan_of_the_cards_recipe_is_quick_and_needs_no_hub(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plan_of_the_cards_recipe_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the real PATH
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = train(tmp_path, "+exp=memphis_cot", "plan=true")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = planned(tmp_path, "+exp=memphis_cot", "plan=true")
     assert done.returncode == 0, done.stderr
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5  # whatever else the machine does
     assert "memory of a device in rank" in done.stdout
     assert not (tmp_path / "store").exists()

@@ -74,7 +74,7 @@ def measured_and_expected(loss: str, optim: str, recomputed: int, *typed: str) -
     plan = TrainPlan(
         family="sft" if loss == "sft" else "rank",
         epochs=1,
-        global_batch_size=16,
+        global_batch_size=10,
         optim=Optim(name=optim, lr=1e-4),  # type: ignore[arg-type]
         seed=0,
         objective=CrossEntropy() if loss == "sft" else RankLoss() if loss == "rank" else Dpo(),
@@ -82,18 +82,18 @@ def measured_and_expected(loss: str, optim: str, recomputed: int, *typed: str) -
         dtype=knobs.dtype,
         neftune=Neftune(alpha=1.0, variant="supertrainer2000", length=64),
     )
-    examples = make_examples(16, rejected=0 if loss == "sft" else 1, vocab=config.vocab_size, longest=60)
+    examples = make_examples(10, rejected=0 if loss == "sft" else 1, vocab=config.vocab_size, longest=60)
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = loop.make_optimizer(params, plan.optim)
     stepper = loop._Stepper(model, params, optimizer, plan, 10, None)
-    stepper.step(1, list(range(16)), examples)  # makes the optimizer's state
+    stepper.step(1, list(range(10)), examples)  # makes the optimizer's state
     live = Live()
     state = [value for values in optimizer.state.values() for value in values.values()]
     for tensor in [*model.parameters(), *model.buffers(), *state]:
         if isinstance(tensor, torch.Tensor):
             live.add(tensor.detach())
     with live:
-        stepper.step(2, list(range(16)), examples)
+        stepper.step(2, list(range(10)), examples)
 
     later = micro_batches(examples, plan.micro_batch_tokens)[1:]  # those that meet complete gradients
     batch = max(later, key=lambda batch: len(batch.rows.blocks.slots.flat))

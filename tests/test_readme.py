@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,29 +14,29 @@ from experiments.tables import markdown_table
 from memphis import config
 from memphis.runs import REPOSITORY
 from memphis.store import flatten
+from tests import commands
 from tests.composing import compose_config
 
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"`(python train\.py[^`]*)`|^(python train\.py[^#\n]*)", README, re.M)))
 
 
-def commands() -> list[str]:
+def typed_commands() -> list[str]:
     return sorted({(inline or line).strip() for inline, line in COMMANDS})
 
 
 def test_there_are_commands() -> None:
-    assert len(commands()) >= 8
+    assert len(typed_commands()) >= 8
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", typed_commands())
 def test_every_train_command_can_be_planned(command: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     typed = command.replace("<directory or hub id>", str(tmp_path)).replace("<directory>", str(tmp_path))
     words = shlex.split(typed)[2:]
     plan = [] if {"--help", "plan=true"} & set(words) else ["plan=true"]
     environment = {**os.environ, "MEMPHIS_RUNS": str(tmp_path / "runs")}
-    line = [sys.executable, str(REPOSITORY / "train.py"), *words, *plan]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False)
+    done = commands.run(str(REPOSITORY / "train.py"), *words, *plan, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "--help" in words or "stages to build" in done.stdout
 
@@ -52,10 +51,8 @@ SWEEPS = {
 @pytest.mark.parametrize("overrides", sorted(SWEEPS))
 def test_every_grid_command_can_be_planned(overrides: str, tmp_path: Path) -> None:
     environment = {**os.environ, "MEMPHIS_RUNS": str(tmp_path / "runs")}
-    line = [sys.executable, "-m", "experiments.grid", *shlex.split(overrides), "--dry-run"]
-    done = subprocess.run(
-        line, capture_output=True, text=True, cwd=REPOSITORY, env=environment, timeout=60, check=False
-    )
+    words = shlex.split(overrides)
+    done = commands.run("-m", "experiments.grid", *words, "--dry-run", cwd=REPOSITORY, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     counts = re.search(r"(\d+) arms: (\d+) stages, (\d+) unique", done.stdout)
     assert counts is not None
@@ -79,8 +76,7 @@ def test_every_make_command_exists(target: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", README))))
 def test_every_module_command_answers_help(module: str) -> None:
-    line = [sys.executable, "-m", module, "--help"]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, timeout=60, check=False)
+    done = commands.run("-m", module, "--help", cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
 
 
@@ -108,8 +104,7 @@ def test_the_laptop_dials_in_the_docs_are_those_of_the_config() -> None:
 
 
 def test_the_table_in_the_readme_is_what_eval_table_makes() -> None:
-    line = [sys.executable, "-m", "eval.table", "--check"]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    done = commands.run("-m", "eval.table", "--check", cwd=REPOSITORY)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -135,6 +130,5 @@ def test_the_laptop_results_in_the_readme_are_those_of_the_study() -> None:
 
 
 def test_the_committed_results_are_what_their_files_say() -> None:
-    line = [sys.executable, "-m", "experiments.report", "--check"]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    done = commands.run("-m", "experiments.report", "--check", cwd=REPOSITORY)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Hand-written cases for each layer of equal(), the golden files, and the real rows of the sample."""
+"""Hand-written cases for each layer of equal(), the golden files, made-up rows and the real ones of the sample."""
 
 import json
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 
 from memphis.answers.equal import equal, judge, kind_of, options_of
 from memphis.errors import MemphisError
+from tests import made_up
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 METRES = ["100 m", "150 m", "200 m"]
@@ -20,18 +21,6 @@ DUPLICATED_IN_THE_SOURCE = {"tal_scq5k_en-575", "aqua-dev-92"}
 def lines(path: Path) -> list[dict]:
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
-
-
-@pytest.fixture(scope="module")
-def rows(shared: Path) -> list[dict]:
-    names = ("train", "heldout", "extra_aqua_dev")
-    return [row for name in names for row in lines(shared / "data" / "tinycot_sample" / f"{name}.jsonl")]
-
-
-@pytest.fixture(scope="module")
-def multiple_choice(rows: list[dict]) -> list[tuple[dict, list[str]]]:
-    english = [(row, options_of(row["prompt"])) for row in rows if row["source"] != "tal_scq5k_cn"]
-    return [(row, options) for row, options in english if options]
 
 
 # --- the golden files ------------------------------------------------------------------------------------------------
@@ -58,17 +47,16 @@ def test_official_labels_of_real_model_answers() -> None:
     assert not [x for x in answers if equal(x["gold"], x["prediction"]) != x["equal"]]
 
 
-# --- real rows -------------------------------------------------------------------------------------------------------
+# --- rows of questions -----------------------------------------------------------------------------------------------
 
 
-def test_every_target_equals_itself(rows: list[dict]) -> None:
-    assert len(rows) == 5756
-    assert not [row["id"] for row in rows if not equal(row["target"], row["target"])]
+def multiple_choice(rows: list[dict]) -> list[tuple[dict, list[str]]]:
+    english = [(row, options_of(row["prompt"])) for row in rows if row["source"] != "tal_scq5k_cn"]
+    return [(row, options) for row, options in english if options]
 
 
-def test_option_text_and_letter_stand_for_each_other(multiple_choice: list[tuple[dict, list[str]]]) -> None:
-    assert len(multiple_choice) == 1236
-    for row, options in multiple_choice:
+def check_option_text_and_letter_stand_for_each_other(asked: list[tuple[dict, list[str]]]) -> None:
+    for row, options in asked:
         for i, option in enumerate(options):
             right = i == ord(row["target"]) - ord("A")
             assert equal(option, row["target"], options) == right, (row["id"], option)
@@ -77,19 +65,50 @@ def test_option_text_and_letter_stand_for_each_other(multiple_choice: list[tuple
         assert equal(f"{row['target']}) {gold_text}", row["target"], options), row["id"]
 
 
-def test_different_options_of_a_question_are_different_answers(multiple_choice: list[tuple[dict, list[str]]]) -> None:
-    num_pairs, same = 0, set()
-    for row, options in multiple_choice:
-        num_pairs += len(options) * (len(options) - 1) // 2
-        same |= {row["id"] for a, b in permutations(options, 2) if equal(a, b)}
-    assert num_pairs == 10529
-    assert same == DUPLICATED_IN_THE_SOURCE
+def equal_options(asked: list[tuple[dict, list[str]]]) -> set[str]:
+    """Questions two of whose options are the same answer."""
+    return {row["id"] for row, options in asked for a, b in permutations(options, 2) if equal(a, b)}
 
 
-def test_options_of_real_chinese_rows(rows: list[dict]) -> None:
+def test_real_rows(shared: Path) -> None:
+    names = ("train", "heldout", "extra_aqua_dev")
+    rows = [row for name in names for row in lines(shared / "data" / "tinycot_sample" / f"{name}.jsonl")]
+    assert len(rows) == 5756
+    assert not [row["id"] for row in rows if not equal(row["target"], row["target"])]
+    asked = multiple_choice(rows)
+    assert len(asked) == 1236
+    assert sum(len(options) * (len(options) - 1) // 2 for _, options in asked) == 10529
+    check_option_text_and_letter_stand_for_each_other(asked)
+    assert equal_options(asked) == DUPLICATED_IN_THE_SOURCE
     chinese = [row for row in rows if row["source"] == "tal_scq5k_cn"]
     assert len(chinese) == 100
     assert all(options_of(row["prompt"]) for row in chinese)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict]:
+    return made_up.tinycot(600)
+
+
+def test_every_target_equals_itself(rows: list[dict]) -> None:
+    assert not [row["id"] for row in rows if not equal(row["target"], row["target"])]
+
+
+def test_option_text_and_letter_stand_for_each_other(rows: list[dict]) -> None:
+    asked = multiple_choice(rows)
+    assert len(asked) == 100
+    assert {len(options) for _, options in asked} == {4, 5}
+    check_option_text_and_letter_stand_for_each_other(asked)
+
+
+def test_different_options_of_a_question_are_different_answers(rows: list[dict]) -> None:
+    assert equal_options(multiple_choice(rows)) == set()
+
+
+def test_options_of_chinese_rows(rows: list[dict]) -> None:
+    chinese = [row for row in rows if row["source"] == "tal_scq5k_cn"]
+    assert len(chinese) == 100
+    assert all(len(options_of(row["prompt"]) or []) == 4 for row in chinese)
 
 
 # --- the layers, by hand ---------------------------------------------------------------------------------------------

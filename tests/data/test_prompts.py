@@ -17,6 +17,7 @@ from memphis.data.prompts import (
     spans,
 )
 from memphis.errors import MemphisError
+from tests import made_up
 
 COT = {"kind": "cot", "prompt": " How many? ", "rationale": "Two.\n\nAnd two.\n", "answer": " 4 "}
 CHAT = {
@@ -141,10 +142,19 @@ def test_contains_header(name: str) -> None:
     assert not contains_header(f"#### {name}:")
 
 
-def test_every_training_row_survives_the_round_trip(shared: Path) -> None:
+def test_every_real_training_row_survives_the_round_trip(shared: Path) -> None:
     with (shared / "data" / "tinycot_sample" / "train.jsonl").open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     assert len(rows) == 5102
+    check_round_trip(rows)
+
+
+def test_every_made_up_training_row_survives_the_round_trip() -> None:
+    rows = made_up.tinycot()
+    check_round_trip([{**row, "rationale": row["rationale"].strip(), "target": row["target"].strip()} for row in rows])
+
+
+def check_round_trip(rows: list[dict[str, str]]) -> None:
     for row in rows:
         assert not any(contains_header(row[field]) for field in ("prompt", "rationale", "target"))
         completion = completion_cot(row["rationale"], row["target"])

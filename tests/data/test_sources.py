@@ -17,6 +17,7 @@ from memphis.config import Source, to_dict
 from memphis.data import cleaning, prompts, sources
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
+from tests import made_up
 from tests.composing import compose_config
 from tests.hub import lines, put_dataset, reddit, write_lines
 
@@ -62,9 +63,19 @@ def refused(tmp_path: Path, place: Path | str, config: dict[str, Any], **changes
     return text
 
 
-@pytest.mark.parametrize(("sample", "source", "count"), [("tinycot", "tinycot", 5102), ("scicot", "scicot", 500)])
-def test_real_reasoning_rows_are_all_kept(tmp_path: Path, shared: Path, sample: str, source: str, count: int) -> None:
-    folder = shared / "data" / f"{sample}_sample"
+@pytest.mark.parametrize(("source", "count"), [("tinycot", 5102), ("scicot", 500)])
+def test_real_reasoning_rows_are_all_kept(tmp_path: Path, shared: Path, source: str, count: int) -> None:
+    check_that_all_are_kept(tmp_path, shared / "data" / f"{source}_sample", source, count)
+
+
+@pytest.mark.parametrize(("source", "rows"), [("tinycot", made_up.tinycot()), ("scicot", made_up.scicot())])
+def test_made_up_reasoning_rows_are_all_kept(tmp_path: Path, source: str, rows: list[dict[str, Any]]) -> None:
+    (tmp_path / "sample").mkdir()
+    write_lines(tmp_path / "sample" / "train.jsonl", rows)
+    check_that_all_are_kept(tmp_path, tmp_path / "sample", source, len(rows))
+
+
+def check_that_all_are_kept(tmp_path: Path, folder: Path, source: str, count: int) -> None:
     original = lines(folder / "train.jsonl")
     for place in (folder, folder / "train.jsonl"):
         found = read(tmp_path, place, SHIPPED[source], name=source)
@@ -88,6 +99,15 @@ def test_real_conversations_are_all_kept(tmp_path: Path, shared: Path) -> None:
     assert [len(row["messages"]) for row in found.rows].count(4) == 42
     assert {row["source"] for row in found.rows} == {"oasst2"}
     assert found.rows[3]["messages"][0]["content"] == lines(folder / "train.jsonl")[3]["messages"][0]["content"].strip()
+
+
+def test_made_up_conversations_are_all_kept(tmp_path: Path) -> None:
+    rows = made_up.oasst(20)
+    found = read(tmp_path, write_lines(tmp_path / "oasst.jsonl", rows), SHIPPED["oasst2"], name="oasst2")
+    assert found.counts == {"rows": 20, "kept": 20}
+    assert [len(row["messages"]) for row in found.rows] == [2, 4] * 10
+    assert {row["source"] for row in found.rows} == {"oasst2"}
+    assert found.rows[3]["messages"][0]["content"] == rows[3]["messages"][0]["content"].strip()
 
 
 def test_the_reddit_subset(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Contamination: planted rows are found, clean ones are not, and what the shared samples hold."""
+"""Contamination: planted rows are found, clean ones are not, and what the shared samples hold.
+
+On made-up items, and where it is said on the real ones.
+"""
 
 import json
 from pathlib import Path
@@ -26,13 +29,13 @@ OURS = [  # no item of a test set
 
 
 @pytest.fixture(scope="module")
-def benchmarks(shared: Path) -> Path:
-    return shared / "benchmarks"
+def index(mirror: Path) -> Index:
+    return Index(read_parts(mirror))
 
 
 @pytest.fixture(scope="module")
-def index(benchmarks: Path) -> Index:
-    return Index(read_parts(benchmarks))
+def real(shared: Path) -> Index:
+    return Index(read_parts(shared / "benchmarks"))
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -63,11 +66,11 @@ def test_words_forget_what_a_copy_may_have_changed() -> None:
     assert words_of("<> ()") == []
 
 
-def test_planted_items_of_every_benchmark_are_found(index: Index, benchmarks: Path) -> None:
-    gsm8k = lines(benchmarks / "gsm8k/test.jsonl")[7]
-    aqua = lines(benchmarks / "agieval/hub/aqua-rat/test.jsonl")[0]["query"]
+def test_planted_items_of_every_benchmark_are_found(index: Index, mirror: Path) -> None:
+    gsm8k = lines(mirror / "gsm8k/test.jsonl")[7]
+    aqua = lines(mirror / "agieval/hub/aqua-rat/test.jsonl")[0]["query"]
     aqua = aqua.replace(" Answer Choices: (A)", "\nA) ").replace("(B)", "\nB) ").upper()  # as TinyCoT might show it
-    bbh = lines(benchmarks / "bbh/test/causal_judgement.jsonl")[3]["input"]
+    bbh = lines(mirror / "bbh/test/causal_judgement.jsonl")[3]["input"]
     planted = [
         row(gsm8k["question"]),
         row("Please solve this.", f"I think that {gsm8k['answer']}"),
@@ -83,8 +86,8 @@ def test_planted_items_of_every_benchmark_are_found(index: Index, benchmarks: Pa
     assert {place for place, _ in found} == {0, 1, 2, 3}
 
 
-def test_overlap_is_the_share_of_the_item(index: Index, benchmarks: Path) -> None:
-    words = words_of(lines(benchmarks / "gsm8k/test.jsonl")[0]["question"])
+def test_overlap_is_the_share_of_the_item(index: Index, mirror: Path) -> None:
+    words = words_of(lines(mirror / "gsm8k/test.jsonl")[0]["question"])
     half = row("something else before " + " ".join(words[:30]))
     (match,) = index.matches([half])
     assert (match.part.task, match.part.item, match.part.name) == ("gsm8k", 0, "question")
@@ -102,8 +105,8 @@ def test_short_items_are_looked_for_as_a_whole(index: Index) -> None:
     assert part not in [match.part for match in index.matches([row(part.text.rsplit(" ", 2)[0])])]
 
 
-def test_wording_that_many_items_share_and_rows_of_numbers_do_not_count(index: Index, benchmarks: Path) -> None:
-    logic = lines(benchmarks / "bbh/test/logical_deduction_five_objects.jsonl")[0]["input"].split(". ")[0]
+def test_wording_that_many_items_share_and_rows_of_numbers_do_not_count(index: Index, mirror: Path) -> None:
+    logic = lines(mirror / "bbh/test/logical_deduction_five_objects.jsonl")[0]["input"].split(". ")[0]
     assert len(words_of(logic)) > 13
     assert index.matches([row(logic), row("A) 5 B) 10 C) 15 D) 20 E) 25 A) 5 B) 10 C) 15 D) 20")]) == []
     assert COMMON == 10
@@ -111,6 +114,15 @@ def test_wording_that_many_items_share_and_rows_of_numbers_do_not_count(index: I
 
 def test_nearly_every_item_can_be_found(index: Index) -> None:
     assert index.unchecked() == {
+        "gsm8k": (120, 0),
+        "agieval_aqua_rat": (12, 0),
+        "agieval": (7 * 12, 0),
+        "bbh": (25 * 12 + 2 * 70, 3 * 12),  # sums, brackets, truth values
+    }
+
+
+def test_nearly_every_real_item_can_be_found(real: Index) -> None:
+    assert real.unchecked() == {
         "gsm8k": (1319, 0),
         "agieval_aqua_rat": (254, 8),
         "agieval": (2292, 3),
@@ -125,8 +137,8 @@ def test_a_clean_set_has_nothing(index: Index) -> None:
     assert index.matches([*problems, *(row(json.dumps(text)) for text in OURS)]) == []
 
 
-def test_what_the_shared_samples_share_with_the_test_sets(index: Index, shared: Path) -> None:
-    found = index.matches(read_training(shared / "data" / "tinycot_sample"))
+def test_what_the_shared_samples_share_with_the_test_sets(real: Index, shared: Path) -> None:
+    found = real.matches(read_training(shared / "data" / "tinycot_sample"))
     assert {(match.row.name, str(match.part)): round(match.overlap, 2) for match in found} == {
         ("aqua-dev-228", "agieval_sat_math/77 choices"): 1.0,  # "I only … II only … III only"
         ("gsm8k-train-20", "gsm8k/632 question"): 0.3,  # the same story with other numbers
@@ -154,7 +166,7 @@ def test_a_data_stage_counts_a_question_once_and_no_test_rows(tmp_path: Path) ->
     assert [one.name for one in read_training(tmp_path)] == ["clean-0", "clean-1"]
 
 
-def test_bad_input_is_one_line(tmp_path: Path, benchmarks: Path) -> None:
+def test_bad_input_is_one_line(tmp_path: Path, mirror: Path) -> None:
     cases = {
         "nothing.jsonl": ("", "no rows with text"),
         "broken.jsonl": ('{"prompt": "a"}\n{"prompt": \n', "broken.jsonl, line 2: not JSON"),
@@ -177,7 +189,7 @@ def test_bad_input_is_one_line(tmp_path: Path, benchmarks: Path) -> None:
         main([str(tmp_path), "--n", "3"])
 
 
-def small_mirror(folder: Path, benchmarks: Path) -> Path:
+def small_mirror(folder: Path, mirror: Path) -> Path:
     """The first two items of each task."""
     for column in CURRENT.columns:
         for task in column.tasks:
@@ -187,18 +199,18 @@ def small_mirror(folder: Path, benchmarks: Path) -> Path:
                 "agieval": f"agieval/hub/{name}/test.jsonl",
                 "bbh": f"bbh/test/{task.removeprefix('bbh_cot_fewshot_')}.jsonl",
             }[column.name]
-            write(folder / file, lines(benchmarks / file)[:2])
+            write(folder / file, lines(mirror / file)[:2])
     return folder
 
 
-def test_what_is_printed_and_written(tmp_path: Path, benchmarks: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    gsm8k = lines(benchmarks / "gsm8k/test.jsonl")[:2]
+def test_what_is_printed_and_written(tmp_path: Path, mirror: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gsm8k = lines(mirror / "gsm8k/test.jsonl")[:2]
     planted = [
         {"id": f"bad\x1b[31m-{k}", "source": "gsm8k", "prompt": item["question"]} for k, item in enumerate(gsm8k)
     ]
     data = write(tmp_path / "rows.jsonl", [*planted, *OURS])
-    mirror = small_mirror(tmp_path / "mirror", benchmarks)
-    assert main([str(data), "--benchmarks", str(mirror), "--show", "1", "--out", str(tmp_path / "pairs.jsonl")]) == 0
+    small = small_mirror(tmp_path / "mirror", mirror)
+    assert main([str(data), "--benchmarks", str(small), "--show", "1", "--out", str(tmp_path / "pairs.jsonl")]) == 0
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     table = {line.split("  ")[0]: line.split("  ")[1:] for line in shown.splitlines()}
@@ -210,4 +222,4 @@ def test_what_is_printed_and_written(tmp_path: Path, benchmarks: Path, capsys: p
         ("gsm8k", 0, "question", 1.0),
         ("gsm8k", 1, "question", 1.0),
     ]
-    assert pairs[0]["words"].startswith("janet s ducks lay 16 eggs per day")
+    assert pairs[0]["words"] == " ".join(words_of(gsm8k[0]["question"]))

@@ -17,6 +17,7 @@ import pytest
 from eval.adapters import HfModel
 from eval.suites import CARD, CURRENT, Suite
 from eval.tasks import load_task
+from memphis.rows import read_rows
 
 SETTINGS = ("until", "max_gen_toks", "temperature", "do_sample")
 # GSM8K: the card's harness dropped do_sample=false and set no temperature, so its engine's default of 1 applied; lm-eval
@@ -99,13 +100,47 @@ def test_current_asks_as_lm_eval_does(shared: Path, tmp_path: Path) -> None:
     assert asked(CURRENT, shared / "benchmarks", tmp_path, None) == recorded(shared, CURRENT, None)
 
 
-def test_what_the_hashes_do_not_cover(shared: Path, tmp_path: Path) -> None:
+def contexts(suite: Suite, place: int, task: str, mirror: Path, folder: Path) -> list[tuple[str, Any]]:
+    described = load_task(suite, suite.columns[place], task, mirror, folder)
+    described.set_fewshot_seed(seed=1234)
+    described.build_all_requests(limit=2, rank=0, world_size=1)
+    return [(*request.args, request.doc) for request in described.instances]
+
+
+@pytest.mark.parametrize(("suite", "line"), [(CARD, "\n"), (CURRENT, "\n")], ids=["card", "current"])
+def test_made_up_items_are_asked_in_the_form_that_was_recorded(
+    mirror: Path, tmp_path: Path, suite: Suite, line: str
+) -> None:
+    """In plain Python. Byte by byte the real ones are compared above, where their data are at hand."""
+    train = {row["question"]: row["answer"] for row in read_rows(mirror / "gsm8k" / "train.jsonl")}
+    for context, _, doc in contexts(suite, 0, "gsm8k", mirror, tmp_path):
+        *shots, last = context.split("\n\n")
+        assert last == f"Question: {doc['question']}\nAnswer:"
+        assert len(shots) == len(set(shots)) == 5
+        assert set(shots) <= {f"Question: {question}\nAnswer: {answer}" for question, answer in train.items()}
+    asked_of = contexts(suite, 1, "agieval_lsat_ar", mirror, tmp_path)
+    assert [(context, choice) for context, choice, _ in asked_of] == [
+        (row["query"], f" {choice}")
+        for row in read_rows(mirror / "agieval" / "hub" / "lsat-ar" / "test.jsonl")[:2]
+        for choice in row["choices"]
+    ]
+    step = "A: Let's think step by step."
+    for context, settings, doc in contexts(suite, 2, "bbh_cot_fewshot_snarks", mirror, tmp_path):
+        described, *shots, last = context.split("\n\nQ: ")
+        assert last == f"{doc['input']}\n{step}" + ("\n" if suite is CURRENT else "")
+        assert len(shots) == 3
+        assert all(f"\n{step}\n" in shot for shot in shots)
+        assert described.startswith("Determine which of two sentences is sarcastic.")
+        assert settings["max_gen_toks"] == 1024
+
+
+def test_what_the_hashes_do_not_cover(mirror: Path, tmp_path: Path) -> None:
     """Filters and what is ignored when answers are compared."""
     found = {}
     for suite in (CARD, CURRENT):
         (tmp_path / suite.name).mkdir()
         for column, task in ((suite.columns[0], "gsm8k"), (suite.columns[2], "bbh_cot_fewshot_snarks")):
-            described = load_task(suite, column, task, shared / "benchmarks", tmp_path / suite.name)
+            described = load_task(suite, column, task, mirror, tmp_path / suite.name)
             filters = [item.name for item in described._filters]
             assert column.filter in filters
             found[suite.name, task] = filters, described._metric_fn_kwargs["exact_match"].get("regexes_to_ignore")
@@ -136,8 +171,12 @@ def test_no_bos_is_put_before_prompts_with_transformers() -> None:
     assert HfModel(Engine(), 0).tok_encode(["ab"]) == [[97, 98]]
 
 
-def test_a_missing_override_would_be_noticed(shared: Path, tmp_path: Path) -> None:
-    bbh = replace(CARD.columns[2], task_overrides={}, tasks=("bbh_cot_fewshot_sports_understanding",))
-    (mine,) = asked(replace(CARD, columns=(bbh,)), shared / "benchmarks", tmp_path, 1)
-    (golden,) = (row for row in recorded(shared, CARD, 1) if row[0] == mine[0])
+def test_a_missing_override_would_be_noticed(mirror: Path, tmp_path: Path) -> None:
+    right = replace(CARD.columns[2], tasks=("bbh_cot_fewshot_sports_understanding",))
+    rows = []
+    for column in (replace(right, task_overrides={}), right):
+        folder = tmp_path / str(len(rows))
+        folder.mkdir()
+        rows += asked(replace(CARD, columns=(column,)), mirror, folder, 1)
+    mine, golden = rows
     assert [a == b for a, b in zip(mine, golden, strict=True)] == [True] * 5 + [False, True, True]

@@ -1,4 +1,5 @@
-"""Right and wrong: by hand, in plain Python and by lm-eval itself, on the same stored answers to the real questions."""
+"""Right and wrong: by hand, in plain Python and by lm-eval itself, on the same stored answers: to made-up questions, in slow
+tests to the real ones."""
 
 import math
 import random
@@ -95,10 +96,10 @@ def scored(
 
 
 @pytest.mark.parametrize("name", ["card", "current"])
-def test_gsm8k_by_hand(shared: Path, tmp_path: Path, name: str) -> None:
+def test_gsm8k_by_hand(mirror: Path, tmp_path: Path, name: str) -> None:
     suite = find_suite(name)
     cases = [(text, card if name == "card" else current) for text, card, current in GSM8K for _ in range(PER_CASE)]
-    found = scored(suite, suite.columns[0], "gsm8k", [text for text, _ in cases], shared / "benchmarks", tmp_path)
+    found = scored(suite, suite.columns[0], "gsm8k", [text for text, _ in cases], mirror, tmp_path)
     wrong = [(text, score) for (text, score), (_, right) in zip(found, cases, strict=True) if score != right]
     assert not wrong
     assert len(found) == 115
@@ -106,11 +107,11 @@ def test_gsm8k_by_hand(shared: Path, tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["card", "current"])
 @pytest.mark.parametrize("task", ["snarks", "object_counting"])
-def test_bbh_by_hand(shared: Path, tmp_path: Path, name: str, task: str) -> None:
+def test_bbh_by_hand(mirror: Path, tmp_path: Path, name: str, task: str) -> None:
     suite = find_suite(name)
     cases = [case for case in BBH for _ in range(PER_CASE)]
     texts = [text for text, _ in cases]
-    found = scored(suite, suite.columns[2], f"bbh_cot_fewshot_{task}", texts, shared / "benchmarks", tmp_path)
+    found = scored(suite, suite.columns[2], f"bbh_cot_fewshot_{task}", texts, mirror, tmp_path)
     assert not [(text, score) for (text, score), (_, right) in zip(found, cases, strict=True) if score != right]
     assert len(found) == 65
 
@@ -228,9 +229,9 @@ def test_a_sampled_column_is_the_mean_over_seeds(
 
 @pytest.mark.parametrize("die_at", [1, 4, 7, 10])
 def test_a_benchmark_goes_on_between_tasks_and_seeds(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str], die_at: int
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str], die_at: int
 ) -> None:
-    knobs: dict[str, Any] = {"data_dir": shared / "benchmarks", "limit": 3, "seeds": [4, 5, 6]}
+    knobs: dict[str, Any] = {"data_dir": mirror, "limit": 3, "seeds": [4, 5, 6]}
     run = Evaluation(monkeypatch, say)
     whole = timeless(run("card", tmp_path / "whole", **knobs))
     run = Evaluation(monkeypatch, say)
@@ -276,9 +277,9 @@ def test_the_stderr_over_seeds_by_hand() -> None:
 
 
 def test_prompts_that_do_not_fit_stop_a_benchmark_before_it_starts(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str]
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str]
 ) -> None:
-    knobs: dict[str, Any] = {"data_dir": shared / "benchmarks", "limit": 4}
+    knobs: dict[str, Any] = {"data_dir": mirror, "limit": 4}
     run = Evaluation(monkeypatch, say, max_length=1024 + 400)
     with pytest.raises(MemphisError) as fault:
         run("card", tmp_path / "out", **knobs)
@@ -303,21 +304,21 @@ def test_prompts_that_do_not_fit_stop_a_benchmark_before_it_starts(
 
 
 def test_a_context_without_room_for_a_prompt_is_refused_whatever_is_allowed(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str]
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str]
 ) -> None:
     run = Evaluation(monkeypatch, say, max_length=1024)
     for allowed in (False, True):
         with pytest.raises(
             MemphisError, match="takes up to 1024 tokens, and the model's whole context is 1024: no room"
         ):
-            run("card", tmp_path / "out", data_dir=shared / "benchmarks", limit=2, allow_truncated=allowed)
+            run("card", tmp_path / "out", data_dir=mirror, limit=2, allow_truncated=allowed)
 
 
 def test_empty_answers_are_wrong_and_counted(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str], capsys: pytest.CaptureFixture
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_card: list[str], capsys: pytest.CaptureFixture
 ) -> None:
     run = Evaluation(monkeypatch, lambda request, seed: "" if request.task_name == "gsm8k" else " \n")
-    record = run("card", tmp_path / "out", data_dir=shared / "benchmarks", limit=4, seeds=[0, 1])
+    record = run("card", tmp_path / "out", data_dir=mirror, limit=4, seeds=[0, 1])
     assert {name: (c["count"], c["score"]) for name, c in record["columns"].items()} == {"gsm8k": (0, 0), "bbh": (0, 0)}
     assert record["empty_answers"] == run.rows[-1]["eval/empty_answers"] == 2 * 4 + 8
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
@@ -326,7 +327,7 @@ def test_empty_answers_are_wrong_and_counted(
 
 @pytest.mark.parametrize("suite", ["card", "current"])
 def test_log_likelihoods_that_are_no_numbers_are_refused(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
+    mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suite: str
 ) -> None:
     agieval = SUITES[suite].columns[1]
     only = replace(SUITES[suite], columns=(replace(agieval, tasks=("agieval_sat_math",)),))
@@ -336,5 +337,5 @@ def test_log_likelihoods_that_are_no_numbers_are_refused(
     with pytest.raises(
         MemphisError, match=r"agieval_sat_math: 12 of 12 log-likelihoods are not numbers \(NaN\): .* undamaged"
     ):
-        run(suite, tmp_path / "out", data_dir=shared / "benchmarks", limit=3)
+        run(suite, tmp_path / "out", data_dir=mirror, limit=3)
     assert not list((tmp_path / "out" / "tasks").iterdir())

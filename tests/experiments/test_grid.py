@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from experiments import frozen as sweeps
 from experiments import grid as grids
@@ -24,7 +24,7 @@ from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, finish
 from memphis.tracking import content
-from tests import micro
+from tests import commands, micro
 from tests.composing import compose_config, options
 
 DEFAULTS = (0.99, 0.25, 3)  # slerp.t, rank.weight, iterations
@@ -42,8 +42,7 @@ def enumerate_arms(*overrides: str) -> list[Arm]:
 
 def program(*words: str, path: str | None = None) -> "subprocess.CompletedProcess[str]":
     environment = micro.environment(Path(os.environ["MEMPHIS_RUNS"]), **({"PATH": path} if path else {}))
-    line = [sys.executable, "-m", "experiments.grid", *words]
-    return subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=False)
+    return commands.run("-m", "experiments.grid", *words, cwd=REPOSITORY, env=environment)
 
 
 def pretend(stages: list[Stage], arm: Arm) -> None:
@@ -124,7 +123,7 @@ def test_star_design_of_39_arms(tmp_path: Path) -> None:
     counts = unique_stages(sorted(points), seeds=3)
     assert [counts[kind] for kind in ("sft", "generate", "rank", "merge", "evaluate")] == [3, 60, 69, 84, 39]
     words = ["+exp=memphis_cot", "+sweep=slerp_factor,rank_weight,iterations", "seed=0,1,2", "--dry-run"]
-    check_dry_run(words, arms=39, counts=counts, seconds=10)
+    check_dry_run(words, arms=39, counts=counts)
     assert not (tmp_path / "runs").exists()
 
 
@@ -136,20 +135,31 @@ def test_full_grid_of_360_arms() -> None:
     words = [f"{key}={','.join(map(str, values))}" for key, values in axes.items()]
     counts = unique_stages(points, seeds=3)
     assert [counts[kind] for kind in ("sft", "generate", "rank", "merge", "evaluate")] == [3, 219, 228, 288, 291]
-    check_dry_run(["+exp=memphis_cot", *words, "seed=0,1,2", "--dry-run"], arms=360, counts=counts, seconds=60)
+    check_dry_run(["+exp=memphis_cot", *words, "seed=0,1,2", "--dry-run"], arms=360, counts=counts)
 
 
-def check_dry_run(words: list[str], arms: int, counts: Counter[str], seconds: float) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def check_dry_run(words: list[str], arms: int, counts: Counter[str]) -> None:
     done = program(*words)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     said = next(line for line in done.stdout.splitlines() if " arms" in line and " unique, " in line)
     assert said.startswith(f"{arms} arms")
     assert f" {counts.total():,} unique, {counts.total():,} to run" in said
     rows = {line.split()[0]: line.split()[2] for line in done.stdout.splitlines() if line.split()[0] in counts}
     assert rows == {kind: str(count) for kind, count in counts.items()}
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < seconds  # of a quiet machine
+
+
+def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes a grid of hundreds of arms a matter of seconds: see `python -m benchmarks limits`."""
+    composed = []
+    load = ConfigLoaderImpl.load_configuration
+
+    def counted(self: ConfigLoaderImpl, name: str, overrides: list[str], *rest: Any, **more: Any) -> Any:
+        composed.append(overrides)
+        return load(self, name, overrides, *rest, **more)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    assert len(enumerate_arms("sft.optim.lr=0.1,0.2,0.3,0.4,0.5", "method=memphis,star", "seed=0,1,2")) == 30
+    assert len(composed) == 1 + 2  # what was typed, and each of two methods
 
 
 def test_four_factors_and_two_seeds_have_sft_twice() -> None:
@@ -262,11 +272,11 @@ def test_train_runs_a_frozen_arm_in_the_directory_of_what_was_typed_and_builds_n
     grid.freeze()
     arm = grid.arms[1]
     words = [f"--config-path={grid.path / 'arms'}", "--config-name=001"]
-    line = [sys.executable, str(REPOSITORY / "train.py"), *words]
+    line = [str(REPOSITORY / "train.py"), *words]
     environment = micro.environment(Path("elsewhere"))  # where it runs was frozen too
-    planned = subprocess.run([*line, "plan=true"], capture_output=True, text=True, env=environment, check=False)
+    planned = commands.run(*line, "plan=true", cwd=REPOSITORY, env=environment)
     assert arm.stages[0].directory in planned.stdout, planned.stderr
-    done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    done = commands.run(*line, cwd=REPOSITORY, env=environment)
     assert done.returncode == 1
     assert done.stderr == "error: runtime.build=false: data: not built; runtime.build=true builds what is missing\n"
     run = grid.store.root.parent / "micro" / "s3" / "generate.temperature-0.5_method-memphis"
@@ -416,13 +426,8 @@ def test_an_unexpected_error_in_one_arm_is_recorded_and_the_others_go_on(tmp_pat
     run = tmp_path / "runs" / "tiny" / "s0" / "default"
     run.mkdir(parents=True)
     (run / "run.json").write_text("[]")
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "train.py"), "-m", *words],
-        capture_output=True,
-        text=True,
-        env=micro.environment(tmp_path / "runs"),
-        check=False,
-    )
+    environment = micro.environment(tmp_path / "runs")
+    done = commands.run(str(REPOSITORY / "train.py"), "-m", *words, cwd=tmp_path, env=environment)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-3:] == [
         "0 of 2 runs finished:",

@@ -19,6 +19,7 @@ from memphis.runs import REPOSITORY
 from memphis.stages import data
 from memphis.stages.context import Bench, Context, Runtime
 from memphis.store import Stage, read_json
+from tests import made_up
 from tests.composing import compose_config
 from tests.hub import lines, put_dataset, reddit, write_lines
 
@@ -46,22 +47,28 @@ def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def fill(cache: Path, shared: Path, cfg: Config) -> int:
-    """The four data sets of the card in a hub cache; the number of rows that reddit's stand-in keeps."""
+def fill(cache: Path, shared: Path | None, cfg: Config) -> int:
+    """The four data sets of the card in a hub cache; the number of rows that reddit's stand-in keeps.
+
+    shared: None = all rows are made up.
+    """
     rows, kept = reddit(400)
-    samples = {name: lines(shared / "data" / f"{name}_sample" / "train.jsonl") for name in ("tinycot", "scicot")}
-    samples |= {"oasst2": lines(shared / "data" / "oasst_sample" / "train.jsonl"), "reddit": rows}
+    samples = {"tinycot": made_up.tinycot(360), "scicot": made_up.scicot(40), "oasst2": made_up.oasst(20)}
+    if shared is not None:
+        folders = {"tinycot": "tinycot_sample", "scicot": "scicot_sample", "oasst2": "oasst_sample"}
+        samples = {name: lines(shared / "data" / folder / "train.jsonl") for name, folder in folders.items()}
+    samples["reddit"] = rows
     for name, source in cfg.data.sources.items():
         put_dataset(cache, source.path, COMMIT if source.revision == "main" else source.revision, samples[name])
     return kept
 
 
-def test_the_four_sources_of_the_card(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_four_sources_of_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "hub"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     cfg = compose_config("+exp=memphis_cot", "data.sources.reddit.limit=200")
-    kept = fill(cache, shared, cfg)
+    kept = fill(cache, None, cfg)
     summary, out = run(cfg, tmp_path)
     rows, questions, counts = (
         read_rows(out / "sft.jsonl"),
@@ -69,11 +76,11 @@ def test_the_four_sources_of_the_card(tmp_path: Path, shared: Path, monkeypatch:
         read_json(out / "counts.json"),
     )
     assert {name: found["kept"] for name, found in counts.items()} == {
-        "tinycot": 5102, "scicot": 500, "reddit": 200, "oasst2": 95,
+        "tinycot": 360, "scicot": 40, "reddit": 200, "oasst2": 20,
     }  # fmt: skip
     assert counts["reddit"]["dropped_limit"] == kept - 200
     assert sum(counts["reddit"].values()) == 2 * 400  # rows = kept + dropped
-    assert (summary["rows"], summary["questions"]) == (len(rows), len(questions)) == (5897, 5102)
+    assert (summary["rows"], summary["questions"]) == (len(rows), len(questions)) == (620, 360)
     assert {row["id"].split("/")[0] for row in questions} == {"tinycot"}
     assert set(questions[0]) == {"id", "source", "prompt", "rationale", "answer"}
     assert len({row["id"] for row in rows}) == len(rows)

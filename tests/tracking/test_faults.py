@@ -27,7 +27,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
 
 
-def until(what, seconds=20.0):
+def until(what, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline
@@ -85,11 +85,9 @@ def test_wandbs_own_process_is_killed(run_dir, open_tracker, capsys):
         until(lambda: tracker._clock[SFT.directory] > 0)
         (service,) = [child for child in psutil.Process().children() if "wandb-core" in child.name()]
         service.kill()
-        service.wait(10)
+        service.wait(60)
         for step in range(3, 6):
             tracker.rows(SFT, step, ROWS[step : step + 1])
-        began = time.monotonic()
-    assert time.monotonic() - began < session.FINISH_SECONDS + GRACE_SECONDS + 2
     said = capsys.readouterr().err.splitlines()
     assert len([line for line in said if line.startswith("tracking: ")]) == 1, said
     with contextlib.suppress(OSError):  # to that process
@@ -104,10 +102,17 @@ def test_a_full_disk(tmp_path, composed):
             disk.fill()
             for step in range(6):
                 tracker.rows(SFT, step, ROWS[step : step + 1])
-            began = time.monotonic()
-        assert time.monotonic() - began < session.FINISH_SECONDS + GRACE_SECONDS + 2
         disk.empty()
     wandb.teardown()
+
+
+def test_the_end_waits_as_long_as_was_said_and_no_longer(open_tracker, monkeypatch):
+    waited = []
+    tracker = open_tracker()
+    join = tracker._thread.join
+    monkeypatch.setattr(tracker._thread, "join", lambda seconds=None: (waited.append(seconds), join(seconds)))
+    tracker.close(0)
+    assert waited == [session.FINISH_SECONDS + GRACE_SECONDS]
 
 
 def test_finish_that_hangs(open_tracker, monkeypatch, capsys):
@@ -116,10 +121,9 @@ def test_finish_that_hangs(open_tracker, monkeypatch, capsys):
     tracker = open_tracker()
     tracker.rows(SFT, 0, ROWS)
     until(lambda: tracker._clock[SFT.directory] > 0)
-    monkeypatch.setattr(wandb.Run, "finish", lambda *_, **__: released.wait(60))
-    began = time.monotonic()
+    monkeypatch.setattr(wandb.Run, "finish", lambda *_, **__: released.wait(300))
     tracker.close(0)
-    assert time.monotonic() - began < 2
+    assert tracker._thread.is_alive()
     assert "did not answer in time" in capsys.readouterr().err
     monkeypatch.undo()
     released.set()

@@ -1,0 +1,85 @@
+"""Commands as a user types them, each in a fork of one process that has imported what they share.
+
+Starting Python and importing Hydra takes longer than most of what is asked here. A fork has arguments, folder, environment
+and output of its own and ends as the command ends. What a command imports is tested where it is started anew, in
+test_imports.py.
+"""
+
+import atexit
+import gc
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from memphis.runs import REPOSITORY
+
+
+def run(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """`python <words>`, where the first word is train.py's path, or -m before the name of a module.
+
+    env: instead of this process's environment.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        places = [str(Path(folder) / name) for name in ("out", "err")]
+        for place in places:
+            Path(place).touch()
+        order = {"words": words, "cwd": str(cwd), "env": dict(os.environ if env is None else env), "places": places}
+        server = _server()
+        assert server.stdin is not None
+        assert server.stdout is not None
+        print(json.dumps(order), file=server.stdin, flush=True)
+        code = int(server.stdout.readline())
+        out, err = (Path(place).read_text() for place in places)
+    return subprocess.CompletedProcess(words, code, out, err)
+
+
+@cache
+def _server() -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    line = [sys.executable, "-m", "tests.commands"]
+    server = subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY)
+    atexit.register(server.communicate)  # it ends when its input does
+    return server
+
+
+def _serve() -> dict[str, list[str]] | None:
+    """Fork for each order. Returns it in the fork, None in the process that was started."""
+    for line in iter(sys.stdin.readline, ""):
+        child = os.fork()
+        if child == 0:
+            return json.loads(line)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+    return None
+
+
+def _become(order: dict) -> None:
+    """Run what was ordered, to its end: an exception or exit is that of the command."""
+    os.chdir(order["cwd"])
+    os.environ.clear()
+    os.environ.update(order["env"])
+    for number, place in enumerate([os.devnull, *order["places"]]):
+        os.dup2(os.open(place, os.O_RDWR), number)
+    first, *rest = order["words"]
+    if first == "-m":
+        module, *rest = rest
+        sys.modules.pop(module, None)
+        sys.argv = [module, *rest]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [first, *rest]
+        runpy.run_path(first, run_name="__main__")
+
+
+if __name__ == "__main__":
+    import train  # noqa: F401  with all it imports
+
+    gc.freeze()
+    if (ordered := _serve()) is not None:
+        _become(ordered)
