@@ -40,7 +40,7 @@ def read(
     found = sources.read(
         name,
         str(place),
-        {**config, "expect_rows": None, **changes},
+        Source(**{**config, "expect_rows": None, **changes}),
         max_drop_frac=max_drop_frac,
         min_rationale_chars=min_rationale_chars,
         scratch=scratch,
@@ -250,7 +250,7 @@ def test_a_missing_column_says_what_there_is_and_what_to_type(tmp_path: Path) ->
     assert "column 'prompt' for 'messages' is string, not list" in text
     text = refused(tmp_path, folder, SHIPPED["reddit"], columns={"title": ["prompt"]})
     assert "no column for 'response' (tried: response)" in text
-    assert "'+data.sources.it.columns.response=[<name>]'" in text
+    assert "'data.sources.it.columns.response=[<name>]'" in text
     assert "has no split 'dev' (found: train, test)" in refused(tmp_path, folder, SHIPPED["tinycot"], split="dev")
 
 
@@ -325,7 +325,8 @@ def test_the_environment_variable_is_enough(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from memphis.data import sources
-config = {LOCAL!r}
+from memphis.config import Source
+config = Source(**{LOCAL!r})
 found = sources.read("it", "some/rows@main", config, max_drop_frac=0, min_rationale_chars=1, scratch=Path("scratch"))
 print(found.revision, len(found.rows))
 print("torch" in sys.modules)
