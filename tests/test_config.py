@@ -107,7 +107,14 @@ def test_the_siblings_differ_from_the_card_in_a_few_numbers() -> None:
 @pytest.mark.parametrize(("exp", "method"), itertools.product([None, *options("exp")], options("method")))
 def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> None:
     cfg = compose_config(*([f"+exp={exp}"] if exp else []), f"method={method}")
-    chosen = (cfg.rank.objective.loss, cfg.rank.examples, cfg.rank.start, cfg.slerp.method, cfg.sft.continued, cfg.sft.from_)
+    chosen = (
+        cfg.rank.objective.loss,
+        cfg.rank.examples,
+        cfg.rank.start,
+        cfg.slerp.method,
+        cfg.sft.continued,
+        cfg.sft.from_,
+    )
     assert chosen == METHODS[method]  # an exp file must not win over `method=`
 
 
