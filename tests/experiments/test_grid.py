@@ -253,7 +253,7 @@ def test_editing_conf_changes_nothing_of_a_frozen_grid(tmp_path: Path, monkeypat
     assert again.path == grid.path
     assert [[stage.key for stage in arm.stages] for arm in again.arms] == before
     assert again.notes[0].startswith("conf/ has changed: 2 of 2 arms would be others today; they stay as they were")
-    assert grids.Grid(["name=new", *typed]).arms[0].cfg.rank.weight == 0.5
+    assert grids.Grid(["name=new", *typed]).arms[0].cfg.rank.objective.weight == 0.5
 
 
 def test_train_runs_a_frozen_arm_in_the_directory_of_what_was_typed_and_builds_nothing() -> None:
