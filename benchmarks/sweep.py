@@ -19,7 +19,8 @@ def count(grids: Sequence[Sequence[str]], root: Path) -> Round:
     grids: overrides of sweeps, taken together; a run that several of them have is one run. root: where no run is.
     """
     from experiments.frozen import enumerate_arms  # Hydra
-    from experiments.graph import COST, Graph
+    from experiments.graph import Graph
+    from memphis import pipeline
 
     os.environ["MEMPHIS_RUNS"] = str(root)
     arms = {arm.identity: arm for grid in grids for arm in enumerate_arms([*COMMON, *grid])[0]}
@@ -27,7 +28,7 @@ def count(grids: Sequence[Sequence[str]], root: Path) -> Round:
     shared = Counter(stage.kind for stage in Graph(list(arms.values())).stages.values())
 
     def numbers(kinds: Counter[str]) -> Numbers:
-        hours = sum(cost * kinds[kind] for kind, cost in COST.items())
+        hours = sum(row.hours * kinds[kind] for kind, row in pipeline.KINDS.items())
         return {"gpu_h": hours, **{kind: kinds[kind] for kind in KINDS}, "runs": len(arms)}
 
     return {"ours": numbers(shared), "alone": numbers(alone)}

@@ -14,6 +14,7 @@ from typing import Any
 
 from eval.suites import SUITES
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS
 from memphis.store import read_json, sha256
 
 AGAIN = "restore the file, or remove its directory and run again"
@@ -47,7 +48,7 @@ def find(path: Path) -> Evaluation:
         kind = "directory of a run or of an evaluate stage" if path.is_dir() else "file or directory"
         raise MemphisError(f"{path}: no {kind}; give runs/<name>/s<seed>/<overrides> or a directory in it")
     run = path.resolve()
-    stages = [stage for stage in _json(path / "stages.json") if stage["kind"] == "evaluate"]
+    stages = _evaluations(path / "stages.json")
     if not stages:
         raise MemphisError(f"{path}: this run evaluates nothing; start it with eval=card or eval=current")
     record = run.parents[2] / stages[-1]["dir"] / "record.json"
@@ -63,7 +64,7 @@ def find_all(path: Path) -> list[Evaluation]:
         return [find(path)]
     found = []
     for file in sorted([*path.glob("*/stages.json"), *path.glob("*/*/stages.json")]):
-        stages = [stage for stage in _json(file) if stage["kind"] == "evaluate"]
+        stages = _evaluations(file)
         if stages and stages[-1]["built"]:
             found.append(find(file.parent))
     if not found:
@@ -173,6 +174,11 @@ def _untouched(file: Path, folder: Path | None = None) -> None:
         expected = outputs.get(file.relative_to(folder).as_posix(), {}).get("sha256")
         if expected is not None and sha256(file) != expected:
             raise MemphisError(f"{file}: changed after it was written; {AGAIN}")
+
+
+def _evaluations(file: Path) -> list[dict[str, Any]]:
+    """Rows of a run's stages.json."""
+    return [stage for stage in _json(file) if KINDS[stage["kind"]].leaves == "scores"]
 
 
 def _json(file: Path) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 from experiments.arms import CONTROL, Arm, Comparison
 from experiments.plots import Series, dots, lines, stacked
 from experiments.statistics import spread
+from memphis.pipeline import KINDS
 
 BASE = -1  # place of the base model on the axis of iterations, left of SFT
 ACCURACY = "accuracy (%)"
@@ -15,7 +16,7 @@ SAMPLED = "iteration (its samples are by the model before it)"
 
 
 def _place(row: dict[str, Any]) -> float:
-    return BASE if row["label"] == "base" else row["iteration"]
+    return BASE if row["label"] == KINDS["base"].title else row["iteration"]
 
 
 def _title(column: dict[str, Any]) -> str:
@@ -97,10 +98,11 @@ def _yield(title: str, rows: Sequence[tuple[str, dict[str, float]]], x_label: st
 def losses_of_run(run: dict[str, Any]) -> list[str]:
     curves = {name: points for name, points in run["curves"].items() if points}
     found = []
-    trained = [name for name in curves if name != "base"]
+    before = _before_the_axis(run)
+    own, base = ([name for name in curves if (name in before) is first] for first in (False, True))
     for title, names, y_label in (
-        ("Training loss by step", trained, "loss per token (SFT and rank losses are different sums)"),
-        ("Training loss of the base model by step", ["base"] if "base" in curves else [], "loss per token"),
+        ("Training loss by step", own, "loss per token (SFT and rank losses are different sums)"),
+        ("Training loss of the base model by step", base, "loss per token"),
     ):
         series = [
             Series(name if len(names) > 1 else "", [(x, y, None) for x, y in curves[name]], look)
@@ -109,6 +111,11 @@ def losses_of_run(run: dict[str, Any]) -> list[str]:
         if series:
             found.append(lines(title, series, "optimizer step", y_label, markers=False))
     return found
+
+
+def _before_the_axis(run: dict[str, Any]) -> set[str]:
+    """Names of the stages whose steps are not the run's own."""
+    return {stage["name"] for stage in run["stages"] if KINDS[stage["kind"]].starts}
 
 
 def results(comparison: Comparison) -> list[str]:
@@ -240,7 +247,7 @@ def losses(comparison: Comparison) -> list[str]:
         for run in list(arm.complete.values())[:1]:
             points: list[tuple[float, float, float | None] | None] = []
             for name, curve in run.get("curves", {}).items():
-                if name != "base":
+                if name not in _before_the_axis(run):
                     points += [*((x, y, None) for x, y in curve), None]
             if points:
                 series.append(Series(f"{arm.label}, seed {run['seed']}", points, look))

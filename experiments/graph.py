@@ -11,9 +11,6 @@ from memphis.disk import existing, size_text
 from memphis.pipeline import KINDS, trains
 from memphis.store import Stage, Store
 
-# GPU hours of a stage of the 3B recipe, estimated; what a laptop needs has about the same proportions.
-COST = {"sft": 0.15, "generate": 0.17, "rank": 0.10, "merge": 0.01, "evaluate": 0.12}
-
 
 @dataclass(frozen=True)
 class Leg:
@@ -66,7 +63,7 @@ class Graph:
         """
         todo = [step.stage for directory, step in self.missing.items() if directory not in without]
         groups: dict[str, list[Stage]] = {}
-        for stage in sorted(todo, key=lambda stage: stage.kind == "evaluate"):
+        for stage in sorted(todo, key=lambda stage: KINDS[stage.kind].leaves == "scores"):
             shared = stage.inputs["model"].directory if KINDS[stage.kind].needs == "engine" else stage.directory
             engine = stage.config["generate"]["engine"] if KINDS[stage.kind].needs == "engine" else ""
             groups.setdefault(f"{engine} {shared}", []).append(stage)
@@ -91,10 +88,9 @@ class Graph:
         """What the weights to build will take, in words; False when that cannot fit."""
         kept, results = 0, {stage.key for stage in self.results}
         for step in self.missing.values():
-            cfg, stage = self.owner[step.stage.directory].cfg, step.stage
-            merged = cfg.slerp.method != "none"
-            dropped = {"all": False, "iterations": stage.kind == "rank" and merged, "final": stage.key not in results}
-            if stage.kind in ("sft", "rank", "merge") and not dropped[cfg.runtime.keep]:
+            cfg, kind = self.owner[step.stage.directory].cfg, KINDS[step.stage.kind]
+            keep, result = cfg.runtime.keep, step.stage.key in results
+            if kind.writes and (kind.kept(keep, cfg.slerp.method != "none") or (keep == "final" and result)):
                 size = plan.model_bytes(cfg, list(self.stages.values()), self.store)
                 if size is None:
                     return "disk: unknown until the model is here", True
@@ -109,7 +105,7 @@ class Graph:
         naive = Counter(stage.kind for arm in self.arms for stage in arm.stages)
         unique = Counter(stage.kind for stage in self.stages.values())
         todo = Counter(step.stage.kind for step in self.missing.values())
-        alone, shared = (sum(COST.get(kind, 0) * count[kind] for kind in count) for count in (naive, unique))
+        alone, shared = (sum(KINDS[kind].hours * count[kind] for kind in count) for count in (naive, unique))
         cheaper = f", {alone / shared:.1f}x cheaper" if shared else ""
         chains = len({tuple(stage.key for stage in arm.stages) for arm in self.arms})
         same = f" ({chains} of them different)" if chains < len(self.arms) else ""
@@ -117,7 +113,7 @@ class Graph:
             f"{len(self.arms):,} arms{same}: {naive.total():,} stages, {unique.total():,} unique, "
             f"{todo.total():,} to run{cheaper}",
             "  stages = of all arms, each run alone; cheaper = hours of all / hours of unique stages, estimated as "
-            + ", ".join(f"{kind} {hours}" for kind, hours in COST.items()),
+            + ", ".join(f"{kind} {row.hours}" for kind, row in KINDS.items() if row.hours),
             f"  {'kind':10}{'stages':>8}{'unique':>8}{'to run':>8}",
             *(f"  {kind:10}{naive[kind]:8,}{unique[kind]:8,}{todo[kind]:8,}" for kind in KINDS if kind in unique),
         ]

@@ -4,7 +4,7 @@ Reads what the run directory holds and nothing of the store, so a run can be rea
 is a dictionary with the keys that `read_run` names; nothing else in experiments/ knows the files.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ import yaml
 from memphis.config import FREE, today
 from memphis.config.methods import method_name
 from memphis.errors import MemphisError
+from memphis.pipeline import KINDS, Kind
 from memphis.rows import read_rows
-from memphis.runs import TRAINED
 from memphis.store import digest, flatten, read_json
 
-CYCLE = ("generate", "pairs", "rank", "merge")  # kinds of which the control reads the length alone
 POINTS = 120  # of one loss curve
 _COUNTED = ("steps", "tokens", "samples", "pairs")  # of a stage's summary
 
@@ -81,14 +80,14 @@ def _read(path: Path) -> dict[str, Any]:
         "stages": [_stage(stage) for stage in stages],
         "scores": [{k: row[k] for k in ("label", "iteration", "columns")} for row in summary.get("scores", [])],
         "iterations": _iterations(rows) if method != "sft_continued" else [],
-        "curves": _curves(rows, [stage["name"] for stage in own_stages(method, stages)]),
+        "curves": _curves(rows, own_stages(method, stages)),
         "costs": costs(method, stages),
     }
 
 
 def own_stages(method: str, stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The stages that the run's last model comes from: for the control not the cycles, whose length alone it takes."""
-    return [stage for stage in stages if method != "sft_continued" or stage["kind"] not in CYCLE]
+    return [stage for stage in stages if method != "sft_continued" or not KINDS[stage["kind"]].cycle]
 
 
 def costs(method: str, stages: Sequence[dict[str, Any]]) -> dict[str, float | None]:
@@ -99,15 +98,15 @@ def costs(method: str, stages: Sequence[dict[str, Any]]) -> dict[str, float | No
     """
     own = [stage for stage in own_stages(method, stages) if stage["built"]]
 
-    def total(key: str, *kinds: str) -> int:
-        return sum(stage["summary"].get(key, 0) for stage in own if stage["kind"] in kinds)
+    def total(key: str, counts: Callable[[Kind], bool]) -> int:
+        return sum(stage["summary"].get(key, 0) for stage in own if counts(KINDS[stage["kind"]]))
 
-    counted = [stage for stage in own if stage["kind"] in ("sft", *CYCLE)]
+    counted = [stage for stage in own if (kind := KINDS[stage["kind"]]).steps or kind.cycle]
     worked = [stage.get("cpu_seconds") for stage in counted]
     return {
-        "steps": total("steps", *TRAINED),
-        "trained_tokens": total("tokens", *TRAINED),
-        "generated_tokens": total("tokens", "generate"),
+        "steps": total("steps", lambda kind: kind.steps),
+        "trained_tokens": total("tokens", lambda kind: kind.steps),
+        "generated_tokens": total("tokens", lambda kind: kind.leaves == "samples"),
         "seconds": round(sum(stage["seconds"] or 0.0 for stage in counted), 1),
         "cpu_seconds": None if None in worked else round(sum(value or 0.0 for value in worked), 1),
     }
@@ -122,15 +121,16 @@ def _iterations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Per cycle what its samples, pairs and merge said; keys are absent for what did not happen."""
     found: dict[int, dict[str, Any]] = {}
     for row in rows:
-        kind, _, k = row["stage"].rpartition("-")
-        if not k.isdigit():
+        name, _, k = row["stage"].rpartition("-")
+        if name not in KINDS or not k.isdigit():  # `judge` and `rationalize` do a part of it
             continue
+        kind = KINDS[name]
         cycle = found.setdefault(int(k), {"iteration": int(k)})
-        if kind == "generate" and "gen/samples" in row:
+        if kind.leaves == "samples" and "gen/samples" in row:
             cycle |= {"questions": row["gen/questions"], "samples": row["gen/samples"]}
-        elif kind == "pairs" and "pairs/count" in row:
+        elif kind.leaves == "judged" and "pairs/count" in row:
             cycle |= _judged(row, cycle)
-        elif kind == "merge":
+        elif kind.merges:
             cycle |= {"drift_sft": row["merge/drift_sft"], "drift_prev": row["merge/drift_prev"]}
     return [found[k] for k in sorted(found)]
 
@@ -154,14 +154,15 @@ def _judged(row: dict[str, Any], cycle: dict[str, Any]) -> dict[str, Any]:
     return {**found, "yield": {"in pairs": cycle["samples"] - sum(yields.values()), **yields}}
 
 
-def _curves(rows: Sequence[dict[str, Any]], stages: Sequence[str]) -> dict[str, list[list[float]]]:
+def _curves(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
     """Loss of each trained stage, thinned to means over equal numbers of steps; x is the last step of the mean, on the
     run's own axis, which begins after the base model."""
+    kinds = {stage["name"]: KINDS[stage["kind"]] for stage in stages}
     found: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         loss = next((value for key, value in row.items() if key.endswith("/loss")), None)
-        if loss is not None and row["stage"] in stages:
-            step = row["step"] if row["stage"] == "base" else row["global_step"]
+        if loss is not None and (kind := kinds.get(row["stage"])):
+            step = row["step"] if kind.starts else row["global_step"]
             found.setdefault(row["stage"], []).append((step, loss))
     return {stage: _thinned(points) for stage, points in found.items()}
 

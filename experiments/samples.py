@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from memphis.console import printable
-from memphis.runs import TITLES
+from memphis.pipeline import KINDS, evaluated
 from memphis.store import read_json
 from memphis.tracking.content import fixed_choice
 
@@ -69,16 +69,15 @@ def answers(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> Answ
     """
     found: dict[str, dict[str, Answer]] = {}
     task = ""
-    for stage in (stage for stage in stages if stage["kind"] == "evaluate"):
+    for stage in (stage for stage in stages if KINDS[stage["kind"]].leaves == "scores"):
         this, written = _evaluation_answers(paths[stage["name"]])
         if this and this == (task or this):
             task = this
-            label = stage["name"].removeprefix("evaluate-")
-            found[TITLES.get(label, f"iteration {label}")] = written
+            found[evaluated(stage["name"])] = written
     if len(found) > 1:
         return Answers(f"questions of {task}", found, "the ")
-    judged = list({stage["iteration"]: stage for stage in stages if stage["kind"] == "pairs"}.values())
-    data = [stage for stage in stages if stage["kind"] == "data"]
+    judged = list({stage["iteration"]: stage for stage in stages if KINDS[stage["kind"]].leaves == "judged"}.values())
+    data = [stage for stage in stages if KINDS[stage["kind"]].leaves == "rows"]
     if len(judged) > 1 and data:
         questions = {row["id"]: row for row in _lines(paths[data[0]["name"]] / "questions.jsonl")}
         names = ["SFT", *(f"iteration {stage['iteration'] - 1}" for stage in judged[1:])]

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.arms import Arm, Comparison
 from experiments.statistics import Difference, paired
 from memphis.console import duration, printable, rounded
-from memphis.runs import TITLES
+from memphis.pipeline import KINDS
 
 COSTS = {
     "steps": "optimizer steps",
@@ -17,7 +17,7 @@ COSTS = {
     "seconds": "device time",
     "cpu_seconds": "CPU time",
 }
-START = TITLES["sft"]  # the model that every method goes on from
+START = KINDS["sft"].title  # the model that every method goes on from
 COST_NOTE = (
     "Cost: mean per run of what the last model took beyond the base model, reused stages included; evaluations not. "
     "CPU time is that of all threads, over the runs that recorded it."

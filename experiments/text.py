@@ -2,16 +2,21 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.results import own_stages
 from experiments.tables import aligned, markdown_table
 from memphis.console import duration, percent, rounded
+from memphis.pipeline import KINDS, Kind
 from memphis.store import read_json
 
-LEGS = {"training": ("base", "sft", "rank"), "engine": ("generate", "evaluate"), "other": ("data", "pairs", "merge")}
+LEGS: dict[str, Callable[[Kind], bool]] = {
+    "training": lambda kind: kind.optimizes,
+    "engine": lambda kind: kind.needs == "engine",
+    "other": lambda kind: not kind.optimizes and kind.needs != "engine",
+}
 
 
 def _columns(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -52,9 +57,8 @@ def terminal_scores(scores: Sequence[dict[str, Any]]) -> list[str]:
 
 def notes(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> list[str]:
     """What a reader must know before comparing: limits and prompts that were cut."""
-    records = [
-        r for s in stages if s["kind"] == "evaluate" for r in read_json(paths[s["name"]] / "record.json").values()
-    ]
+    scored = [paths[stage["name"]] for stage in stages if KINDS[stage["kind"]].leaves == "scores"]
+    records = [record for path in scored for record in read_json(path / "record.json").values()]
     found = []
     if limits := {str(record["limit"]) for record in records if not record["comparable"]}:
         found.append(
@@ -79,7 +83,8 @@ def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
     """Wall seconds by kind of leg and stage. Only what was built now counts; what was reused is named."""
     built = [stage for stage in stages if not stage["reused"]]
     parts = []
-    for leg, kinds in LEGS.items():
+    for leg, fits in LEGS.items():
+        kinds = [kind for kind, row in KINDS.items() if fits(row)]
         seconds = {kind: sum(stage["seconds"] for stage in built if stage["kind"] == kind) for kind in kinds}
         shares = [f"{kind} {duration(value)}" for kind, value in seconds.items() if value]
         if shares:
@@ -95,17 +100,22 @@ def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
     """Tokens of all that the last model comes from, reused stages included."""
     own = own_stages(method, stages)
 
-    def tokens(*kinds: str) -> int:
-        return sum(stage["summary"].get("tokens", 0) for stage in own if stage["kind"] in kinds)
+    def tokens(counts: Callable[[Kind], bool]) -> int:
+        return sum(stage["summary"].get("tokens", 0) for stage in own if counts(KINDS[stage["kind"]]))
 
-    uses = {"for the base model": tokens("base"), "in SFT": tokens("sft"), "in the iterations": tokens("rank")}
+    uses = {
+        "for the base model": tokens(lambda kind: kind.starts),
+        "in SFT": tokens(lambda kind: kind.steps and not kind.cycle),
+        "in the iterations": tokens(lambda kind: kind.steps and kind.cycle),
+    }
     trained = ", ".join(f"{rounded(number)} {use}" for use, number in uses.items() if number)
-    return f"tokens trained on: {trained or 'none'}; generated to learn from: {rounded(tokens('generate'))}"
+    generated = tokens(lambda kind: kind.leaves == "samples")
+    return f"tokens trained on: {trained or 'none'}; generated to learn from: {rounded(generated)}"
 
 
 def next_command(run: Mapping[str, Any]) -> str:
     """The same run with another SLERP factor; the whole recipe when no merge made its last model."""
-    if not any(stage["kind"] == "merge" and stage["built"] for stage in own_stages(run["method"], run["stages"])):
+    if not any(KINDS[stage["kind"]].merges and stage["built"] for stage in own_stages(run["method"], run["stages"])):
         return "python train.py"
     unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # of older runs: flags, sweeps; masked secrets
     kept = [item for item in run["command"] if not unwanted.match(item)]

@@ -14,10 +14,12 @@ from huggingface_hub import constants
 
 from memphis import memory
 from memphis.config import Config, Model, Source, TinyTask
+from memphis.config.sections import Rank, Sft
 from memphis.devices import GPUS, cores, gpus
 from memphis.disk import size_text
 from memphis.errors import MemphisError
-from memphis.pipeline import BUDGET
+from memphis.losses import ALONE
+from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.rows import read_rows
 from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
@@ -59,7 +61,7 @@ def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None
             intermediate=base.intermediate,
             vocab_size=base.vocab_size,
         )
-    built = [store.path(stage) / "model" for stage in stages if stage.name == "base"]
+    built = [store.path(stage) / "model" for stage in stages if is_base(stage)]
     for place in [Path(cfg.model.path or "").expanduser(), *built]:
         if (place / "config.json").is_file():
             return read_shape(place)
@@ -94,7 +96,7 @@ class Costs:
     @cached_property
     def _sources(self) -> dict[str, tuple[float, float] | None]:
         """Rows and tokens per row of every source; None where nothing is known."""
-        data = next((stage for stage in self.stages if stage.kind == "data"), None)
+        data = next((stage for stage in self.stages if KINDS[stage.kind].leaves == "rows"), None)
         path = self.store.path(data) if data is not None and self._summary(data) is not None else None
         counts = read_json(path / "counts.json") if path else {}
         found: dict[str, tuple[float, float] | None] = {}
@@ -113,8 +115,8 @@ class Costs:
         return sum(_characters(row) for row in rows) / len(rows) / 4 if rows else None
 
     @cached_property
-    def _questions(self) -> tuple[float, float] | None:
-        """How many questions are asked, and the mean tokens of such a row."""
+    def _questions(self) -> tuple[float, float, float] | None:
+        """How many questions are asked, and the mean tokens of such a row and of a sampled answer."""
         total = tokens = 0.0
         for name, source in self.cfg.data.sources.items():
             known = self._sources[name]
@@ -124,7 +126,9 @@ class Costs:
                 if known is None:
                     return None
                 total, tokens = total + known[0], tokens + known[0] * known[1]
-        return (total, tokens / total) if total else None
+        if not total:
+            return None
+        return total, tokens / total, min(COMPLETION * tokens / total, self.cfg.generate.max_new_tokens)
 
     def _summary(self, stage: Stage) -> dict[str, Any] | None:
         if self.store.fault(self.store.path(stage)) is not None:
@@ -144,76 +148,91 @@ class Costs:
         )
 
     def _amount(self, stage: Stage) -> Estimate:
-        cfg, summary = self.cfg, self._summary(stage)
-        samples = cfg.generate.num_samples
+        summary, leaves = self._summary(stage), KINDS[stage.kind].leaves
         if summary is not None:
             rows = summary.get("rows", summary.get("pairs", summary.get("samples")))
             rows = summary["examples"]["kept"] if "examples" in summary else rows
             return Estimate(rows, summary.get("tokens"), summary.get("steps"), known=True)
-        if stage.kind == "base" and cfg.model.base is not None and stage.name == "base":
-            base = cfg.model.base
-            return Estimate(base.texts, base.steps * base.batch_size * TINY_TEXT, base.steps)
-        sources = list(self._sources.values())
-        known = [source for source in sources if source is not None]
-        rows = sum(rows for rows, _ in known) if len(known) == len(sources) else None
-        if stage.kind == "data":
-            return Estimate(rows)
-        if stage.kind == "sft" and not any(role.startswith(BUDGET) for role in stage.inputs) and rows is not None:
-            tokens = cfg.sft.epochs * sum(rows * length for rows, length in known)
-            return Estimate(rows, tokens, cfg.sft.epochs * math.ceil(rows / cfg.sft.global_batch_size))
-        if stage.kind == "sft":
-            cycles = [self._amount(source) for role, source in stage.inputs.items() if role.startswith(BUDGET)]
-            if not cycles or any(cycle.steps is None for cycle in cycles):
-                return Estimate(rows)
-            return Estimate(rows, sum(c.tokens or 0 for c in cycles), sum(c.steps or 0 for c in cycles))
-        if self._questions is None:
-            return Estimate()
-        asked, length = self._questions
-        answer = min(COMPLETION * length, cfg.generate.max_new_tokens)
-        if stage.kind == "generate":
-            return Estimate(asked * samples, asked * samples * answer)
-        pairs = asked * self._pairs_a_question
-        if stage.kind == "pairs":
-            return Estimate(pairs)
-        if stage.kind == "rank":
-            tokens = cfg.rank.epochs * pairs * (PAIR * length + (self.rejected - 1) * answer)
-            return Estimate(pairs, tokens, cfg.rank.epochs * math.ceil(pairs / cfg.rank.global_batch_size))
+        if leaves == "rows":
+            return Estimate(self._taught[0])
+        if trains(stage.kind, stage.config):
+            return self._trained(stage)
+        if leaves == "judged":
+            return Estimate(self._paired[0])
+        if leaves == "samples" and self._questions is not None:
+            asked, _, answer = self._questions
+            samples = asked * self.cfg.generate.num_samples
+            return Estimate(samples, samples * answer)
         return Estimate()
 
+    def _trained(self, stage: Stage) -> Estimate:
+        """Training: on pairs where it reads some, else on all rows; on generated text where it has no section."""
+        choose, base = KINDS[stage.kind].knobs, self.cfg.model.base
+        if choose is None:
+            assert base is not None
+            return Estimate(base.texts, base.steps * base.batch_size * TINY_TEXT, base.steps)
+        paired = any(KINDS[source.kind].leaves == "judged" for source in stage.inputs.values())
+        knobs, (rows, tokens) = choose(self.cfg), self._paired if paired else self._taught
+        if cycles := [self._amount(source) for role, source in stage.inputs.items() if role.startswith(BUDGET)]:
+            if any(cycle.steps is None for cycle in cycles):
+                return Estimate(rows)
+            return Estimate(rows, sum(c.tokens or 0 for c in cycles), sum(c.steps or 0 for c in cycles))
+        if rows is None:
+            return Estimate()
+        return Estimate(rows, knobs.epochs * tokens, knobs.epochs * math.ceil(rows / knobs.global_batch_size))
+
     @property
-    def rejected(self) -> int:
-        """Rejected samples of a pair, at most."""
-        if not self.cfg.rank.objective.comparing:
+    def _taught(self) -> tuple[float | None, float]:
+        """How many rows the sources have, None where that is not known of all; and their tokens."""
+        known = [source for source in self._sources.values() if source is not None]
+        rows = sum(rows for rows, _ in known) if len(known) == len(self._sources) else None
+        return rows, sum(rows * length for rows, length in known)
+
+    @property
+    def _paired(self) -> tuple[float | None, float]:
+        """How many pairs a cycle makes, and their tokens."""
+        if self._questions is None:
+            return None, 0.0
+        asked, length, answer = self._questions
+        pairs = asked * self._pairs_a_question
+        return pairs, pairs * (PAIR * length + (self._rejected(self.cfg.rank) - 1) * answer)
+
+    def _rejected(self, knobs: Sft | Rank) -> int:
+        """Rejected samples of an example, at most."""
+        if not knobs.objective.comparing:
             return 0
         return max(1, self.cfg.generate.num_samples - 1) if self.cfg.pairs.mode == "group" else 1
 
     @property
     def _pairs_a_question(self) -> float:
-        samples, mode = self.cfg.generate.num_samples, self.cfg.pairs.mode
-        if self.cfg.rank.examples in ("correct", "rationalized"):
+        samples, mode, examples = self.cfg.generate.num_samples, self.cfg.pairs.mode, self.cfg.rank.examples
+        if examples in ALONE:
             return samples
         if mode == "product":
-            return samples if self.cfg.rank.examples == "human" else samples**2 / 4
-        if mode == "zip" and self.cfg.rank.examples == "pairs":
+            return samples if examples == "human" else samples**2 / 4
+        if mode == "zip" and examples != "human":
             return min(PAIRS_A_QUESTION, samples / 2)
         return 1
 
     def _seconds(self, stage: Stage, estimate: Estimate) -> float | None:
         assert self.shape is not None
-        if stage.kind == "evaluate":
+        kind = KINDS[stage.kind]
+        if kind.leaves == "scores":
             large = [suite for suite in self.cfg.eval.suites if suite in ("card", "current")]
             if not large:
                 return 20.0
             return None if self.gpu is None else 360 * len(large) * self.shape.weights / 2.8e9
+        if kind.merges:
+            return 90.0 * self.shape.weights / 2.8e9
         if estimate.tokens is None:
-            return 90.0 * self.shape.weights / 2.8e9 if stage.kind == "merge" else None
-        if stage.kind == "generate":
+            return None
+        if kind.leaves == "samples":
             if self.gpu is None:
                 return estimate.tokens * 2 * self.shape.weights / (CPU_SAMPLING * cores())
             speed = SAMPLED * 2.8e9 / self.shape.weights * self.gpu[2] / GPUS["H200"][1]
             return estimate.tokens / (speed * self.cfg.runtime.num_devices)
-        frozen = self.cfg.model.freeze_embeddings if stage.kind != "base" else "none"
-        again = self.memory()[stage.kind].recomputed if stage.kind != "base" else 0
+        need = self.memory().get(stage.kind)  # None: of a model that is made here, nothing is frozen or recomputed
+        frozen, again = (self.cfg.model.freeze_embeddings, need.recomputed) if need else ("none", 0)
         flops = estimate.tokens * self.shape.training_flops(frozen, length=190, targets=0.6, recomputed=again)
         if self.gpu is None:
             return flops / (CPU_TRAINING * cores())
@@ -224,16 +243,19 @@ class Costs:
         """Bytes for training on the smallest GPU; None where none is visible."""
         return min(gpu.memory for gpu in self.found) - memory.RESERVE if self.found else None
 
+    @property
+    def _sections(self) -> dict[str, Sft | Rank]:
+        """Kind -> its section, for the trained kinds that are built now."""
+        built = {stage.kind for stage in self.needed}
+        return {kind: row.knobs(self.cfg) for kind, row in KINDS.items() if row.knobs and kind in built}
+
     def _needs(self, model: Model) -> dict[str, memory.Memory]:
         if self.shape is None:
             return {}
-        cfg, kinds = self.cfg, {stage.kind for stage in self.needed}
-        found = {}
-        if "sft" in kinds:
-            found["sft"] = memory.of_stage(self.shape, model, cfg.sft, cfg.runtime, room=self.room)
-        if "rank" in kinds:
-            found["rank"] = memory.of_stage(self.shape, model, cfg.rank, cfg.runtime, self.rejected, self.room)
-        return found
+        return {
+            kind: memory.of_stage(self.shape, model, knobs, self.cfg.runtime, self._rejected(knobs), self.room)
+            for kind, knobs in self._sections.items()
+        }
 
     def memory(self) -> dict[str, memory.Memory]:
         """Kind -> need of one device, for the trained kinds that are built now; {} where the shape is unknown."""
@@ -248,8 +270,8 @@ class Costs:
         for kind, need in self.memory().items():
             if need.total <= room:
                 continue
-            knobs = self.cfg.sft if kind == "sft" else self.cfg.rank
-            rejected = self.rejected if kind == "rank" else 0
+            knobs = self._sections[kind]
+            rejected = self._rejected(knobs)
             others = memory.alternatives(self.cfg.model, knobs, self.cfg.runtime)
             if len(self.found) > self.cfg.runtime.num_devices:
                 all_of_them = replace(self.cfg.runtime, num_devices=len(self.found))
@@ -269,20 +291,19 @@ class Costs:
 
     def downloads(self) -> list[tuple[str, int | None]]:
         """What the stages to build will fetch from the hub: (what, bytes; None = unknown)."""
-        names = {stage.name for stage in self.needed}
+        left = {KINDS[stage.kind].leaves for stage in self.needed}
         found: list[tuple[str, int | None]] = []
         model = self.cfg.model
-        if "base" in names and model.path and not Path(model.path).expanduser().exists():
+        if any(map(is_base, self.needed)) and model.path and not Path(model.path).expanduser().exists():
             weights = model.parameters or (self.shape.weights if self.shape else None)
             if not _cached("models", model.path):
                 found.append((model.path, 2 * weights if weights else None))
-        if "data" in names:
+        if "rows" in left:
             outside = [source for source in self.cfg.data.sources.values() if isinstance(source, Source)]
             for path in [source.path for source in outside if not Path(source.path).expanduser().exists()]:
                 if not _cached("datasets", path):
                     found.append((path, KNOWN[path][0] if path in KNOWN else None))
-        asked = any(stage.kind == "evaluate" for stage in self.needed) and self.cfg.eval.data_dir is None
-        if asked and {"card", "current"} & set(self.cfg.eval.suites):
+        if "scores" in left and self.cfg.eval.data_dir is None and {"card", "current"} & set(self.cfg.eval.suites):
             found.append(("the benchmarks, unless cached", BENCHMARKS))
         return found
 
@@ -324,7 +345,7 @@ class Costs:
 def check_architecture(cfg: Config, stages: Sequence[Stage], store: Store) -> None:
     """Refuse `sft.from` of a model that is not the run's base model. Raises MemphisError with both shapes."""
     place = Path(cfg.sft.from_ or "").expanduser()
-    if cfg.sft.from_ in (None, "base") or not place.is_dir():
+    if cfg.sft.from_ is None or cfg.sft.skipped or not place.is_dir():
         return
     mine, theirs = shape_of(cfg, stages, store), read_shape(place)
     if mine is None or theirs is None:

@@ -19,7 +19,7 @@ from memphis.config import FREE, Source, to_dict
 from memphis.console import percent
 from memphis.pipeline import BUDGET, KINDS
 from memphis.privacy import masked
-from memphis.runs import TRAINED, Run
+from memphis.runs import Run
 from memphis.store import Stage, read_json
 
 UNKNOWN = "other"  # the hub's word for a licence that is not in its list
@@ -78,13 +78,13 @@ def card(run: Run, model: Stage) -> str:
     """README.md of the model that the stage `model` wrote."""
     chain = list(_made_from(model))
     sources = _sources(run, chain)
-    base = next((stage for stage in chain if stage.kind == "base"), None)
+    base = next((stage for stage in chain if KINDS[stage.kind].starts), None)
     head: dict[str, Any] = {
         "language": ["en"],
         "license": licence([row["licence"] for row in sources]),
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["memphis", "self-teaching" if any(s.kind == "rank" for s in chain) else "sft"],
+        "tags": ["memphis", "self-teaching" if any(KINDS[s.kind].cycle for s in chain) else "sft"],
         "datasets": [row["hub"] for row in sources if row["hub"]],
     }
     if head["license"] == UNKNOWN:
@@ -105,7 +105,7 @@ def card(run: Run, model: Stage) -> str:
 
 
 def _trained(stage: Stage) -> bool:
-    return any(made.kind in TRAINED for made in _made_from(stage))
+    return any(KINDS[made.kind].steps for made in _made_from(stage))
 
 
 def _made_from(stage: Stage, seen: set[str] | None = None) -> Iterator[Stage]:
@@ -126,10 +126,11 @@ def _record(run: Run, stage: Stage) -> dict[str, Any]:
 def _sources(run: Run, chain: Sequence[Stage]) -> list[dict[str, Any]]:
     """What is known of every data set that the model learned from."""
     rows = []
-    for data in (stage for stage in chain if stage.kind == "data"):
+    for data in (stage for stage in chain if KINDS[stage.kind].leaves == "rows"):
         counts = read_json(run.store.path(data) / "counts.json")
         revisions = _record(run, data)["summary"].get("revisions", {})
-        taught = any(stage.kind == "sft" and data in stage.inputs.values() for stage in chain)
+        readers = [KINDS[stage.kind] for stage in chain if data in stage.inputs.values()]
+        taught = any(row.steps and not row.cycle for row in readers)  # cycles see those with questions alone
         for name, source in run.cfg.data.sources.items():
             if not isinstance(source, Source):
                 row = {"hub": None, "licence": "apache-2.0", "human": "no: generated word problems", "revision": None}
@@ -145,7 +146,7 @@ def _sources(run: Run, chain: Sequence[Stage]) -> list[dict[str, Any]]:
 
 def _scores(run: Run, model: Stage) -> Mapping[str, dict[str, Any]]:
     for stage in run.stages:
-        if stage.kind == "evaluate" and stage.inputs["model"].key == model.key:
+        if KINDS[stage.kind].leaves == "scores" and stage.inputs["model"].key == model.key:
             columns = _record(run, stage)["summary"]["columns"]
             assert isinstance(columns, dict)
             return columns
@@ -166,7 +167,7 @@ def _result(name: str, column: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _start(run: Run, chain: Sequence[Stage], base: Stage | None) -> str:
-    cycles = sum(stage.kind == "rank" for stage in chain)
+    cycles = sum(KINDS[stage.kind].steps and KINDS[stage.kind].cycle for stage in chain)
     origin = base.external.get("model", "") if base else ""
     if "@" in origin:
         commit = _record(run, base)["summary"].get("revision") if base else None

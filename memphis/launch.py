@@ -22,6 +22,7 @@ from memphis.claims import Claim
 from memphis.config import FOR_STAGES, Config
 from memphis.devices import check_number, emulates_bfloat16, gpus
 from memphis.disk import no_space
+from memphis.dotted import lookup
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.pipeline import KINDS, spreads, trains
@@ -85,7 +86,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
 def check_packages(steps: list[Step]) -> None:
     """Fail before anything is trained when a package that a later stage asks for is not installed."""
     for step in steps:
-        algebra = step.stage.kind == "pairs" and step.stage.config["pairs"]["answer"]["symbolic"]
+        algebra = lookup(step.stage.config, "pairs.answer.symbolic")
         if step.needed and algebra and importlib.util.find_spec("math_verify") is None:
             raise MemphisError(
                 f"pairs.answer.symbolic=true: stage {step.stage.name} needs the package math-verify, which is not "
@@ -109,9 +110,7 @@ def drop_weights(run: Run) -> None:
     models = [stage for stage in run.stages if KINDS[stage.kind].leaves == "model"]
     for stage in models[:-1]:
         path = run.store.path(stage)
-        merged = run.cfg.slerp.method != "none"  # else a rank stage's weights are an iteration's
-        final = run.cfg.runtime.keep == "final"
-        spare = (merged and stage.kind == "rank") or (final and stage.kind in ("sft", "rank", "merge"))
+        spare = not KINDS[stage.kind].kept(run.cfg.runtime.keep, merged=run.cfg.slerp.method != "none")
         if spare and stage.directory not in wanted and (path / "DONE").exists() and not (path / "THIN").exists():
             run.store.make_thin(path)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memphis.config import Config, Source, forms, to_dict
+from memphis.config.sections import Rank, Sft
 from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.store import Stage, derived_seed, file_identity
@@ -85,7 +86,9 @@ class Kind:
     title: how a person calls it. family: prefix of its metrics. leaves: what others read of it.
     needs: what a process must hold to run it; None = fits anywhere.
     cycle: it is built in every cycle, whose number is in its name and in its seed.
-    steps: it makes optimizer steps that count on the run's own axis. devices: it can use several.
+    knobs: section that says how it trains; its optimizer steps count on the run's own axis. None = it has none such.
+    devices: it can use several. hours: of a GPU, estimated, for a stage of the 3B recipe; what a laptop needs has about
+        the same proportions.
     keep: of a kind that leaves a model, the stingiest `runtime.keep` that keeps its weights: "final" (in any case),
         "iterations", or "all" (a merge has taken them over). reads_weights: roles whose weights it reads.
     seed: what its draws are derived from; None where it draws nothing. salt: role -> word by which the draws differ
@@ -102,8 +105,9 @@ class Kind:
     leaves: Literal["rows", "model", "samples", "judged", "scores"]
     needs: Literal["trainer", "engine", None] = None
     cycle: bool = False
-    steps: bool = False
+    knobs: Callable[[Config], Sft | Rank] | None = None
     devices: bool = False
+    hours: float = 0.0
     keep: Literal["final", "iterations", "all", None] = None
     reads_weights: tuple[str, ...] = ()
     seed: Callable[[Config], int | None] = lambda cfg: None
@@ -113,7 +117,38 @@ class Kind:
     given: Callable[[Config], Sequence[External]] = lambda cfg: ()
     instead: Callable[[Config], str | None] = lambda cfg: None
 
+    @property
+    def steps(self) -> bool:
+        """It makes optimizer steps that count on the run's own axis."""
+        return self.knobs is not None
 
+    @property
+    def optimizes(self) -> bool:
+        """It makes optimizer steps, with a row of metrics for each."""
+        return self.leaves == "model" and self.needs == "trainer"
+
+    @property
+    def starts(self) -> bool:
+        """It leaves a model that is made from no other."""
+        return self.leaves == "model" and not self.reads_weights
+
+    @property
+    def merges(self) -> bool:
+        """It leaves a model that is made from others without training."""
+        return self.leaves == "model" and not self.needs
+
+    @property
+    def writes(self) -> bool:
+        """It leaves weights that are made from others: room on the disk, which `runtime.keep` is about."""
+        return self.leaves == "model" and not self.starts
+
+    def kept(self, keep: str, merged: bool) -> bool:
+        """True if `keep`, a value of `runtime.keep`, keeps its weights. merged: merges take a cycle's weights over."""
+        mine = self.keep if merged or self.keep != "all" else "iterations"
+        return mine is not None and KEEP.index(keep) >= KEEP.index(mine)
+
+
+KEEP = ("final", "iterations", "all")  # values of `runtime.keep`, the stingiest first
 KINDS = {
     "data": Kind(
         form=forms.DataForm,
@@ -142,8 +177,9 @@ KINDS = {
         family="sft",
         leaves="model",
         needs="trainer",
-        steps=True,
+        knobs=lambda cfg: cfg.sft,
         devices=True,
+        hours=0.15,
         keep="iterations",
         reads_weights=("model",),
         seed=lambda cfg: cfg.seed,
@@ -159,6 +195,7 @@ KINDS = {
         needs="engine",
         cycle=True,
         devices=True,
+        hours=0.17,
         reads_weights=("model",),
         seed=lambda cfg: cfg.seed,
         salt={"judged": "hinted"},
@@ -180,8 +217,9 @@ KINDS = {
         leaves="model",
         needs="trainer",
         cycle=True,
-        steps=True,
+        knobs=lambda cfg: cfg.rank,
         devices=True,
+        hours=0.10,
         keep="all",
         reads_weights=("model",),
         seed=lambda cfg: cfg.seed,
@@ -193,6 +231,7 @@ KINDS = {
         family="merge",
         leaves="model",
         cycle=True,
+        hours=0.01,
         keep="iterations",
         reads_weights=("previous", "updated", "sft"),
         instead=lambda cfg: "updated" if cfg.slerp.method == "none" else None,
@@ -204,6 +243,7 @@ KINDS = {
         family="eval",
         leaves="scores",
         needs="engine",
+        hours=0.12,
         reads_weights=("model",),
         external=_benchmarks,
         reads_if={"data": lambda cfg: cfg.eval.own},
@@ -335,9 +375,21 @@ def _identity(item: External, cache: Path) -> tuple[str, str]:
 
 def trains(kind: str, config: dict[str, Any]) -> bool:
     """True if such a stage makes optimizer steps; on several devices it does so in processes that torchrun starts."""
-    return KINDS[kind].needs == "trainer" and KINDS[kind].leaves == "model" and config.get("base", config) is not None
+    return KINDS[kind].optimizes and config.get("base", config) is not None
 
 
 def spreads(kind: str, config: dict[str, Any]) -> bool:
     """True if such a stage can use several devices."""
     return KINDS[kind].devices and (KINDS[kind].needs == "engine" or trains(kind, config))
+
+
+def is_base(stage: Stage) -> bool:
+    """True for the model that the run starts from; not for a checkpoint that is used in place of a later stage."""
+    return KINDS[stage.kind].starts and stage.name == stage.kind
+
+
+def evaluated(name: str) -> str:
+    """How a person calls the model that the evaluation `name` is of: `base`, `SFT`, `SFT continued`, `iteration 2`."""
+    label = name.removeprefix("evaluate-")
+    kind, _, rest = label.partition("-")
+    return f"{KINDS[kind].title} {rest}".rstrip() if kind in KINDS else f"iteration {label}"

@@ -110,7 +110,7 @@ def model_bytes(cfg: Config, stages: list[Stage], store: Store) -> int | None:
         layer = 4 * base.hidden**2 + 3 * base.hidden * base.intermediate + 5 * base.hidden
         return width * (2 * base.vocab_size * base.hidden + base.layers * layer)
     for stage in stages:
-        if stage.kind == "sft" and store.fault(store.path(stage)) is None:
+        if KINDS[stage.kind].steps and not KINDS[stage.kind].cycle and store.fault(store.path(stage)) is None:
             outputs = store.record(store.path(stage))["outputs"]
             return sum(entry["bytes"] for name, entry in outputs.items() if name.endswith(".safetensors"))
     return width * cfg.model.parameters if cfg.model.parameters else None
@@ -121,12 +121,12 @@ def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
     size = model_bytes(cfg, [step.stage for step in steps], store)
     if size is None:
         return None
-    written = [step.stage for step in steps if step.needed and step.stage.kind in ("sft", "rank", "merge")]
+    written = [row for step in steps if step.needed and (row := KINDS[step.stage.kind]).writes]
     if not written:
         return 0
-    merged = any(stage.kind == "merge" for stage in written)
-    iterations = [stage for stage in written if stage.kind != "rank" or not merged]
-    kept = {"all": len(written), "iterations": len(iterations), "final": 2}
+    merged = any(row.merges for row in written)
+    iterations = sum(row.kept("iterations", merged) for row in written)
+    kept = {"all": len(written), "iterations": iterations, "final": 2}
     return size * (min(len(written), kept[cfg.runtime.keep]) + CHECKPOINT_COPIES)
 
 

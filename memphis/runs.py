@@ -21,14 +21,12 @@ from omegaconf import OmegaConf
 from memphis.config import FREE, Config, slug, to_dict, today
 from memphis.disk import explain
 from memphis.errors import MemphisError
-from memphis.pipeline import BUDGET
+from memphis.pipeline import BUDGET, KINDS, evaluated
 from memphis.privacy import masked
 from memphis.rows import read_rows, write_rows
 from memphis.store import Stage, Store, flatten, installed, read_json, write_json, write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TRAINED = ("sft", "rank")  # kinds whose optimizer steps count on the run's own axis
-TITLES = {"base": "base", "sft": "SFT", "sft-continued": "SFT continued"}  # of evaluated models that are no iteration
 
 
 def root_of(cfg: Config) -> Path:
@@ -126,11 +124,9 @@ class Run:
         table = self.table()
         scores = []
         for row in table:
-            if row["kind"] == "evaluate" and row["built"]:
-                label = row["name"].removeprefix("evaluate-")
-                title = TITLES.get(label, f"iteration {label}")
-                columns = row["summary"]["columns"]
-                scores.append({"stage": row["name"], "iteration": row["iteration"], "label": title, "columns": columns})
+            if KINDS[row["kind"]].leaves == "scores" and row["built"]:
+                label, columns = evaluated(row["name"]), row["summary"]["columns"]
+                scores.append({"stage": row["name"], "iteration": row["iteration"], "label": label, "columns": columns})
         summary = {
             "name": self.cfg.name,
             "seed": self.cfg.seed,
@@ -156,7 +152,7 @@ class Run:
 
         Only of a model that is evaluated as it is: one that was trained here can be loaded.
         """
-        if not any(stage.kind in TRAINED for stage in self.stages):
+        if not any(KINDS[stage.kind].steps for stage in self.stages):
             records = {suite: {"suite": suite, "not_loadable": reason} for suite in self.cfg.eval.suites}
             path = self.cfg.model.path or ""
             hub = path if any("@" in stage.external.get("model", "") for stage in self.stages) else None
@@ -237,7 +233,7 @@ def counters(stages: list[Stage], store: Store, until: Stage) -> tuple[int, int]
         if stage.key == until.key:
             break
         path = store.path(stage)
-        if stage.kind in TRAINED and stage.key not in apart and store.fault(path) is None:
+        if KINDS[stage.kind].steps and stage.key not in apart and store.fault(path) is None:
             summary = store.record(path)["summary"]
             step += summary["steps"]
             tokens += summary["tokens"]
@@ -246,7 +242,7 @@ def counters(stages: list[Stage], store: Store, until: Stage) -> tuple[int, int]
 
 def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[str, Any]:
     """A stage's row with the run's counters, `step` and `tokens` being what the stages before it did."""
-    counted = stage.kind in TRAINED
+    counted = KINDS[stage.kind].steps
     return {
         **row,
         "iteration": stage.iteration,

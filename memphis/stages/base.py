@@ -44,6 +44,7 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
     ).to(context.bench.device)
     plan = TrainPlan(
         family="base",
+        lr_key="model.base.lr",
         epochs=math.ceil(base.steps * base.batch_size / base.texts),
         max_steps=base.steps,
         global_batch_size=base.batch_size,

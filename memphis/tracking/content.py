@@ -10,21 +10,21 @@ from typing import Any
 from memphis.config import FREE, Config, to_dict
 from memphis.config.methods import method_name
 from memphis.devices import gpus, peak_flops
+from memphis.pipeline import KINDS
 from memphis.store import Stage, Store, digest
 
 QUESTIONS = 64  # in a table of samples, the same ones in every iteration
 MAX_CHARS = 4_000  # of one cell
 COUNTERS = ("global_step", "tokens", "iteration")
 AXES = {
-    "global_step": ("sft", "rank", "optim", "perf"),
-    "iteration": ("data", "gen", "pairs", "merge", "eval", "eval_base"),
-    "base/step": ("base",),
+    "global_step": (*(row.family for row in KINDS.values() if row.steps), "optim", "perf"),
+    "iteration": (*(row.family for row in KINDS.values() if not row.optimizes), "eval_base"),
+    "base/step": tuple(row.family for row in KINDS.values() if row.starts),
 }
 SAMPLE_COLUMNS = (
     *("iteration", "question_id", "question", "reference", "response", "extracted"),
     *("correct", "valid_format", "tokens", "pair_role"),
 )
-_TRAINED = ("base", "sft", "rank")  # kinds with one row per optimizer step
 
 
 def factors(cfg: Config, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,12 +70,12 @@ def values(stage: Stage, row: Mapping[str, Any], every: int) -> dict[str, Any]:
     `base/step`) and its evaluation (`eval_base/…`).
     """
     step = row.get("step")
-    if stage.kind in _TRAINED and step is not None and step % every and step != row.get("steps"):
+    if KINDS[stage.kind].optimizes and step is not None and step % every and step != row.get("steps"):
         return {}
     found = {key: value for key, value in row.items() if "/" in key and value is not None}
     if stage.name == "evaluate-base":
         found = {f"eval_base/{key.removeprefix('eval/')}": value for key, value in found.items()}
-    if stage.kind == "base":
+    if KINDS[stage.kind].starts:
         found = {f"base/{key.removeprefix('base/')}": value for key, value in found.items()} | {"base/step": step}
         return found if len(found) > 1 else {}
     return {**{key: row[key] for key in COUNTERS if key in row}, **found} if found else {}
@@ -143,6 +143,7 @@ def artifact(stage: Stage, record: Mapping[str, Any], store: Store, merged: bool
 
     Weights are never sent: the reference carries their sha256. merged: a rank stage's weights are no iteration's.
     """
+    kind = KINDS[stage.kind]
     name, _, number = stage.name.partition("-")
     path = store.path(stage)
     outputs: dict[str, dict[str, Any]] = record["outputs"]
@@ -159,12 +160,12 @@ def artifact(stage: Stage, record: Mapping[str, Any], store: Store, merged: bool
     def described(*names: str) -> dict[str, Any]:
         return {**metadata, "sha256": {file: outputs[file]["sha256"] for file in names}}
 
-    if stage.kind == "pairs":
+    if kind.leaves == "judged":
         kept = ("pairs.jsonl", "counts.json")
         return Files(name, "dataset", alias, described(*kept), tuple(path / file for file in kept))
-    if stage.kind == "evaluate":
+    if kind.leaves == "scores":
         return Files("eval", "eval", alias, described("record.json"), (path / "record.json",))
-    if stage.kind in ("sft", "merge") or (stage.kind == "rank" and not merged):
+    if kind.writes and kind.kept("iterations", merged):
         weights = [file for file in outputs if file.startswith("model/")]
         return Files("checkpoint", "model", alias, described(*weights), reference=path / "model")
     return None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from memphis.config import Config
+from memphis.pipeline import KINDS
 from memphis.rows import whole
 from memphis.store import Stage, Store
 from memphis.tracking import content
@@ -38,7 +39,7 @@ class Sender:
         self._mark(stage.directory, first + len(rows))
 
     def finished(self, stage: Stage, record: Mapping[str, Any]) -> None:
-        if stage.kind == "pairs" and f"{stage.directory}/samples" not in self._sent:
+        if KINDS[stage.kind].leaves == "judged" and f"{stage.directory}/samples" not in self._sent:
             self._samples(stage, record)
         if f"{stage.directory}/artifact" not in self._sent:
             made = content.artifact(stage, record, self._store, merged=self._cfg.slerp.method != "none")

@@ -140,7 +140,7 @@ def train(
             log(row)
         if counters["in_a_row"] == MAX_NONFINITE:
             ids = ", ".join(examples[key].id for key in keys)
-            key = "model.base.lr" if plan.family == "base" else f"{plan.family}.optim.lr"
+            key = plan.lr_key or f"{plan.family}.optim.lr"
             raise MemphisError(
                 f"{key}={plan.optim.lr}: loss or gradient was not finite in {MAX_NONFINITE} steps in "
                 f"a row, up to step {step + 1} with examples {ids}; lower the learning rate or look at these examples"

@@ -17,7 +17,8 @@ NO_NOISE = Neftune(alpha=0.0)
 class TrainPlan(Training):
     """One stage of training: the knobs of its section, and what the stage adds to them.
 
-    family: prefix of its metrics. objective: cross-entropy of every example's first sequence, or another loss.
+    family: prefix of its metrics. lr_key: config key of the learning rate; None = `<family>.optim.lr`.
+    objective: cross-entropy of every example's first sequence, or another loss.
     max_steps: cuts the run short; the schedule then ends there. beta2: of AdamW.
     dtype: of forward and backward passes (bfloat16 = autocast). Master weights keep the dtype the model was loaded in.
     rounding: how an update that bfloat16 master weights cannot hold is rounded to them.
@@ -25,6 +26,7 @@ class TrainPlan(Training):
     """
 
     family: Literal["base", "sft", "rank"]
+    lr_key: str | None = None
     seed: int
     objective: Objective = CrossEntropy()
     max_length: Length = 2**31  # examples are cut before; NEFTune's length, where it has none of its own

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from memphis.config import to_dict
-from memphis.runs import TITLES
+from memphis.pipeline import evaluated
 from memphis.store import digest
 from tests.composing import compose_config
 
@@ -99,7 +99,7 @@ def run(
         {
             "stage": stage["name"],
             "iteration": stage["iteration"],
-            "label": TITLES.get(label := stage["name"].removeprefix("evaluate-"), f"iteration {label}"),
+            "label": evaluated(stage["name"]),
             "columns": stage["summary"]["columns"],
         }
         for stage in stages
