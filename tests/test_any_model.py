@@ -31,7 +31,7 @@ def test_the_published_rows_have_their_models() -> None:
     for name, hub in ROWS.items():
         model = compose_config(f"model={name}", "method=none", "eval=card").model
         assert model.path == hub
-        assert model.revision
+        assert model.revision is None or len(model.revision) == 40  # none: the branch main, resolved when it is fetched
         assert model.parameters
         assert model.base is None
 
