@@ -178,7 +178,7 @@ def _untouched(file: Path, folder: Path | None = None) -> None:
 
 def _evaluations(file: Path) -> list[dict[str, Any]]:
     """Rows of a run's stages.json."""
-    return [stage for stage in _json(file) if KINDS[stage["kind"]].leaves == "scores"]
+    return [stage for stage in _json(file) if stage["kind"] in KINDS and KINDS[stage["kind"]].leaves == "scores"]
 
 
 def _json(file: Path) -> Any:
