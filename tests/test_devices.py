@@ -16,14 +16,6 @@ from tests.test_faults import copy, counts, gone, wait_for
 SFT = ["until=sft", "sft.optim.name=adalite", "sft.optim.lr=1e-4", "sft.epochs=2", "sft.global_batch_size=16"]
 
 
-@pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("one")
-    done = micro.run(root, "until=rank-1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root
-
-
 def stage(root: Path, kind: str) -> Path:
     (path,) = (path for path in (root / "store").glob(f"{kind}-*") if (path / "DONE").exists())
     return path
@@ -43,10 +35,10 @@ def error(ours: Path, theirs: Path, kind: str, before: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_stage_is_stopped_killed_and_continued_on_two_devices(one: Path, tmp_path: Path) -> None:
+def test_a_stage_is_stopped_killed_and_continued_on_two_devices(unbroken: Path, tmp_path: Path) -> None:
     alone, together = tmp_path / "one", tmp_path / "two"
     for root in (alone, together):
-        copy(one, root, "data", "base")
+        copy(unbroken, root, "data", "base")
     done = micro.run(alone, *SFT)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -75,12 +67,14 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(one: Path, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_leg_with_stages_that_do_not_train(one: Path, tmp_path: Path) -> None:
-    copy(one, tmp_path, "data", "base", "sft", "generate")
+def test_a_leg_with_stages_that_do_not_train(unbroken: Path, tmp_path: Path) -> None:
+    copy(unbroken, tmp_path, "data", "base", "sft", "generate")
     done = micro.run(tmp_path, "until=rank-1", "runtime.num_devices=2")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (stage(tmp_path, "pairs") / "pairs.jsonl").read_bytes() == (stage(one, "pairs") / "pairs.jsonl").read_bytes()
-    assert error(tmp_path, one, "rank", "sft") <= 1e-3
+    assert (stage(tmp_path, "pairs") / "pairs.jsonl").read_bytes() == (
+        stage(unbroken, "pairs") / "pairs.jsonl"
+    ).read_bytes()
+    assert error(tmp_path, unbroken, "rank", "sft") <= 1e-3
 
 
 def test_more_devices_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

