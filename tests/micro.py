@@ -33,6 +33,8 @@ OVERRIDES = [
     *("generate=hf", "generate.shard_size=16", "generate.temperature=0.7", "iterations=1"),
 ]
 
+UNTRACKED = {"WANDB_MODE": "disabled"}  # for start and run: 2 s less where W&B is not what a test is about
+
 
 def environment(root: Path, **more: str) -> dict[str, str]:
     """That of a run below `root`: one thread (bit-equality), no leftovers of hooks."""
@@ -52,8 +54,8 @@ def start(
     typed = [str(REPOSITORY / "train.py"), *words, *overrides]
     pipe = subprocess.PIPE
     env = environment(root, **more)
-    if not (cold or prefix) and warm.suits(env):
-        return warm.start(typed, root, env)
+    if not (cold or prefix):
+        return warm.Run(typed, root, env)
     return subprocess.Popen([*prefix, sys.executable, *typed], stdout=pipe, stderr=pipe, text=True, env=env, cwd=root)
 
 

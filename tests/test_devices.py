@@ -39,11 +39,13 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(unbroken: Path, 
     alone, together = tmp_path / "one", tmp_path / "two"
     for root in (alone, together):
         copy(unbroken, root, "data", "base")
-    done = micro.run(alone, *SFT)
+    done = micro.run(alone, *SFT, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
 
     two = [*SFT, "runtime.num_devices=2"]
-    process = micro.start(together, *two, MEMPHIS_CHECKPOINT_S="0")  # which makes the steps long enough to be in time
+    process = micro.start(
+        together, *two, MEMPHIS_CHECKPOINT_S="0", **micro.UNTRACKED
+    )  # which makes the steps long enough to be in time
     wait_for(lambda: any(counts(together, "sft")), 300)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
@@ -51,12 +53,12 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(unbroken: Path, 
     (checkpoint,) = (together / "store").glob("sft-*.part-*/checkpoint/*")
     assert len(list(checkpoint.glob("shard-*.safetensors"))) == 2
 
-    done = micro.run(together, *two, MEMPHIS_TEST_KILL="sft:step:2")  # the first of the two dies
+    done = micro.run(together, *two, MEMPHIS_TEST_KILL="sft:step:2", **micro.UNTRACKED)  # the first of the two dies
     assert done.returncode == 1
     assert "was ended by SIGKILL" in done.stderr
     assert gone(together)
 
-    done = micro.run(together, *two)
+    done = micro.run(together, *two, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     ours, theirs = stage(together, "sft"), stage(alone, "sft")
     assert ours.name == theirs.name  # devices enter no key
@@ -69,7 +71,7 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(unbroken: Path, 
 @pytest.mark.timeout(600)
 def test_a_leg_with_stages_that_do_not_train(unbroken: Path, tmp_path: Path) -> None:
     copy(unbroken, tmp_path, "data", "base", "sft", "generate")
-    done = micro.run(tmp_path, "until=rank-1", "runtime.num_devices=2")
+    done = micro.run(tmp_path, "until=rank-1", "runtime.num_devices=2", **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (stage(tmp_path, "pairs") / "pairs.jsonl").read_bytes() == (
         stage(unbroken, "pairs") / "pairs.jsonl"

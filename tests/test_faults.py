@@ -68,7 +68,8 @@ PARENT_KILLS = ["parent:base", "parent:sft:2", "parent:generate", "parent:evalua
 def test_killed_everywhere_it_ends_as_if_nothing_had_happened(unbroken: Path, tmp_path: Path) -> None:
     died = []
     for kill in [*CHILD_KILLS, *PARENT_KILLS]:
-        done = micro.run(tmp_path, MEMPHIS_TEST_KILL=kill, MEMPHIS_CHECKPOINT_S="0.2")
+        tracked = {} if kill in PARENT_KILLS else micro.UNTRACKED
+        done = micro.run(tmp_path, MEMPHIS_TEST_KILL=kill, MEMPHIS_CHECKPOINT_S="0.2", **tracked)
         assert "Traceback" not in done.stderr
         if done.returncode == -signal.SIGKILL:  # the parent
             died.append(kill)
@@ -130,7 +131,7 @@ def test_damaged_stage_is_named_set_aside_and_built_again(unbroken: Path, tmp_pa
     root = tmp_path / "r"
     weights = next((root / "store").glob("merge-*/model/model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:100])
-    done = micro.run(root)
+    done = micro.run(root, **micro.UNTRACKED)
     assert done.returncode == 0, done.stderr
     assert "has 100 bytes, was written with" in done.stdout
     assert "set aside and built again" in done.stdout
@@ -230,7 +231,7 @@ def test_the_same_command_again_builds_nothing_and_starts_nothing(unbroken: Path
 def test_a_new_slerp_factor_reuses_all_before_the_first_merge(unbroken: Path, tmp_path: Path) -> None:
     shutil.copytree(unbroken, tmp_path / "r", symlinks=True)
     before = {path.parent.name for path in (tmp_path / "r" / "store").glob("*-*/DONE")}
-    done = micro.run(tmp_path / "r", "slerp.t=0.5", "plan=true")
+    done = micro.run(tmp_path / "r", "slerp.t=0.5", "plan=true", **micro.UNTRACKED)
     assert re.findall(r"^ *\d+ build +(\S+)", done.stdout, re.M) == ["merge-1", "evaluate-1"]
     assert "slerp.t=0.5, built with 0.99" in done.stdout
     assert {path.parent.name for path in (tmp_path / "r" / "store").glob("*-*/DONE")} == before  # plan builds nothing
@@ -258,7 +259,7 @@ def test_every_edited_stage_is_named_set_aside_and_built_again(unbroken: Path, t
     edited = [next((root / "store").glob(f"{kind}-*")) for kind in EDITS]
     for path, edit in zip(edited, EDITS.values(), strict=True):
         edit(path)
-    done = micro.run(root)
+    done = micro.run(root, **micro.UNTRACKED)
     assert done.returncode == 0, done.stderr
     for path in edited:
         assert len(list(path.parent.glob(f"{path.name}.damaged-*"))) == 1
@@ -269,7 +270,7 @@ def test_every_edited_stage_is_named_set_aside_and_built_again(unbroken: Path, t
 
 def test_two_sweep_arms_at_the_same_time_build_each_stage_once(unbroken: Path, tmp_path: Path) -> None:
     copy(unbroken, tmp_path, "data", "base", "sft", "generate", "pairs")
-    arms = [micro.start(tmp_path, "eval=none", f"slerp.t={t}") for t in (0.5, 0.99)]
+    arms = [micro.start(tmp_path, "eval=none", f"slerp.t={t}", **micro.UNTRACKED) for t in (0.5, 0.99)]
     codes = [process.communicate(timeout=300) and process.returncode for process in arms]
     assert codes == [0, 0]
     said = "".join(log.read_text() for log in tmp_path.glob("*/s0/*/logs/*/*.log"))
@@ -282,8 +283,8 @@ def test_two_sweep_arms_at_the_same_time_build_each_stage_once(unbroken: Path, t
 
 def test_two_runs_that_want_the_same_stages_build_each_once(tmp_path: Path, unbroken: Path) -> None:
     copy(unbroken, tmp_path, "data", "base")
-    first = micro.start(tmp_path)
-    second = micro.start(tmp_path, "name=other")
+    first = micro.start(tmp_path, **micro.UNTRACKED)
+    second = micro.start(tmp_path, "name=other", **micro.UNTRACKED)
     codes = [process.communicate(timeout=300) and process.returncode for process in (first, second)]
     assert codes == [0, 0]
     assert micro.outcome(tmp_path) == micro.outcome(unbroken)
@@ -294,7 +295,7 @@ def test_two_runs_that_want_the_same_stages_build_each_once(tmp_path: Path, unbr
 
 
 def test_another_config_in_the_same_directory_is_refused(half: Path) -> None:
-    first = micro.run(half, "until=sft")
+    first = micro.run(half, "until=sft", **micro.UNTRACKED)
     assert first.returncode == 0, first.stderr
     config = next(half.glob("micro/s0/*/config.yaml"))
     config.write_text(config.read_text().replace("t: 0.99", "t: 0.75"))
@@ -305,7 +306,7 @@ def test_another_config_in_the_same_directory_is_refused(half: Path) -> None:
 
 
 def test_no_pair_at_all_stops_with_counts_and_the_likely_reason(half: Path) -> None:
-    done = micro.run(half, "generate.max_new_tokens=3")
+    done = micro.run(half, "generate.max_new_tokens=3", **micro.UNTRACKED)
     assert done.returncode == 1
     assert "no pair at all in this iteration; almost no sample has a rationale and an answer" in done.stderr
     assert "invalid_unfinished 320" in done.stderr
@@ -313,12 +314,12 @@ def test_no_pair_at_all_stops_with_counts_and_the_likely_reason(half: Path) -> N
 
 
 def test_rank_weights_are_dropped_and_rebuilt_when_they_are_wanted(half: Path, unbroken: Path) -> None:
-    done = micro.run(half, "runtime.keep=iterations", "eval=none")
+    done = micro.run(half, "runtime.keep=iterations", "eval=none", **micro.UNTRACKED)
     assert done.returncode == 0, done.stderr
     rank = next((half / "store").glob("rank-*"))
     assert (rank / "THIN").exists()
     assert not (rank / "model").exists()
-    done = micro.run(half, "runtime.keep=all", "eval=none", "slerp.t=0.5")  # another merge reads the rank weights
+    done = micro.run(half, "runtime.keep=all", "eval=none", "slerp.t=0.5", **micro.UNTRACKED)  # reads the rank weights
     assert done.returncode == 0, done.stderr
     assert not (rank / "THIN").exists()
     assert len(list((half / "store").glob("merge-*/DONE"))) == 2
@@ -358,11 +359,11 @@ def test_vllm_killed_in_generation_and_evaluation_gives_the_same_tokens(unbroken
     for root in (left_alone, broken):
         root.mkdir()
         copy(unbroken, root, "data", "base", "sft")
-    done = micro.run(left_alone, "generate=vllm", "eval.at=final")
+    done = micro.run(left_alone, "generate=vllm", "eval.at=final", **micro.UNTRACKED)
     assert done.returncode == 0, done.stderr
     for kill in ("generate:shard:2", "evaluate:task:2"):
-        done = micro.run(broken, "generate=vllm", "eval.at=final", MEMPHIS_TEST_KILL=kill)
+        done = micro.run(broken, "generate=vllm", "eval.at=final", MEMPHIS_TEST_KILL=kill, **micro.UNTRACKED)
         assert "ended by SIGKILL" in done.stderr
-    done = micro.run(broken, "generate=vllm", "eval.at=final")
+    done = micro.run(broken, "generate=vllm", "eval.at=final", **micro.UNTRACKED)
     assert done.returncode == 0, done.stderr
     assert micro.outcome(broken) == micro.outcome(left_alone)

@@ -1,6 +1,6 @@
 """A process with torch and all else imported, from which runs are forked: importing takes 6 s of each cold process.
 
-`start` is train.py as a command: forked, with its own environment, directory and output. The stage processes that it
+A `Run` is train.py as a command: forked, with its own environment, directory and output. The stage processes that it
 starts are forked from it in turn, by the memphis.launch that is under test: who is whose parent, which signals arrive,
 sessions and exit statuses are those of cold processes. What reads an environment variable when it is imported is not
 imported here. The cold start itself is tested by the demo, on Slurm and wherever `micro.run` is told so.
@@ -8,6 +8,7 @@ imported here. The cold start itself is tested by the demo, on Slurm and whereve
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +30,23 @@ NEEDED = (
     "memphis.stages.__main__ memphis.training.loop memphis.sampling.hf eval.harness memphis.tracking experiments.report"
 )
 THEIRS = "wandb hydra.main hydra.core.hydra_config hydra._internal.hydra datasets numpy random"
-COLD = ("HF_", "MEMPHIS_HEARTBEAT_S", "PYTHONHASHSEED")  # read while importing: such a run must be a cold one
+READ_EARLY = ("HF_", "OMP_NUM_THREADS", "MEMPHIS_HEARTBEAT_S")  # while importing: another value, another process
 
 
 class Run:
-    """As much of subprocess.Popen as tests ask for."""
+    """train.py, forked: as much of subprocess.Popen as tests ask for."""
 
     def __init__(self, argv: list[str], cwd: Path, env: Mapping[str, str]) -> None:
         self.args = argv
+        self._parent = _parent_for(env)
         self.returncode: int | None = None
         self._files = [tempfile.NamedTemporaryFile("r", encoding="utf-8") for _ in range(2)]  # noqa: SIM115
         out, err = (file.name for file in self._files)
-        self.pid: int = _ask({"argv": argv, "cwd": str(cwd), "env": dict(env), "out": out, "err": err})
+        self.pid: int = self._ask({"argv": argv, "cwd": str(cwd), "env": dict(env), "out": out, "err": err})
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = _ask({"poll": self.pid})
+            self.returncode = self._ask({"poll": self.pid})
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -64,34 +66,27 @@ class Run:
         if self.poll() is None:
             os.kill(self.pid, number)
 
-
-def suits(env: Mapping[str, str]) -> bool:
-    """Whether a run with these variables may be forked: what was read at the import must be the same."""
-    return all(os.environ.get(name) == env.get(name) for name in {*os.environ, *env} if name.startswith(COLD))
-
-
-def start(argv: list[str], cwd: Path, env: Mapping[str, str]) -> Run:
-    return Run(argv, cwd, env)
+    def _ask(self, what: dict[str, Any]) -> Any:
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        print(json.dumps(what), file=self._parent.stdin, flush=True)
+        return json.loads(self._parent.stdout.readline())
 
 
-_parent: list[subprocess.Popen[str]] = []  # one of each test process, from the first run on
+_parents: dict[tuple[tuple[str, str], ...], subprocess.Popen[str]] = {}  # by what they have read
 
 
-def _ask(what: dict[str, Any]) -> Any:
-    if not _parent:
-        env = {key: value for key, value in os.environ.items() if not key.startswith(("MEMPHIS_", "WANDB_", "SLURM_"))}
-        env |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-        env |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), env.get("PYTHONPATH")]))}
+def _parent_for(env: Mapping[str, str]) -> subprocess.Popen[str]:
+    early = tuple(sorted((name, value) for name, value in env.items() if name.startswith(READ_EARLY)))
+    if early not in _parents:
+        own = {key: value for key, value in env.items() if not key.startswith(("MEMPHIS_", "WANDB_", "SLURM_"))}
+        own |= {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", **dict(early)}
+        own |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), env.get("PYTHONPATH")]))}
         line = [sys.executable, "-c", "from tests.warm import main; main()"]
         pipe = subprocess.PIPE
-        started = subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, env=env, start_new_session=True)
-        _parent.append(started)
-        atexit.register(started.communicate)  # closes its input, upon which it ends
-    (parent,) = _parent
-    assert parent.stdin is not None
-    assert parent.stdout is not None
-    print(json.dumps(what), file=parent.stdin, flush=True)
-    return json.loads(parent.stdout.readline())
+        _parents[early] = subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, env=own, start_new_session=True)
+        atexit.register(_parents[early].communicate)  # closes its input, upon which it ends
+    return _parents[early]
 
 
 # ------------------------------------------------------------------------------------------- in the warm process
@@ -103,6 +98,7 @@ def main() -> None:
         __import__(name)
     assert "memphis.stages.train" not in sys.modules  # reads MEMPHIS_CHECKPOINT_S
     assert threading.active_count() == 1, "a thread: its locks would stay locked in what is forked"
+    gc.freeze()  # what is here stays: no collection in what is forked looks at it
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:
@@ -111,9 +107,28 @@ def main() -> None:
         else:
             answer = os.fork()
             if answer == 0:
-                return _train(request)  # and the interpreter ends as it does after a script
+                os._exit(_ended(_train, request))
         print(json.dumps(answer), flush=True)
-    return None
+    os._exit(0)
+
+
+def _ended(work: Callable[..., None], *arguments: Any) -> int:
+    """Do it and what an interpreter does at its end, except for taking apart all that was imported: the exit status."""
+    status = 0
+    try:
+        work(*arguments)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    with contextlib.suppress(OSError):  # a full disk
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+    return status
 
 
 def _train(request: dict[str, Any]) -> None:
@@ -155,7 +170,7 @@ class _Forked:
         self._status: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            os._exit(_stages(command[3:], env, stdout.fileno()))
+            os._exit(_ended(_stages, command[3:], env, stdout.fileno()))
 
     def poll(self) -> int | None:
         return self._wait(os.WNOHANG)
@@ -177,21 +192,13 @@ class _Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _stages(arguments: list[str], env: Mapping[str, str], log: int) -> int:
-    """`python -m memphis.stages` in this process; its exit status."""
+def _stages(arguments: list[str], env: Mapping[str, str], log: int) -> None:
+    """`python -m memphis.stages` in this process."""
+    atexit._clear()  # of the run that it was forked from, as are W&B's hooks on imports
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__module__.startswith("wandb")]
     os.setsid()
     _become(["memphis.stages", *arguments], env, log, log)
-    try:
-        runpy.run_module("memphis.stages", run_name="__main__", alter_sys=True)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:  # what is not caught there ends an interpreter so
-        traceback.print_exc()
-        return 1
-    finally:
-        with contextlib.suppress(OSError):  # a full disk
-            sys.stdout.flush()
-    return 0
+    runpy.run_module("memphis.stages", run_name="__main__", alter_sys=True)
 
 
 class _Subprocess:

@@ -51,11 +51,11 @@ def undisturbed(unbroken: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The four arms one after the other, without Slurm; data and base model are those of `unbroken`."""
     root = tmp_path_factory.mktemp("undisturbed")
     copy(unbroken, root, "data", "base")
-    done = micro.run(root, "-m", "slerp.t=0.2,0.5,0.9,1", "seed=0,1", "until=sft", words=MICRO)
+    done = micro.run(root, "slerp.t=0.2,0.5,0.9,1", "seed=0,1", "until=sft", "-m", words=MICRO, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(re.findall(r"\] sft: done in", done.stdout)) == 2  # of eight runs: one for each seed
     assert len(re.findall(r"\] sft: taken from the store", done.stdout)) == 6
-    done = micro.run(root, "-m", *ARMS, words=MICRO)
+    done = micro.run(root, *ARMS, "-m", words=MICRO, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     return root
 

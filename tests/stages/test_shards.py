@@ -136,13 +136,13 @@ def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(unbroken: Path, tmp
     typed = ["until=generate-1", "eval=none", "generate.shard_size=1"]
     for root in (alone, together):
         copy(unbroken, root, "data", "base", "sft")
-    assert micro.run(alone, *typed).returncode == 0
+    assert micro.run(alone, *typed, **micro.UNTRACKED).returncode == 0
     two = [*typed, "runtime.num_devices=2"]
 
     def children() -> list[psutil.Process]:
         return [process for process in processes(together) if "--multiprocessing-fork" in process.cmdline()]
 
-    process = micro.start(together, *two)
+    process = micro.start(together, *two, **micro.UNTRACKED)
     wait_for(children)
     children()[0].kill()
     out, err = process.communicate(timeout=300)
@@ -153,7 +153,7 @@ def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(unbroken: Path, tmp
     assert gone(together)
     for ended, status in ((signal.SIGINT, 85), (signal.SIGKILL, -signal.SIGKILL)):
         before = len(sampled(together))
-        process = micro.start(together, *two)
+        process = micro.start(together, *two, **micro.UNTRACKED)
         wait_for(lambda before=before: len(sampled(together)) > before + 2)
         assert children()
         process.send_signal(ended)
@@ -161,7 +161,7 @@ def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(unbroken: Path, tmp
         assert process.returncode == status, out + err
         assert gone(together)
         assert before < len(sampled(together)) < 40
-    done = micro.run(together, *two)
+    done = micro.run(together, *two, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert samples(together) == samples(alone)
 
@@ -174,7 +174,9 @@ def test_vllm_on_two_devices_and_the_time_around_it_is_told(unbroken: Path, tmp_
     for devices in (1, 2):
         root = tmp_path / str(devices)
         copy(unbroken, root, "data", "base", "sft")
-        done = micro.run(root, "until=generate-1", "eval=none", "generate=vllm", f"runtime.num_devices={devices}")
+        done = micro.run(
+            root, "until=generate-1", "eval=none", "generate=vllm", f"runtime.num_devices={devices}", **micro.UNTRACKED
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         found.append(samples(root))
         (path,) = (root / "store").glob("generate-*/DONE")
