@@ -12,15 +12,15 @@ import pytest
 from memphis.runs import REPOSITORY
 from tests.micro import environment
 
-# The laptop recipe and its control once, for all tests of this file, at a quarter of its size: easier sums, which fewer
+# The laptop recipe and its control once, for all tests of this file, at a third of its size or less: easier sums, which fewer
 # steps suffice to learn, and fewer questions of each kind.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 HARDEST = {"max_number": 12, "max_factor": 3, "max_steps": 2}
-FEWER = {"questions": 400, "dev": 40, "test": 200}
+FEWER = {"questions": 400, "dev": 40, "test": 250}
 DEMO = [
-    *("-m", "method=memphis,sft_continued", "model.base.steps=600", "model.base.texts=9600"),
+    *("-m", "method=memphis,sft_continued", "model.base.steps=800", "model.base.texts=12800"),
     *(f"model.base.{key}={value}" for key, value in HARDEST.items()),
     *(f"data.sources.tiny.{key}={value}" for key, value in {**FEWER, **HARDEST}.items()),
 ]
