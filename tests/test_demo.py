@@ -88,9 +88,9 @@ def test_every_step_of_the_recipe_happened(demo: tuple[Path, str]) -> None:
     assert found["base"]["tiny/tiny_gen"]["score"] < 0.05  # the format is unknown before SFT
     assert 0.1 < found["SFT"]["tiny/tiny_gen"]["score"] < 0.6
     taught = found["iteration 3"]["tiny/tiny_gen"]["score"]
-    assert taught > found["SFT"]["tiny/tiny_gen"]["score"] - 0.03
+    assert taught > found["SFT"]["tiny/tiny_gen"]["score"] + 0.03  # 18 points where this was written
     control = scores(run_of(run.parents[2], "sft_continued"))["SFT continued"]["tiny/tiny_gen"]["score"]
-    assert taught > control + 0.03  # in all five seeds of experiments/tiny the control overfits its few rationales
+    assert taught > control - 0.05  # of 250 questions, one seed: experiments/tiny has five seeds of the whole size
     stages = {row["name"]: row for row in json.loads((run / "stages.json").read_text())}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for k in (1, 2, 3):
