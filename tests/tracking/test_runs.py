@@ -1,6 +1,7 @@
 """Whole micro runs against a W&B server of our own: what arrives is what the files say, also after a kill."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -220,7 +221,18 @@ def marked(root: Path) -> int:
 def test_a_parent_that_was_killed_costs_a_second_of_rows(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WandbServer() as server:
         longer = [*SFT_ONLY, "sft.epochs=15"]  # longer than what may be lost
-        parent = micro.start(begun, *longer, MEMPHIS_CHECKPOINT_S="0.2", **server.environment)
+        # A checkpoint after each step makes them long, and none is made until W&B has begun.
+        parent = micro.start(begun, *longer, MEMPHIS_CHECKPOINT_S="0", **server.environment)
+        while not (rows := list(begun.glob("store/sft-*.part-*/metrics.jsonl"))) or not rows[0].read_bytes():
+            assert parent.poll() is None
+            time.sleep(0.02)
+        (claim,) = (begun / "store").glob("sft-*.claim")
+        child = json.loads(claim.read_text())["pid"]
+        os.kill(child, signal.SIGSTOP)
+        while not sent_steps(server):
+            assert parent.poll() is None
+            time.sleep(0.02)
+        os.kill(child, signal.SIGCONT)
         while len(seen := sent_steps(server)) < 100 or marked(begun) < len(seen):
             assert parent.poll() is None
             time.sleep(0.1)
