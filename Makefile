@@ -13,8 +13,9 @@ READY_DEV := $(VENV)/ready-dev
 BENCH := .venv-bench
 READY_BENCH := $(BENCH)/ready
 ARGS ?=
-# Two files of tests at a time, a thread each: a test that needs more processes starts them itself.
-SIDE_BY_SIDE := -n 2 --dist loadfile
+# Two files of tests at a time, a thread each: a test that needs more processes starts them itself. tests/conftest.py
+# says which files come first.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 test fast: export OMP_NUM_THREADS := 1
 test fast: export OMP_WAIT_POLICY := PASSIVE
 
@@ -35,6 +36,7 @@ lint: $(READY) $(READY_DEV)
 
 bench: $(READY_BENCH)
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
+	$(if $(ARGS),,$(BENCH)/bin/python -m benchmarks.limits)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or say where: make PYTHON=/path/to/python3.11"; exit 1; }

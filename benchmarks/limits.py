@@ -1,9 +1,10 @@
-"""What memphis may take by itself, as CPU time: how quick it is to answer and to compare, without a peer.
+"""Limits of what memphis takes by itself, without a peer: CPU time of commands and comparisons, shares of a small run.
 
 Each limit leaves room for a slower machine; the least of a few runs counts. Tests look at no clock, but at what these
 rest on: which modules are imported, how often something is composed, how long a text may be.
 """
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -15,17 +16,18 @@ from benchmarks.rounds import whole_process
 from memphis.answers import clean, quantities
 from memphis.answers import equal as comparison
 from memphis.runs import REPOSITORY
-
-RUNS = 3
+from tests.micro import OVERRIDES
 
 
 @dataclass(frozen=True)
 class Limit:
-    """measure: CPU-seconds of one run; it may leave files in the folder it is given."""
+    """measure: one value, in `unit`; it may write in the folder it is given. runs: the least of so many counts."""
 
     what: str
-    seconds: float
+    most: float
     measure: Callable[[Path], float]
+    unit: str = "CPU-seconds"
+    runs: int = 3
 
 
 def command(*words: str) -> Callable[[Path], float]:
@@ -78,6 +80,30 @@ def usual(work: Path) -> float:
     return sum(spent((text, "17.5") for text in said)) / len(said)
 
 
+def small_run(work: Path) -> Path:
+    """The directory of a run of the whole recipe on vLLM with a model of 0.1 M weights, made once."""
+    words = [*OVERRIDES, "generate=vllm", "generate.shard_size=16", "tracking.every=1"]
+    if not (work / "small").exists():
+        whole_process([sys.executable, TRAIN, *words], "limit", work, MEMPHIS_RUNS=str(work / "small"))
+    (run,) = (work / "small" / "micro" / "s0").iterdir()
+    return run
+
+
+def tracking_share(key: str) -> Callable[[Path], float]:
+    """Measures a cost of tracking in the small run against the seconds of its stages, in %."""
+
+    def measure(work: Path) -> float:
+        summary = json.loads((small_run(work) / "summary.json").read_text())
+        return 100 * float(summary["tracking"][key]) / sum(stage["seconds"] for stage in summary["stages"])
+
+    return measure
+
+
+def around_the_engine(work: Path) -> float:
+    rows = map(json.loads, (small_run(work) / "metrics.jsonl").read_text().splitlines())
+    return 100 * next(row["gen/around_frac"] for row in rows if "gen/around_frac" in row)
+
+
 LIMITS = (
     Limit("train.py --help", 2.0, command(TRAIN, "--help")),
     Limit("the plan of the card's recipe", 5.0, command(TRAIN, "+exp=memphis_cot", "plan=true")),
@@ -86,6 +112,9 @@ LIMITS = (
     Limit("the slowest comparison of 15,000 adversarial ones", 0.05, slowest_salad),
     Limit("the slowest comparison of the worst texts", 0.05, slowest_worst),
     Limit("a usual comparison, on average", 1e-3, usual),
+    Limit("tracking while stages run", 1.0, tracking_share("stages_cpu_s"), "% of their time", 1),
+    Limit("the run's calls of the tracker", 2.0, tracking_share("calls_s"), "% of their time", 1),
+    Limit("generation outside the engine", 3.0, around_the_engine, "% of the stage", 1),
 )
 
 
@@ -94,10 +123,10 @@ def exceeded(work: Path, limits: Iterable[Limit] = LIMITS) -> list[str]:
     lines = []
     for limit in limits:
         least = float("inf")
-        for _ in range(RUNS):
+        for _ in range(limit.runs):
             forget()
             least = min(least, limit.measure(work))
-        print(f"  {limit.what:52} {least:9.5f} s of CPU time, at most {limit.seconds:g}", flush=True)
-        if least > limit.seconds:
-            lines.append(f"limits: {limit.what}: {least:.4f} s of CPU time, must be <= {limit.seconds:g} s")
+        print(f"  {limit.what:52} {least:9.5f} {limit.unit}, at most {limit.most:g}", flush=True)
+        if least > limit.most:
+            lines.append(f"limits: {limit.what}: {least:.4f} {limit.unit}, must be <= {limit.most:g}")
     return lines

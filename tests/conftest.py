@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import once
 from tests.wandb_server import WandbServer
 
 
@@ -28,13 +29,14 @@ def wandb_server() -> Iterator[WandbServer]:
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a micro run that was left alone, W&B offline. Not to be changed."""
+    """The root of a micro run that was left alone, W&B offline. One for all test processes: not to be changed."""
     from tests import micro  # torch: seconds that only slow tests should pay
 
-    root = tmp_path_factory.mktemp("unbroken")
-    done = micro.run(root)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root
+    def make(root: Path) -> None:
+        done = micro.run(root)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once(tmp_path_factory, "unbroken", make)
 
 
 gc.disable()  # until all is imported: a collection then looks at half a million objects that stay
@@ -49,3 +51,26 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     gc.unfreeze()  # libraries complain about what is not freed at the end
+
+
+# About how many seconds the longest files take: begun first, they do not end last. All others follow in the order of their
+# names and fill what is left.
+LONGEST = {
+    "tests/experiments/test_slurm.py": 370,
+    "tests/test_demo.py": 340,
+    "tests/test_faults.py": 270,
+    "tests/stages/test_shards.py": 200,
+    "tests/test_devices.py": 130,
+    "tests/test_any_model.py": 120,
+    "tests/tracking/test_runs.py": 100,
+    "tests/test_four_sources.py": 90,
+    "tests/eval/test_benchmarks.py": 90,
+    "tests/eval/test_scoring.py": 80,
+    "tests/stages/test_methods.py": 80,
+    "tests/experiments/test_browser.py": 80,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order files by cost; within a file nothing changes, so that `--dist loadfile` hands them out in this order."""
+    items.sort(key=lambda item: -LONGEST.get(item.nodeid.partition("::")[0], 0))

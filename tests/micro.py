@@ -16,6 +16,7 @@ from typing import Any
 
 from memphis.runs import REPOSITORY
 from memphis.training.model import fingerprint
+from tests import warm
 
 OVERRIDES = [
     "name=micro",
@@ -32,6 +33,8 @@ OVERRIDES = [
     *("generate=hf", "generate.shard_size=16", "generate.temperature=0.7", "iterations=1"),
 ]
 
+UNTRACKED = {"WANDB_MODE": "disabled"}  # for start and run: 2 s less where W&B is not what a test is about
+
 
 def environment(root: Path, **more: str) -> dict[str, str]:
     """That of a run below `root`: one thread (bit-equality), no leftovers of hooks."""
@@ -39,20 +42,31 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     return {**clean, "MEMPHIS_RUNS": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **more}
 
 
-def start(root: Path, *overrides: str, prefix: Sequence[str] = (), **more: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(REPOSITORY / "train.py"), *OVERRIDES, *overrides]
+def start(
+    root: Path,
+    *overrides: str,
+    words: Sequence[str] = OVERRIDES,
+    prefix: Sequence[str] = (),
+    cold: bool = False,
+    **more: str,
+) -> "subprocess.Popen[str] | warm.Run":
+    """cold: as a person would start it, each process with its own imports. prefix: a command that starts it, cold."""
+    typed = [str(REPOSITORY / "train.py"), *words, *overrides]
     pipe = subprocess.PIPE
     env = environment(root, **more)
-    return subprocess.Popen([*prefix, *command], stdout=pipe, stderr=pipe, text=True, env=env, cwd=root)
+    if not (cold or prefix):
+        return warm.Run(typed, root, env)
+    return subprocess.Popen([*prefix, sys.executable, *typed], stdout=pipe, stderr=pipe, text=True, env=env, cwd=root)
 
 
-def run(root: Path, *overrides: str, prefix: Sequence[str] = (), **more: str) -> "subprocess.CompletedProcess[str]":
-    process = start(root, *overrides, prefix=prefix, **more)
+def run(root: Path, *overrides: str, **how: Any) -> "subprocess.CompletedProcess[str]":
+    process = start(root, *overrides, **how)
     try:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
     except BaseException:
         process.send_signal(signal.SIGKILL)
         raise
+    assert process.returncode is not None
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 

@@ -90,7 +90,7 @@ def test_arms_that_fail_do_not_stop_the_others(shared: Path, tmp_path: Path) -> 
     paths = ",".join(name if "/" in name else str(tmp_path / name) for name in names)
     data = f"eval.data_dir={shared / 'benchmarks'}"
     words = ["method=none", "model=hf", f"model.path={paths}", "model.dtype=float32", "generate=hf", "eval=current"]
-    done = train(tmp_path, "-m", *words, data, "eval.limit=1", "name=others")
+    done = train(tmp_path, "-m", *words, data, "eval.limit=1", "name=others", forked=True)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     end = lines.index("2 of 8 runs finished:")
@@ -120,7 +120,7 @@ def test_arms_that_fail_do_not_stop_the_others(shared: Path, tmp_path: Path) -> 
     assert f"mpt (ours) could not be loaded: {reason}. Quoted only." in shown
 
     allowed = train(tmp_path, "method=none", "model=hf", f"model.path={tmp_path / 'middle'}", "model.dtype=float32",
-                    "generate=hf", "eval=current", data, "eval.limit=1", "eval.allow_truncated=true")  # fmt: skip
+                    "generate=hf", "eval=current", data, "eval.limit=1", "eval.allow_truncated=true", forked=True)  # fmt: skip
     assert allowed.returncode == 0, allowed.stderr
     assert "prompts cut" in allowed.stdout
     assert "prompts did not fit the model's context" in allowed.stdout
@@ -132,7 +132,7 @@ def test_data_that_are_not_there_are_named(shared: Path, tmp_path: Path) -> None
         tmp_path / "model", 0, max_positions=4096, vocabulary=benchmark_tokenizer(shared / "benchmarks")
     )
     words = ["method=none", "model=hf", f"model.path={model}", "generate=hf", "eval=current"]
-    done = train(tmp_path, *words)
+    done = train(tmp_path, *words, forked=True)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     for part in (
@@ -148,7 +148,7 @@ def test_data_that_are_not_there_are_named(shared: Path, tmp_path: Path) -> None
             copy = mirror / file.relative_to(shared / "benchmarks")
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(file.read_bytes())
-    done = train(tmp_path, *words, f"eval.data_dir={mirror}", "eval.limit=1")
+    done = train(tmp_path, *words, f"eval.data_dir={mirror}", "eval.limit=1", forked=True)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "the data of bbh_cot_fewshot_" in line

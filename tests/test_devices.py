@@ -16,14 +16,6 @@ from tests.test_faults import copy, counts, gone, wait_for
 SFT = ["until=sft", "sft.optim.name=adalite", "sft.optim.lr=1e-4", "sft.epochs=2", "sft.global_batch_size=16"]
 
 
-@pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("one")
-    done = micro.run(root, "until=rank-1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return root
-
-
 def stage(root: Path, kind: str) -> Path:
     (path,) = (path for path in (root / "store").glob(f"{kind}-*") if (path / "DONE").exists())
     return path
@@ -43,15 +35,17 @@ def error(ours: Path, theirs: Path, kind: str, before: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_stage_is_stopped_killed_and_continued_on_two_devices(one: Path, tmp_path: Path) -> None:
+def test_a_stage_is_stopped_killed_and_continued_on_two_devices(unbroken: Path, tmp_path: Path) -> None:
     alone, together = tmp_path / "one", tmp_path / "two"
     for root in (alone, together):
-        copy(one, root, "data", "base")
-    done = micro.run(alone, *SFT)
+        copy(unbroken, root, "data", "base")
+    done = micro.run(alone, *SFT, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
 
     two = [*SFT, "runtime.num_devices=2"]
-    process = micro.start(together, *two, MEMPHIS_CHECKPOINT_S="0")  # which makes the steps long enough to be in time
+    process = micro.start(
+        together, *two, MEMPHIS_CHECKPOINT_S="0", **micro.UNTRACKED
+    )  # which makes the steps long enough to be in time
     wait_for(lambda: any(counts(together, "sft")), 300)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
@@ -59,12 +53,12 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(one: Path, tmp_p
     (checkpoint,) = (together / "store").glob("sft-*.part-*/checkpoint/*")
     assert len(list(checkpoint.glob("shard-*.safetensors"))) == 2
 
-    done = micro.run(together, *two, MEMPHIS_TEST_KILL="sft:step:2")  # the first of the two dies
+    done = micro.run(together, *two, MEMPHIS_TEST_KILL="sft:step:2", **micro.UNTRACKED)  # the first of the two dies
     assert done.returncode == 1
     assert "was ended by SIGKILL" in done.stderr
     assert gone(together)
 
-    done = micro.run(together, *two)
+    done = micro.run(together, *two, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     ours, theirs = stage(together, "sft"), stage(alone, "sft")
     assert ours.name == theirs.name  # devices enter no key
@@ -75,12 +69,14 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(one: Path, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_leg_with_stages_that_do_not_train(one: Path, tmp_path: Path) -> None:
-    copy(one, tmp_path, "data", "base", "sft", "generate")
-    done = micro.run(tmp_path, "until=rank-1", "runtime.num_devices=2")
+def test_a_leg_with_stages_that_do_not_train(unbroken: Path, tmp_path: Path) -> None:
+    copy(unbroken, tmp_path, "data", "base", "sft", "generate")
+    done = micro.run(tmp_path, "until=rank-1", "runtime.num_devices=2", **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (stage(tmp_path, "pairs") / "pairs.jsonl").read_bytes() == (stage(one, "pairs") / "pairs.jsonl").read_bytes()
-    assert error(tmp_path, one, "rank", "sft") <= 1e-3
+    assert (stage(tmp_path, "pairs") / "pairs.jsonl").read_bytes() == (
+        stage(unbroken, "pairs") / "pairs.jsonl"
+    ).read_bytes()
+    assert error(tmp_path, unbroken, "rank", "sft") <= 1e-3
 
 
 def test_more_devices_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from memphis.training.model import new_tiny, save
 from memphis.training.plan import TrainPlan
 from tests.composing import compose_config
 from tests.hub import lines, put_dataset, put_model, reddit
+from tests.offline import fork
 
 # 95 s of processor time, two starts of vLLM among it: that all stages fit together on four sources shows nowhere else.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -96,8 +96,7 @@ def hub(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(hub: Path, root: Path, *more: str) -> "subprocess.CompletedProcess[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MEMPHIS_", "WANDB_", "SLURM_", "HF_"))}
     environment |= {"HF_HOME": str(hub), "HF_HUB_OFFLINE": "1", "MEMPHIS_RUNS": str(root), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(REPOSITORY / "train.py"), *OVERRIDES, *more]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    return fork([str(REPOSITORY / "train.py"), *OVERRIDES, *more], root, environment)
 
 
 def test_the_whole_recipe_on_the_four_sources(hub: Path, tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ import pytest
 from memphis.runs import REPOSITORY
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "gpu.py"), *arguments]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **more}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
 @pytest.mark.slow
 def test_the_miniature_runs_all_parts_on_a_cpu(tmp_path: Path) -> None:
-    done = run("--tiny", "--out", str(tmp_path / "found.json"))
+    done = run("--tiny", "--out", str(tmp_path / "found.json"), TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "compiled"))
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["tiny"]
@@ -35,7 +35,8 @@ def test_the_miniature_runs_all_parts_on_a_cpu(tmp_path: Path) -> None:
     ]
     assert all(row["tokens_per_second"] > 0 and row["steps"] == 2 and row["mfu"] is None for row in ours), done.stdout
     assert [row["recomputed_layers"] for row in ours] == [0, 0, 0, 1, 0, 0]  # of one, on a CPU
-    assert ours[4]["first_step_seconds"] > 10 * ours[4]["step_seconds"]  # it was compiled
+    assert list((tmp_path / "compiled").rglob("*.so"))  # by the two that say so
+    assert ours[4].keys() >= {"first_step_seconds", "step_seconds"}
     peers = [row for row in found["results"] if row["part"].startswith("trl")]
     assert all("tokens_per_second" in row or "trl is not installed" in row["skipped"] for row in peers)
     assert len(peers) == 2

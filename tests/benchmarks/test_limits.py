@@ -12,7 +12,7 @@ from memphis.answers.equal import _judge, equal
 def test_the_least_of_a_few_runs_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     taken = iter([3.0, 0.5, 2.0, 1.5, 1.25, 1.75])
     made_up = [Limit(what, 1.0, lambda work: next(taken)) for what in ("one", "another")]
-    assert exceeded(tmp_path, made_up) == ["limits: another: 1.2500 s of CPU time, must be <= 1 s"]
+    assert exceeded(tmp_path, made_up) == ["limits: another: 1.2500 CPU-seconds, must be <= 1"]
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
         ["one", "0.50000"],
         ["another", "1.25000"],

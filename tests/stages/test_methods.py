@@ -1,5 +1,6 @@
-"""Every method through the same stages, for real and small: data, base and SFT are built once, in this process."""
+"""Every method through the same stages, for real and small: what they share comes from the unbroken run."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,16 @@ from memphis.store import Stage, Store
 from memphis.training.model import fingerprint
 from tests import micro
 from tests.composing import compose_config
+from tests.test_faults import copy
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    made = Store(tmp_path_factory.mktemp("methods") / "store")
+def store(unbroken: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    root = tmp_path_factory.mktemp("methods")
+    copy(unbroken, root, "data", "base", "sft", "generate")
+    made = Store(root / "store")
     made.create()
     return made
 

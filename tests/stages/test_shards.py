@@ -125,13 +125,6 @@ def test_a_fault_in_another_process_is_raised_here(tmp_path: Path) -> None:
     assert not multiprocessing.active_children()
 
 
-@pytest.fixture(scope="module")
-def trained(unbroken: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("trained")
-    copy(unbroken, root, "data", "base", "sft")
-    return root
-
-
 def sampled(root: Path) -> list[Path]:
     return list((root / "store").glob("generate-*.part-*/shards/*.jsonl"))
 
@@ -144,21 +137,21 @@ def samples(root: Path) -> bytes:
 # Five starts of the program, each as far as generation.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(trained: Path, tmp_path: Path) -> None:
+def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(unbroken: Path, tmp_path: Path) -> None:
     alone, together = tmp_path / "one", tmp_path / "two"
     typed = ["until=generate-1", "eval=none", "generate.shard_size=1"]
     for root in (alone, together):
-        copy(trained, root, "data", "base", "sft")
-    assert micro.run(alone, *typed).returncode == 0
+        copy(unbroken, root, "data", "base", "sft")
+    assert micro.run(alone, *typed, **micro.UNTRACKED).returncode == 0
     two = [*typed, "runtime.num_devices=2"]
 
     def children() -> list[psutil.Process]:
         return [process for process in processes(together) if "--multiprocessing-fork" in process.cmdline()]
 
-    process = micro.start(together, *two)
-    wait_for(children, 120)
+    process = micro.start(together, *two, **micro.UNTRACKED)
+    wait_for(children)
     children()[0].kill()
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 1, out + err
     assert re.search(
         r"^error: stage generate-1 failed: the process that samples on device 1 ended by SIGKILL", err, re.M
@@ -166,15 +159,15 @@ def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(trained: Path, tmp_
     assert gone(together)
     for ended, status in ((signal.SIGINT, 85), (signal.SIGKILL, -signal.SIGKILL)):
         before = len(sampled(together))
-        process = micro.start(together, *two)
-        wait_for(lambda before=before: len(sampled(together)) > before + 2, 120)
+        process = micro.start(together, *two, **micro.UNTRACKED)
+        wait_for(lambda before=before: len(sampled(together)) > before + 2)
         assert children()
         process.send_signal(ended)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == status, out + err
         assert gone(together)
         assert before < len(sampled(together)) < 40
-    done = micro.run(together, *two)
+    done = micro.run(together, *two, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert samples(together) == samples(alone)
 
@@ -182,15 +175,17 @@ def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(trained: Path, tmp_
 # Two starts of the program and three of vLLM.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_vllm_on_two_devices_and_the_time_around_it(trained: Path, tmp_path: Path) -> None:
+def test_vllm_on_two_devices_and_the_time_around_it_is_told(unbroken: Path, tmp_path: Path) -> None:
     found, around = [], []
     for devices in (1, 2):
         root = tmp_path / str(devices)
-        copy(trained, root, "data", "base", "sft")
-        done = micro.run(root, "until=generate-1", "eval=none", "generate=vllm", f"runtime.num_devices={devices}")
+        copy(unbroken, root, "data", "base", "sft")
+        done = micro.run(
+            root, "until=generate-1", "eval=none", "generate=vllm", f"runtime.num_devices={devices}", **micro.UNTRACKED
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         found.append(samples(root))
         (path,) = (root / "store").glob("generate-*/DONE")
         around += [row["gen/around_frac"] for row in micro.rows_of(path.parent) if "gen/around_frac" in row]
     assert found[0] == found[1]
-    assert 0 < around[0] < 0.03
+    assert all(0 < share < 1 for share in around)  # how large it is: `python -m benchmarks.limits`

@@ -1,6 +1,5 @@
 """The algebra worker: what it finds equal, and that nothing makes it hang."""
 
-import resource
 import sys
 from collections.abc import Iterator
 from itertools import permutations
@@ -14,7 +13,7 @@ from memphis.launch import check_packages
 from memphis.plan import make_plan
 from memphis.recipe import recipe
 from memphis.rows import read_rows
-from memphis.stages.symbolic import SECONDS, Algebra
+from memphis.stages.symbolic import Algebra
 from memphis.store import Store
 from tests.composing import compose_config
 from tests.hub import lines
@@ -29,11 +28,6 @@ def algebra() -> Iterator[Algebra]:
     pytest.importorskip("math_verify", reason="optional: see requirements-dev.txt")
     with Algebra() as found:
         yield found
-
-
-def seconds_of_workers() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def test_what_only_algebra_finds_equal(algebra: Algebra) -> None:
@@ -53,14 +47,13 @@ def test_what_only_algebra_finds_equal(algebra: Algebra) -> None:
 
 @pytest.mark.slow
 def test_nothing_hangs_and_the_next_question_is_answered(algebra: Algebra) -> None:
-    """Two seconds of processor time each, however long that takes on a busy machine."""
-    before, used = dict(algebra.counts), seconds_of_workers()
+    """Each of the first two would take for ever: that the test ends is the proof, that they were given up is counted."""
+    before = dict(algebra.counts)
     assert not algebra("9^{9^{9^{9}}}", "3")
     assert not algebra(r"\sum_{n=1}^{10^9} n^n", "3")
     assert not algebra(r"\frac{1}{" * 200 + "x" + "}" * 200, "3")
     assert algebra("2+5x", "5x+2")
     assert algebra.counts["timed_out"] >= before["timed_out"] + 2
-    assert seconds_of_workers() - used < 3 * (SECONDS + 4.0)  # 4: to start one anew
     assert not algebra("9^{9^{9^{9}}}", "3")
     assert algebra.counts["asked"] <= before["asked"] + 4  # remembered
 

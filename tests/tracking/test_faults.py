@@ -17,6 +17,7 @@ from memphis.tracking import GRACE_SECONDS, Tracker, session
 from tests.small_disk import small_disk
 from tests.tracking import made_up
 from tests.tracking.made_up import RUN_ID, SFT, history, row
+from tests.wandb_server import MUTE_SECONDS
 
 ROWS = [row(k, **{"sft/loss": 1 / k}) for k in range(1, 7)]
 
@@ -27,11 +28,36 @@ def impatient(monkeypatch):
     monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
 
 
-def until(what, seconds=120.0):
+def until(what, seconds=300.0):
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def ends_by_itself():
+    """What ends here has not waited for a silent server: that holds a connection for much longer."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < MUTE_SECONDS / 2
+
+
+@pytest.fixture
+def callers(monkeypatch):
+    """The threads that called wandb: whoever calls it may have to wait for it."""
+    found = set()
+
+    def watched(original):
+        def call(*args, **named):
+            found.add(threading.current_thread())
+            return original(*args, **named)
+
+        return call
+
+    for holder, name in ((wandb, "init"), (wandb.Run, "log"), (wandb.Run, "log_artifact")):
+        monkeypatch.setattr(holder, name, watched(getattr(holder, name)))
+    return found
 
 
 def losses(items):
@@ -47,30 +73,27 @@ def test_a_lost_server_costs_less_than_a_minute(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_mute_server_at_the_start(run_dir, open_tracker, online, capsys):
+def test_a_mute_server_at_the_start(run_dir, open_tracker, online, callers, capsys):
     online.mute()
-    with open_tracker(mode="wandb") as tracker:
-        began = time.monotonic()
+    with ends_by_itself(), open_tracker(mode="wandb") as tracker:
         tracker.rows(SFT, 0, ROWS)
-        assert time.monotonic() - began < 0.1
-        until(lambda: tracker._clock["start"] > 0, 30)
+        until(lambda: tracker._clock["start"] > 0)
+    assert callers == {tracker._thread}  # the run itself waits for nothing
     assert "recording offline" in capsys.readouterr().err
     assert losses(history(run_dir)) == ALL
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["mute", "kill"])
-def test_a_server_that_is_lost_on_the_way(run_dir, open_tracker, online, end, capsys):
-    with open_tracker(mode="wandb") as tracker:
+def test_a_server_that_is_lost_on_the_way(run_dir, open_tracker, online, end, callers, capsys):
+    with contextlib.ExitStack() as stack, open_tracker(mode="wandb") as tracker:
         tracker.rows(SFT, 0, ROWS[:3])
         until(lambda: RUN_ID in online.runs and len(losses(online.runs[RUN_ID].history)) == 3)
         getattr(online, end)()
-        began = time.monotonic()
+        stack.enter_context(ends_by_itself())
         tracker.rows(SFT, 3, ROWS[3:])
-        assert time.monotonic() - began < 0.1
         until(lambda: tracker._clock[SFT.directory] > 0 and tracker._jobs.empty())
-        began = time.monotonic()
-    assert time.monotonic() - began < session.FINISH_SECONDS + GRACE_SECONDS + 2
+    assert callers == {tracker._thread}
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "did not answer" in line]
     assert said.endswith(f"`python -m memphis.tracking push {run_dir} --new-id` makes a whole one from the files")
     assert losses(history(run_dir)) == ALL
@@ -80,7 +103,7 @@ def test_a_server_that_is_lost_on_the_way(run_dir, open_tracker, online, end, ca
 
 def test_wandbs_own_process_is_killed(run_dir, open_tracker, capsys):
     wandb.teardown()
-    with open_tracker() as tracker:
+    with contextlib.ExitStack() as stack, open_tracker() as tracker:
         tracker.rows(SFT, 0, ROWS[:3])
         until(lambda: tracker._clock[SFT.directory] > 0)
         (service,) = [child for child in psutil.Process().children() if "wandb-core" in child.name()]
@@ -88,6 +111,7 @@ def test_wandbs_own_process_is_killed(run_dir, open_tracker, capsys):
         service.wait(60)
         for step in range(3, 6):
             tracker.rows(SFT, step, ROWS[step : step + 1])
+        stack.enter_context(ends_by_itself())
     said = capsys.readouterr().err.splitlines()
     assert len([line for line in said if line.startswith("tracking: ")]) == 1, said
     with contextlib.suppress(OSError):  # to that process
@@ -97,7 +121,7 @@ def test_wandbs_own_process_is_killed(run_dir, open_tracker, capsys):
 def test_a_full_disk(tmp_path, composed):
     with small_disk(tmp_path / "disk", "6m") as disk:
         run = made_up.run_at(disk.root, composed)
-        with Tracker(composed, run) as tracker:
+        with ends_by_itself(), Tracker(composed, run) as tracker:
             until(lambda: tracker._clock["start"] > 0)
             disk.fill()
             for step in range(6):
@@ -121,9 +145,9 @@ def test_finish_that_hangs(open_tracker, monkeypatch, capsys):
     tracker = open_tracker()
     tracker.rows(SFT, 0, ROWS)
     until(lambda: tracker._clock[SFT.directory] > 0)
-    monkeypatch.setattr(wandb.Run, "finish", lambda *_, **__: released.wait(300))
+    monkeypatch.setattr(wandb.Run, "finish", lambda *_, **__: released.wait(600))
     tracker.close(0)
-    assert tracker._thread.is_alive()
+    assert tracker._thread.is_alive()  # it still waits, and was left to itself
     assert "did not answer in time" in capsys.readouterr().err
     monkeypatch.undo()
     released.set()
@@ -156,8 +180,6 @@ def test_the_process_ends_although_the_server_has_fallen_silent(tmp_path, online
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY, env=os.environ) as process:
         assert process.stdout.readline() == "ready\n"
         online.mute()
-        began = time.monotonic()
-        out, _ = process.communicate("\n", timeout=60)
+        out, _ = process.communicate("\n", timeout=MUTE_SECONDS / 2)  # a silent server keeps it for longer
     assert out == "closed\n"
     assert process.returncode == 0
-    assert time.monotonic() - began < 2 + GRACE_SECONDS + 5

