@@ -36,7 +36,6 @@ lint: $(READY) $(READY_DEV)
 
 bench: $(READY_BENCH)
 	$(BENCH)/bin/python -m benchmarks $(ARGS)
-	$(if $(ARGS),,$(BENCH)/bin/python -m benchmarks.limits)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 found; install one, or say where: make PYTHON=/path/to/python3.11"; exit 1; }

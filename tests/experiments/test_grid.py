@@ -84,7 +84,7 @@ def test_arms_are_the_product_and_each_is_what_compose_makes_of_it() -> None:
 
 
 def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which takes it 0.2 s: 360 arms of one choice must not pay it 360 times. Seconds: `python -m benchmarks.limits`."""
+    """Which takes it 0.2 s: 360 arms of one choice must not pay it 360 times. Seconds: `python -m benchmarks limits`."""
     calls = []
     original = ConfigLoaderImpl.load_configuration
 

@@ -188,4 +188,4 @@ def test_vllm_on_two_devices_and_the_time_around_it_is_told(unbroken: Path, tmp_
         (path,) = (root / "store").glob("generate-*/DONE")
         around += [row["gen/around_frac"] for row in micro.rows_of(path.parent) if "gen/around_frac" in row]
     assert found[0] == found[1]
-    assert all(0 < share < 1 for share in around)  # how large it is: `python -m benchmarks.limits`
+    assert all(0 < share < 1 for share in around)  # how large it is: `python -m benchmarks limits`

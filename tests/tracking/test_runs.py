@@ -143,7 +143,7 @@ def test_planted_secrets_are_nowhere(whole: Whole) -> None:
 
 
 def test_what_tracking_costs_is_recorded_and_the_server_is_asked_seldom(whole: Whole) -> None:
-    """Seconds are for `python -m benchmarks.limits`; what makes them few is that rows travel together."""
+    """Seconds are for `python -m benchmarks limits`; what makes them few is that rows travel together."""
     cost = json.loads((whole.run_dir / "summary.json").read_text())["tracking"]
     assert cost["stages_cpu_s"] > 0
     assert cost["calls_s"] > 0
