@@ -30,7 +30,7 @@ from memphis.pipeline import KINDS, trains
 from memphis.stages.child import die_with_parent
 from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
 from memphis.store import Store, finish, installed, read_json
-from memphis.training import parallel
+from memphis.training import distributed
 
 
 def build(path: Path, bench: Bench) -> None:
@@ -58,14 +58,14 @@ def build(path: Path, bench: Bench) -> None:
     if not claim.acquire(lambda: store.fault(path, weights=kind.leaves == "model") is None):
         print(f"{path.name}: built by another process", flush=True)
         if together:
-            parallel.told()
+            distributed.broadcast()
         return
     try:
         kill_point(spec["kind"], "start")
         started, worked = time.monotonic(), time.process_time()
         context = _context(spec, path.parent, claim.part, bench)
         if together:
-            parallel.told(str(claim.part))
+            distributed.broadcast(str(claim.part))
         summary = _run(spec, context)
         if not claim.held():
             raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
@@ -80,7 +80,7 @@ def build(path: Path, bench: Bench) -> None:
 def join(path: Path, bench: Bench) -> None:
     """Take part in the training of the stage, where the first process says that it is built; nothing else to do."""
     spec = _spec(path)
-    if trains(spec["kind"], spec["config"]) and (part := parallel.told()) is not None:
+    if trains(spec["kind"], spec["config"]) and (part := distributed.broadcast()) is not None:
         _run(spec, _context(spec, path.parent, Path(part), bench))
 
 
@@ -147,9 +147,9 @@ def main() -> int:
                 from memphis.stages.ranks import torchrun  # a second that others need not wait
 
                 return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])
-        with stop_on_signals(), parallel.joined(bench.device) if launched else contextlib.nullcontext():
+        with stop_on_signals(), distributed.init(bench.device) if launched else contextlib.nullcontext():
             for path in arguments.stages:
-                (build if parallel.rank() == 0 else join)(path.absolute(), bench)
+                (build if distributed.rank() == 0 else join)(path.absolute(), bench)
     except Stopped:
         return STOPPED
     except Exception as error:
@@ -157,7 +157,7 @@ def main() -> int:
         if fault is None and not isinstance(error, MemoryError | OSError):
             if launched:
                 traceback.print_exc()
-                if not parallel.left_alone(error):
+                if not distributed.is_peer_failure(error):
                     print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
                 os._exit(1)  # an orderly end would wait for processes that are gone
             raise

@@ -16,8 +16,8 @@ from memphis.errors import MemphisError, NotLoadable
 from memphis.stages.context import Context
 from memphis.stages.train import run_loop
 from memphis.store import read_json, write_json
+from memphis.training import distributed
 from memphis.training import model as models
-from memphis.training import parallel
 from memphis.training.plan import TrainPlan
 from memphis.training.tensors import check_whole
 
@@ -30,7 +30,7 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
     difficulty = Difficulty(base.max_number, base.max_factor, base.max_steps)
     texts = base_corpus(base.texts, context.seed, difficulty)
     with tempfile.TemporaryDirectory() as elsewhere:  # of several processes each makes its own, the first one's stays
-        place = context.out / "model" if parallel.rank() == 0 else Path(elsewhere)
+        place = context.out / "model" if distributed.rank() == 0 else Path(elsewhere)
         place.mkdir(exist_ok=True)
         tokenizer = train_tokenizer(texts, base.vocab_size, place)
     model = models.new_tiny(

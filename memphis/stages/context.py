@@ -15,7 +15,7 @@ from memphis.hooks import kill_point
 from memphis.rows import RowLog
 from memphis.sampling import Engine, open_engine
 from memphis.stages.child import POLITE
-from memphis.training import parallel
+from memphis.training import distributed
 
 STOP = threading.Event()  # set by a polite signal: checkpoint at the next step and leave with Stopped
 
@@ -76,7 +76,7 @@ class Context:
     def __post_init__(self) -> None:
         self.log = RowLog(self.out / "metrics.jsonl")
         # Of several processes the first writes; from a checkpoint the training loop cuts back to what that knows.
-        if parallel.rank() == 0 and not (self.out / "checkpoint").exists():
+        if distributed.rank() == 0 and not (self.out / "checkpoint").exists():
             self.log.cut(0)
 
     @property

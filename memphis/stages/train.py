@@ -18,8 +18,8 @@ from memphis.pipeline import KINDS
 from memphis.shape import from_config
 from memphis.stages.context import Context
 from memphis.store import read_json
+from memphis.training import distributed
 from memphis.training import model as models
-from memphis.training import parallel
 from memphis.training.batches import sequences_of
 from memphis.training.layers import compile_layers, decoder_layers, recompute
 from memphis.training.loop import train
@@ -75,7 +75,7 @@ def train_stage(
     summary = {**run_loop(context, model, examples, plan, source), **chosen, "examples": counts}
     shares = {"trunc_frac": counts["truncated"], "drop_frac": counts["rows"] - counts["kept"]}
     done = {"step": summary["steps"], "steps": summary["steps"], "tokens": summary["tokens"]}
-    if parallel.rank() == 0:
+    if distributed.rank() == 0:
         context.log(done | {f"{plan.family}/{name}": count / counts["rows"] for name, count in shares.items()})
     return summary | ({"warnings": warnings} if warnings else {})
 
@@ -100,7 +100,7 @@ def recomputed_layers(
     further = max(len(sequences_of(example)) for example in examples) - 1
     tokens, slots = memory.micro_batch(plan.micro_batch_tokens, max_length, further)
     need = memory.training(
-        shape, wishes, plan.optim.name, tokens=tokens, slots=slots, devices=parallel.size(), room=room
+        shape, wishes, plan.optim.name, tokens=tokens, slots=slots, devices=distributed.size(), room=room
     )
     return need.recomputed
 
@@ -110,7 +110,7 @@ def _room(device: str) -> float | None:
     if device != "cuda":
         return None
     here = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    return min(size for (size,) in parallel.gather([here])) - memory.RESERVE
+    return min(size for (size,) in distributed.gather([here])) - memory.RESERVE
 
 
 def _left_out(context: Context, counts: dict[str, int], max_length: int, overlong: str) -> list[str]:

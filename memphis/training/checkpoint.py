@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from memphis.training import parallel
+from memphis.training import distributed
 
 
 def write(
@@ -34,13 +34,13 @@ def write(
 
     Raises FileNotFoundError if the parent of `directory` is gone: another process has taken the stage over.
     """
-    first = parallel.rank() == 0
+    first = distributed.rank() == 0
     part = directory / f"{step}.part"
     if first:
         directory.mkdir(exist_ok=True)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-    parallel.told()
+    distributed.broadcast()
     weights = {name: p.detach() for name, p in params.items()}
     tensors: dict[str, Tensor] = {}
     numbers: dict[str, dict[str, Any]] = {}
@@ -51,7 +51,7 @@ def write(
             else:
                 numbers.setdefault(name, {})[key] = value
     try:
-        if parallel.size() > 1:
+        if distributed.size() > 1:
             _write_shards({**weights, **tensors}, part)
         else:
             save_file({name: tensor.contiguous() for name, tensor in weights.items()}, part / "weights.safetensors")
@@ -70,7 +70,7 @@ def write(
         for other in directory.iterdir():
             if other != target:
                 shutil.rmtree(other)
-    parallel.told()  # nobody ends before the checkpoint has its name
+    distributed.broadcast()  # nobody ends before the checkpoint has its name
 
 
 def _write_shards(tensors: dict[str, Tensor], part: Path) -> None:
@@ -110,6 +110,6 @@ def read(
         owner, _, key = name.rpartition("/")
         parameter, tensor = params[owner], places[name]
         whole = tensor.shape != parameter.shape and key != "step"  # AdamW counts its steps in a plain tensor
-        tensor = parallel.copied(tensor, parameter) if whole else tensor.to(parameter.device)
+        tensor = distributed.replicate(tensor, parameter) if whole else tensor.to(parameter.device)
         optimizer.state[parameter][key] = tensor
     return state, extra

@@ -23,7 +23,7 @@ def compile_layers(model: PreTrainedModel) -> None:
     """Compile what each layer does around its attention, once for micro-batches of any length.
 
     Only the forward functions are replaced: names of weights, checkpoints in the sense of `recompute` and the hooks by
-    which shards are put together stay as they are. Call it before `parallel.shard`.
+    which shards are put together stay as they are. Call it before `distributed.shard`.
     """
     for layer in decoder_layers(model):
         layer.forward = torch.compile(layer.forward, dynamic=True)

@@ -3,7 +3,7 @@
 A step is: the next window of examples in an order that is a function of (seed, epoch); the window cut into flat
 micro-batches; one backward pass each, of losses that are already divided by the window's totals; one optimizer step.
 The loop holds no random state: noise and order follow from (seed, step), so a checkpoint is weights and counters.
-On several devices (parallel.py) each takes its share of every window, and all take every decision together.
+On several devices (distributed.py) each takes its share of every window, and all take every decision together.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from memphis.methods.adalite import Adalite
 from memphis.methods.schedules import SCHEDULES
 from memphis.rows import RowLog
 from memphis.shape import from_config
-from memphis.training import checkpoint, parallel
+from memphis.training import checkpoint, distributed
 from memphis.training.attention import attending
 from memphis.training.batches import FlatBatch, cut, flatten, num_tokens, shares
 from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column, target_logps
@@ -75,8 +75,8 @@ def train(
     if not examples:
         raise MemphisError(f"{plan.family}: there are no examples to train on; see the counts of the stages before it")
     total = num_steps(len(examples), plan)
-    forward = parallel.shard(model, target_logps)
-    first = parallel.rank() == 0
+    forward = distributed.shard(model, target_logps)
+    first = distributed.rank() == 0
     params = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = make_optimizer(list(params.values()), plan.optim, plan.beta2)
     directory = out_dir / "checkpoint"
@@ -147,7 +147,7 @@ def train(
             )
         kill_point("step")
         if step + 1 < total:
-            wishes = parallel.gather([should_stop(), time.monotonic() - saved >= checkpoint_every])
+            wishes = distributed.gather([should_stop(), time.monotonic() - saved >= checkpoint_every])
             stop, due = (any(wish) for wish in zip(*wishes, strict=True))  # a signal may reach one device earlier
             if stop or due:
                 save(step + 1)
@@ -171,14 +171,14 @@ def score(
 ) -> Tensor:
     """Summed log-probabilities of the targets of every sequence, [examples, columns] float32 on CPU, without noise.
 
-    Column 0 is the first sequence; 0 where an example has fewer sequences than others. forward: of `parallel.shard`.
+    Column 0 is the first sequence; 0 where an example has fewer sequences than others. forward: of `distributed.shard`.
     """
     training = model.training
     model.eval()
     columns = max(len(example.sequences) for example in examples)
     result = torch.zeros(len(examples), columns)
     groups = cut(examples, plan.micro_batch_tokens)
-    for turn in range(parallel.rank(), len(groups) + parallel.rank(), parallel.size()):
+    for turn in range(distributed.rank(), len(groups) + distributed.rank(), distributed.size()):
         members = groups[min(turn, len(groups) - 1)]  # who has none left helps with the last
         batch = flatten(examples, members).to(model.device)
         with attending(batch.rows):
@@ -186,7 +186,7 @@ def score(
         if turn < len(groups):
             result[members] = sums_by_column(logps, batch, columns)[0].cpu()
     model.train(training)
-    return parallel.added(result)
+    return distributed.all_reduce(result)
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> list[int]:
@@ -231,9 +231,9 @@ class _Stepper:
         began = time.perf_counter()
         # With microbatch_mean the cut is part of the loss, and must not depend on the number of devices.
         same_cut = plan.reduction == "microbatch_mean"
-        parts = shares(window, plan.micro_batch_tokens, parallel.size(), same_cut=same_cut)
-        batches = [flatten(window, members) for members in parts[parallel.rank()]]
-        totals = Totals.of(batches, plan, parallel.gather)
+        parts = shares(window, plan.micro_batch_tokens, distributed.size(), same_cut=same_cut)
+        batches = [flatten(window, members) for members in parts[distributed.rank()]]
+        totals = Totals.of(batches, plan, distributed.gather)
         idle = max(map(len, parts)) - len(batches)
         if idle:  # every device must take part in every pass, be it for the others' sake alone
             batches += idle * [flatten(window, [min(range(len(window)), key=lambda i: num_tokens(window[i]))])]
@@ -250,8 +250,8 @@ class _Stepper:
             idle=idle,
         )
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.params if p.grad is not None])
-        sums = parallel.added(torch.stack(list(metrics.values())))
-        values = [*sums.tolist(), parallel.whole(norm).item()]
+        sums = distributed.all_reduce(torch.stack(list(metrics.values())))
+        values = [*sums.tolist(), distributed.full_tensor(norm).item()]
         finite = all(math.isfinite(value) for value in values)
         ratio = moved = 0.0
         if finite:
@@ -322,7 +322,7 @@ class _Probe:
         for p in params:
             # An odd stride does not fall on one column of a weight whose width is a power of two.
             stride = max(1, p.numel() // _SAMPLE) | 1
-            part, offset = parallel.local(p.detach())
+            part, offset = distributed.local(p.detach())
             self.views.append(part[-offset % stride :: stride])
             share.append(torch.full((len(self.views[-1]),), p.numel() / -(-p.numel() // stride)))
         self.weights = torch.cat(share).to(params[0].device)
@@ -335,7 +335,7 @@ class _Probe:
         after = self.read()
         weights = self.weights
         parts = [(after - before).square() @ weights, before.square() @ weights, (after != before).float() @ weights]
-        change, norm, moved, total = parallel.added(torch.stack([*parts, weights.sum()]))
+        change, norm, moved, total = distributed.all_reduce(torch.stack([*parts, weights.sum()]))
         return (change / norm.clamp(min=1e-30)).sqrt().item(), (moved / total).item()
 
 
@@ -343,7 +343,7 @@ class _Speed:
     """Tokens per second, and the share of the GPUs' peak that they are (MFU); None where no peak is known."""
 
     def __init__(self, model: PreTrainedModel, plan: TrainPlan) -> None:
-        self.devices = parallel.size()
+        self.devices = distributed.size()
         self.shape = from_config(model.config.to_dict())
         on_gpu = model.device.type == "cuda" and plan.dtype == "bfloat16"  # the peaks known are bfloat16's
         self.peak = peak_flops(torch.cuda.get_device_name(model.device)) if on_gpu else None

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from memphis.errors import MemphisError, NotLoadable
-from memphis.training import attention, parallel
+from memphis.training import attention, distributed
 from memphis.training.tensors import stored_tensors
 
 Freeze = Literal["both", "input", "none"]
@@ -193,8 +193,8 @@ def save(
     """
     if not isinstance(source, PreTrainedTokenizerBase) and not Path(source).is_dir():
         raise NotADirectoryError(f"no checkpoint directory to copy the tokenizer from: {source}")
-    state = parallel.gathered(model, dtype)
-    if parallel.rank() > 0:
+    state = distributed.full_state_dict(model, dtype)
+    if distributed.rank() > 0:
         return
     out_dir.mkdir(exist_ok=True)
     model.save_pretrained(out_dir, state_dict=state)

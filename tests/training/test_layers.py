@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from memphis.training import parallel
+from memphis.training import distributed
 from memphis.training.layers import compile_layers, recompute
 from memphis.training.loop import score
 from tests.training import test_parallel
@@ -55,7 +55,7 @@ def compiled(out: Path) -> dict[str, Any]:
     test_parallel.make_model = make_compiled
     result = trained("rank", out / "rank")
     assert counters["stats"]["unique_graphs"] > 0
-    assert parallel.size() == 2
+    assert distributed.size() == 2
     return result
 
 

@@ -15,7 +15,7 @@ from torch.distributed.fsdp import FSDPModule
 from memphis.config.sections import Neftune
 from memphis.errors import Stopped
 from memphis.rows import RowLog
-from memphis.training import loop, parallel
+from memphis.training import distributed, loop
 from memphis.training.batches import num_tokens, shares
 from memphis.training.layers import recompute
 from memphis.training.loop import train
@@ -49,7 +49,7 @@ def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, An
         optimizer = original(params, optim)
 
         def look(*_: Any) -> None:
-            gradients.append(dict(zip(start, [parallel.whole(p.grad).clone() for p in params], strict=True)))
+            gradients.append(dict(zip(start, [distributed.full_tensor(p.grad).clone() for p in params], strict=True)))
 
         optimizer.register_step_pre_hook(look)
         return optimizer
@@ -66,15 +66,17 @@ def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, An
                     model,
                     examples,
                     plan,
-                    should_stop=lambda: parallel.rank() == parallel.size() - 1 and steps.count("step") == stop_after,
+                    should_stop=lambda: (
+                        distributed.rank() == distributed.size() - 1 and steps.count("step") == stop_after
+                    ),
                     **how,
                 )
     finally:
         loop.make_optimizer = original
-    weights = parallel.gathered(model, torch.float32)
+    weights = distributed.full_state_dict(model, torch.float32)
     moved = {n: weights[n] - w for n, w in start.items()} if weights else {}
     assert sum(isinstance(module, FSDPModule) for module in model.modules()) == (
-        2 if parallel.size() > 1 else 0
+        2 if distributed.size() > 1 else 0
     )  # layers
     return {"weights": weights, "moved": moved, "gradients": gradients, "rows": lasting(out / "m")}
 
@@ -127,7 +129,7 @@ def averaged(out: Path) -> dict[str, Any]:
 
 
 def skewed(out: Path) -> dict[str, Any]:
-    parallel.gather = lambda numbers: [list(numbers)]  # each device divides by the totals of its own share
+    distributed.gather = lambda numbers: [list(numbers)]  # each device divides by the totals of its own share
     return trained("base", out / "base")
 
 
@@ -143,10 +145,10 @@ def stopped_and_continued(out: Path) -> dict[str, Any]:
     for name in ("rank", "base"):
         trained(name, out / name, stop_after=2)
     names = sorted(path.name for path in (out / "rank" / "checkpoint" / "2").iterdir())
-    if parallel.rank() == 0:
+    if distributed.rank() == 0:
         for name in ("rank", "base"):
             shutil.copytree(out / name, out / f"{name}-for-one")
-    parallel.told()
+    distributed.broadcast()
     return {"files": names, **{name: trained(name, out / name) for name in ("rank", "base")}}
 
 

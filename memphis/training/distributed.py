@@ -29,7 +29,7 @@ _control: dist.ProcessGroup | None = None
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def init(device: str) -> Iterator[None]:
     """Be one of the processes that torchrun started. device: cpu or cuda."""
     global _control
     if device == "cuda":
@@ -40,7 +40,7 @@ def joined(device: str) -> Iterator[None]:
     dist.destroy_process_group()  # not after a fault: a process that is gone would be waited for
 
 
-def left_alone(error: Exception) -> bool:
+def is_peer_failure(error: Exception) -> bool:
     """Does the fault only say that another process is gone?"""
     return isinstance(error, dist.DistError) or (type(error) is RuntimeError and "gloo" in str(error))
 
@@ -65,7 +65,7 @@ def gather(numbers: Sequence[int]) -> list[list[int]]:
     return [one.tolist() for one in found]
 
 
-def told(value: str | None = None) -> str | None:
+def broadcast(value: str | None = None) -> str | None:
     """What the first process says, in all of them."""
     said = [value]
     if size() > 1:
@@ -73,23 +73,23 @@ def told(value: str | None = None) -> str | None:
     return said[0]
 
 
-def added(tensor: Tensor) -> Tensor:
+def all_reduce(tensor: Tensor) -> Tensor:
     """The sum over the processes, written into `tensor`."""
     if size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """All of a tensor that may be in shards; every process must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def gathered(model: "PreTrainedModel", dtype: torch.dtype) -> dict[str, Tensor]:
+def full_state_dict(model: "PreTrainedModel", dtype: torch.dtype) -> dict[str, Tensor]:
     """The model's whole state in `dtype`, in the first process; what others get is of no use."""
     state = {}
     for name, tensor in model.state_dict().items():
-        full = whole(tensor)
+        full = full_tensor(tensor)
         if rank() == 0:
             state[name] = full.to(dtype) if size() == 1 else full.to("cpu", dtype)
     return state
@@ -103,7 +103,7 @@ def local(tensor: Tensor) -> tuple[Tensor, int]:
     return tensor.to_local().view(-1), min(rows * rank(), tensor.shape[0]) * (tensor.numel() // tensor.shape[0])
 
 
-def copied(tensor: Tensor, like: Tensor) -> Tensor:
+def replicate(tensor: Tensor, like: Tensor) -> Tensor:
     """A tensor that every process holds all of, fit for arithmetic with the shards of `like`."""
     tensor = tensor.to(like.device)
     return DTensor.from_local(tensor, like.device_mesh, [Replicate()]) if isinstance(like, DTensor) else tensor
