@@ -11,11 +11,11 @@ from torch._dynamo.utils import counters
 from memphis.training import distributed
 from memphis.training.layers import compile_layers, recompute
 from memphis.training.loop import score
-from tests.training import test_parallel
+from tests.training import test_distributed
 from tests.training.conftest import make_examples, micro_batches
 from tests.training.plain import make_model, worst_error
 from tests.training.test_equalities import RANK, TOLERANCE, flat_gradients
-from tests.training.test_parallel import gradient_error, in_two, trained
+from tests.training.test_distributed import gradient_error, in_two, trained
 
 
 @pytest.mark.slow
@@ -44,7 +44,7 @@ def test_compiled_layers_give_the_same_and_are_compiled_once() -> None:
 
 def compiled(out: Path) -> dict[str, Any]:
     """As `trained`; without code generation, which would be most of the time and is tested above."""
-    make, compiler = test_parallel.make_model, torch.compile
+    make, compiler = test_distributed.make_model, torch.compile
     torch.compile = lambda function, **how: compiler(function, backend="aot_eager", **how)
 
     def make_compiled(**how: Any) -> Any:
@@ -52,7 +52,7 @@ def compiled(out: Path) -> dict[str, Any]:
         compile_layers(model)
         return model
 
-    test_parallel.make_model = make_compiled
+    test_distributed.make_model = make_compiled
     result = trained("rank", out / "rank")
     assert counters["stats"]["unique_graphs"] > 0
     assert distributed.size() == 2
