@@ -20,7 +20,7 @@ from memphis.errors import MemphisError
 from memphis.pipeline import KINDS
 from memphis.recipe import recipe
 from memphis.rows import read_rows, write_rows
-from memphis.stages.context import Bench, Context, Runtime
+from memphis.stages.context import Context, Runtime, Worker
 from memphis.store import Stage, flatten
 from memphis.training import model as models
 from tests.composing import compose_config
@@ -91,12 +91,12 @@ def results(root: Path) -> dict[str, dict[str, Any]]:
         out = root / kind
         out.mkdir()
         stage = chain[kind]
-        bench = Bench(Runtime("cpu", 1, 4096))
+        worker = Worker(Runtime("cpu", 1, 4096))
         chosen = {role: inputs[role] for role in stage.inputs}
-        context = Context(kind, chosen, stage.seed or 0, stage.iteration, {}, out, bench)
+        context = Context(kind, chosen, stage.seed or 0, stage.iteration, {}, out, worker)
         form = parse(KINDS[kind].form, stage.config)
         summary = __import__(f"memphis.stages.{kind}", fromlist=["run"]).run(context, form)
-        bench.close()
+        worker.close()
         if kind == "data":
             inputs = fixed_inputs(root)
         found[kind] = {"version": KINDS[kind].version, "result": observed(kind, out, summary)}

@@ -28,12 +28,12 @@ from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpac
 from memphis.hooks import kill_point
 from memphis.pipeline import KINDS, trains
 from memphis.stages.child import die_with_parent
-from memphis.stages.context import Bench, Context, Runtime, stop_on_signals
+from memphis.stages.context import Context, Runtime, Worker, stop_on_signals
 from memphis.store import Store, finish, installed, read_json
 from memphis.training import distributed
 
 
-def build(path: Path, bench: Bench) -> None:
+def build(path: Path, worker: Worker) -> None:
     """Build the stage whose spec lies in the store of `path`, unless it is there.
 
     Of several processes the first does it all; the others join it for the time of the training.
@@ -63,7 +63,7 @@ def build(path: Path, bench: Bench) -> None:
     try:
         kill_point(spec["kind"], "start")
         started, worked = time.monotonic(), time.process_time()
-        context = _context(spec, path.parent, claim.part, bench)
+        context = _context(spec, path.parent, claim.part, worker)
         if together:
             distributed.broadcast(str(claim.part))
         summary = _run(spec, context)
@@ -71,17 +71,17 @@ def build(path: Path, bench: Bench) -> None:
             raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
         kill_point(spec["kind"], "done")
         spent, cpu = time.monotonic() - started, time.process_time() - worked
-        finish(claim, spec, summary, spent, made_with(bench), cpu)
+        finish(claim, spec, summary, spent, made_with(worker), cpu)
         kill_point(spec["kind"], "renamed")
     finally:
         claim.release()
 
 
-def join(path: Path, bench: Bench) -> None:
+def join(path: Path, worker: Worker) -> None:
     """Take part in the training of the stage, where the first process says that it is built; nothing else to do."""
     spec = _spec(path)
     if trains(spec["kind"], spec["config"]) and (part := distributed.broadcast()) is not None:
-        _run(spec, _context(spec, path.parent, Path(part), bench))
+        _run(spec, _context(spec, path.parent, Path(part), worker))
 
 
 def _spec(path: Path) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _spec(path: Path) -> dict[str, Any]:
     return spec
 
 
-def _context(spec: dict[str, Any], store: Path, out: Path, bench: Bench) -> Context:
+def _context(spec: dict[str, Any], store: Path, out: Path, worker: Worker) -> Context:
     return Context(
         kind=spec["kind"],
         inputs={role: store / directory for role, directory in spec["reads"].items()},
@@ -98,7 +98,7 @@ def _context(spec: dict[str, Any], store: Path, out: Path, bench: Bench) -> Cont
         iteration=spec["iteration"],
         places=spec["places"],
         out=out,
-        bench=bench,
+        worker=worker,
     )
 
 
@@ -110,9 +110,9 @@ def _run(spec: dict[str, Any], context: Context) -> dict[str, Any]:
     return summary
 
 
-def made_with(bench: Bench) -> dict[str, str]:
+def made_with(worker: Worker) -> dict[str, str]:
     """Recorded with every stage; reuse across versions and devices is allowed, and said."""
-    return {**installed(), "device": bench.device, "devices": str(bench.runtime.num_devices)}
+    return {**installed(), "device": worker.device, "devices": str(worker.runtime.num_devices)}
 
 
 def _share_cores(processes: int) -> None:
@@ -137,19 +137,19 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.parent is not None:
         die_with_parent(arguments.parent)
-    bench = Bench(Runtime(**json.loads(arguments.runtime)))
-    number, launched = bench.runtime.num_devices, is_torchelastic_launched()
+    worker = Worker(Runtime(**json.loads(arguments.runtime)))
+    number, launched = worker.runtime.num_devices, is_torchelastic_launched()
     try:
         if number > 1 and not launched:
-            check_number(bench.runtime.device, number)
+            check_number(worker.runtime.device, number)
             _share_cores(number)
             if any(trains(spec["kind"], spec["config"]) for spec in map(_spec, arguments.stages)):
                 from memphis.stages.ranks import torchrun  # a second that others need not wait
 
                 return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])
-        with stop_on_signals(), distributed.init(bench.device) if launched else contextlib.nullcontext():
+        with stop_on_signals(), distributed.init(worker.device) if launched else contextlib.nullcontext():
             for path in arguments.stages:
-                (build if distributed.rank() == 0 else join)(path.absolute(), bench)
+                (build if distributed.rank() == 0 else join)(path.absolute(), worker)
     except Stopped:
         return STOPPED
     except Exception as error:
@@ -170,7 +170,7 @@ def main() -> int:
             return NO_SPACE
         return NOT_LOADABLE if isinstance(error, NotLoadable) else 1
     finally:
-        bench.close()
+        worker.close()
     return 0
 
 

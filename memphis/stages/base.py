@@ -41,7 +41,7 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
         intermediate=base.intermediate,
         max_positions=base.max_positions,
         seed=context.seed,
-    ).to(context.bench.device)
+    ).to(context.worker.device)
     plan = TrainPlan(
         family="base",
         lr_key="model.base.lr",

@@ -31,7 +31,7 @@ class Runtime:
 
 
 @dataclass
-class Bench:
+class Worker:
     """What consecutive stages of one leg share: an engine is expensive to start and cheap to re-load."""
 
     runtime: Runtime
@@ -70,7 +70,7 @@ class Context:
     iteration: int
     places: dict[str, str]  # external inputs: hub ids or local paths
     out: Path
-    bench: Bench
+    worker: Worker
     log: RowLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Context:
 
     @property
     def runtime(self) -> Runtime:
-        return self.bench.runtime
+        return self.worker.runtime
 
     def stopping(self) -> bool:
         return STOP.is_set()

@@ -12,7 +12,7 @@ from memphis.store import read_json, write_json
 
 def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
     model = context.inputs["model"] / "model"
-    engine = context.bench.engine_for(config.generate.engine, model, config.model.dtype)
+    engine = context.worker.engine_for(config.generate.engine, model, config.model.dtype)
     mirror = Path(context.places["benchmarks"]) if "benchmarks" in context.places else None
 
     def between(point: str) -> None:

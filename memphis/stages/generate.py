@@ -49,7 +49,7 @@ def run(context: Context, config: GenerateForm) -> dict[str, Any]:
     sampling = Sampling(model, config.model.dtype, knobs)
     with ThreadPoolExecutor(1) as pool:
         mark = pool.submit(fingerprint, model)  # reads all weights, while the engine starts
-        spent = sample_all(context.bench, sampling, shards, tell)
+        spent = sample_all(context.worker, sampling, shards, tell)
         if told < len(shards):
             raise Stopped
     metrics, warnings = _join(context.out / "samples.jsonl", [shard.path for shard in shards], warnings)

@@ -21,7 +21,7 @@ from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.rows import write_rows
 from memphis.stages.child import serve
-from memphis.stages.context import STOP, Bench
+from memphis.stages.context import STOP, Worker
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Shard:
     seed: int
 
 
-def sample(bench: Bench, sampling: Sampling, shard: Shard) -> float:
+def sample(worker: Worker, sampling: Sampling, shard: Shard) -> float:
     """Write the samples of a shard; returns the seconds that its engine took for them, to start or load included."""
     started = time.monotonic()
     knobs = sampling.knobs
-    engine = bench.engine_for(knobs.engine, sampling.model, sampling.dtype)
+    engine = worker.engine_for(knobs.engine, sampling.model, sampling.dtype)
     completions = engine.generate(
         shard.prompts,
         num_samples=knobs.num_samples,
@@ -66,7 +66,7 @@ def sample(bench: Bench, sampling: Sampling, shard: Shard) -> float:
     return spent
 
 
-def sample_all(bench: Bench, sampling: Sampling, shards: Sequence[Shard], done: Callable[[], None]) -> list[float]:
+def sample_all(worker: Worker, sampling: Sampling, shards: Sequence[Shard], done: Callable[[], None]) -> list[float]:
     """Write the samples of every shard that has none, on `runtime.num_devices` devices; for every engine, the seconds
     it took.
 
@@ -74,7 +74,7 @@ def sample_all(bench: Bench, sampling: Sampling, shards: Sequence[Shard], done: 
     done: called now and then, when more shards may be there, and at the end.
     """
     missing = deque(shard for shard in shards if not shard.path.exists())
-    devices = min(bench.runtime.num_devices, len(missing))
+    devices = min(worker.runtime.num_devices, len(missing))
 
     def work(one: Callable[[Shard], float]) -> float:
         spent = 0.0
@@ -92,10 +92,10 @@ def sample_all(bench: Bench, sampling: Sampling, shards: Sequence[Shard], done: 
 
     def mine(shard: Shard) -> float:
         done()
-        return sample(bench, sampling, shard)
+        return sample(worker, sampling, shard)
 
     with ExitStack() as stack:
-        children = [stack.enter_context(closing(_Child(device, sampling, bench))) for device in range(1, devices)]
+        children = [stack.enter_context(closing(_Child(device, sampling, worker))) for device in range(1, devices)]
         threads = stack.enter_context(ThreadPoolExecutor(max(1, devices)))
         others = [threads.submit(work, child.sample) for child in children]
         spent = [work(mine), *(future.result() for future in others)]
@@ -109,11 +109,11 @@ class _Child:
     device: number among those that are visible here.
     """
 
-    def __init__(self, device: int, sampling: Sampling, bench: Bench) -> None:
+    def __init__(self, device: int, sampling: Sampling, worker: Worker) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self.device, self.sampling, self.runtime = device, sampling, bench.runtime
+        self.device, self.sampling, self.runtime = device, sampling, worker.runtime
         self.connection, theirs = spawn.Pipe()
-        gpu = gpu_name(device) if bench.device == "cuda" else None
+        gpu = gpu_name(device) if worker.device == "cuda" else None
         self.process = spawn.Process(target=serve, args=(os.getpid(), gpu, theirs))
         self.process.start()  # by the thread that lives longest: the process dies with it
         theirs.close()
@@ -142,12 +142,12 @@ class _Child:
 
 def answer(connection: Connection) -> None:
     """The other end of a _Child."""
-    bench = None
+    worker = None
     while True:
         runtime, sampling, shard = connection.recv()
-        bench = bench or Bench(runtime)
+        worker = worker or Worker(runtime)
         try:
-            connection.send(sample(bench, sampling, shard))
+            connection.send(sample(worker, sampling, shard))
         except Exception as error:
             traceback.print_exc()
             known = isinstance(error, MemphisError | OSError | MemoryError)

@@ -47,7 +47,7 @@ def train_stage(
     model, _ = models.load(
         source,
         dtype=getattr(torch, master),
-        device=context.bench.device,
+        device=context.worker.device,
         freeze_embeddings=config.model.freeze_embeddings,
     )
     per_epoch = math.ceil(len(examples) / knobs.global_batch_size)
@@ -65,7 +65,7 @@ def train_stage(
     )
     chosen = {}
     if config.model.checkpointing:
-        room = _room(context.bench.device)
+        room = _room(context.worker.device)
         number = recomputed_layers(model, examples, plan, config.model, knobs.max_length, room)
         recompute(model, number)
         chosen = {"recomputed_layers": number}

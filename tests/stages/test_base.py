@@ -13,7 +13,7 @@ from memphis.errors import MemphisError, NotLoadable
 from memphis.pipeline import KINDS
 from memphis.sampling import open_engine
 from memphis.stages import base
-from memphis.stages.context import Bench, Context, Runtime
+from memphis.stages.context import Context, Runtime, Worker
 from memphis.training import model as models
 from tests.tiny_models import vllm_engine, write_model
 
@@ -59,8 +59,8 @@ def old(today: Path) -> Path:
 
 def pinned(source: Path, out: Path) -> tuple[Path, dict[str, Any]]:
     out.mkdir()
-    bench = Bench(Runtime("cpu", 1, 4096))
-    context = Context("base", {}, 0, 0, {"model": str(source)}, out, bench)
+    worker = Worker(Runtime("cpu", 1, 4096))
+    context = Context("base", {}, 0, 0, {"model": str(source)}, out, worker)
     summary = base.run(context, parse(KINDS["base"].form, {"base": None}))
     return out / "model", summary
 

@@ -17,7 +17,7 @@ from memphis.recipe import recipe
 from memphis.rows import read_rows
 from memphis.runs import REPOSITORY
 from memphis.stages import data
-from memphis.stages.context import Bench, Context, Runtime
+from memphis.stages.context import Context, Runtime, Worker
 from memphis.store import Stage, read_json
 from tests import made_up
 from tests.composing import compose_config
@@ -35,7 +35,7 @@ def run(cfg: Config, tmp_path: Path) -> tuple[dict[str, Any], Path]:
     stage = stage_of(cfg, tmp_path)
     out = tmp_path / "out"
     out.mkdir()
-    context = Context("data", {}, stage.seed or 0, 0, stage.places, out, Bench(Runtime("cpu", 1, 64)))
+    context = Context("data", {}, stage.seed or 0, 0, stage.places, out, Worker(Runtime("cpu", 1, 64)))
     return data.run(context, parse(KINDS["data"].form, stage.config)), out
 
 

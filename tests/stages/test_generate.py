@@ -10,7 +10,7 @@ from memphis.errors import MemphisError
 from memphis.pipeline import KINDS
 from memphis.rows import read_rows, write_rows
 from memphis.stages import generate
-from memphis.stages.context import Bench, Context, Runtime
+from memphis.stages.context import Context, Runtime, Worker
 from tests.tiny_models import write_model
 
 KNOBS = {"engine": "hf", "num_samples": 2, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 3, "shard_size": 2}
@@ -33,7 +33,7 @@ def run(model: Path, folder: Path, *prompts: str, rationale: str = "r") -> tuple
     write_rows(folder / "data" / "questions.jsonl", rows)
     config = {"generate": KNOBS, "model": {"dtype": "float32"}}
     inputs = {"data": folder / "data", "model": model}
-    context = Context("generate", inputs, 0, 1, {}, folder / "out", Bench(Runtime("cpu", 1, 64)))
+    context = Context("generate", inputs, 0, 1, {}, folder / "out", Worker(Runtime("cpu", 1, 64)))
     return generate.run(context, parse(KINDS["generate"].form, config)), read_rows(folder / "out" / "samples.jsonl")
 
 

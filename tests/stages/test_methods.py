@@ -9,7 +9,7 @@ from memphis.data import prompts
 from memphis.recipe import recipe
 from memphis.rows import read_rows
 from memphis.stages.__main__ import build
-from memphis.stages.context import Bench, Runtime
+from memphis.stages.context import Runtime, Worker
 from memphis.store import Stage, Store
 from memphis.training.model import fingerprint
 from tests import micro
@@ -30,12 +30,12 @@ def store(unbroken: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def finished(store: Store, *overrides: str) -> dict[str, Stage]:
     stages = recipe(compose_config(*micro.OVERRIDES, "eval=none", *overrides), store.root / "identities.json")
-    bench = Bench(Runtime("cpu", 1, 4096))
+    worker = Worker(Runtime("cpu", 1, 4096))
     for stage in stages:
         store.publish(stage)
         if store.fault(store.path(stage)) is not None:
-            build(store.path(stage), bench)
-    bench.close()
+            build(store.path(stage), worker)
+    worker.close()
     return {stage.name: stage for stage in stages}
 
 

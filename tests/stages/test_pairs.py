@@ -11,7 +11,7 @@ from memphis.errors import MemphisError
 from memphis.pipeline import KINDS
 from memphis.rows import read_rows, write_rows
 from memphis.stages import pairs
-from memphis.stages.context import Bench, Context, Runtime
+from memphis.stages.context import Context, Runtime, Worker
 
 KNOBS = {
     "mode": "zip",
@@ -45,7 +45,7 @@ def run(
     )
     inputs = {"data": tmp_path / "data", "samples": tmp_path / "samples"}
     config = {"pairs": {**KNOBS, **knobs}, "examples": examples}
-    context = Context("pairs", inputs, 0, 1, {}, tmp_path / "out", Bench(Runtime("cpu", 1, 64)))
+    context = Context("pairs", inputs, 0, 1, {}, tmp_path / "out", Worker(Runtime("cpu", 1, 64)))
     return pairs.run(context, parse(KINDS["pairs"].form, config)), tmp_path / "out"
 
 

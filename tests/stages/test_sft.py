@@ -14,7 +14,7 @@ from memphis.errors import MemphisError
 from memphis.pipeline import KINDS, cut
 from memphis.rows import read_rows, write_rows
 from memphis.stages import sft
-from memphis.stages.context import Bench, Context, Runtime
+from memphis.stages.context import Context, Runtime, Worker
 from memphis.training.model import fingerprint
 from tests.composing import compose_config
 from tests.tiny_models import write_model
@@ -53,7 +53,7 @@ def run(
         (place / f"rank-{number}" / "stage.json").write_text(json.dumps(summary))
     out = place / f"out-{len(list(place.iterdir()))}"
     out.mkdir()
-    context = Context("sft", inputs, 7, 2, {}, out, Bench(Runtime("cpu", 1, 512)))
+    context = Context("sft", inputs, 7, 2, {}, out, Worker(Runtime("cpu", 1, 512)))
     return sft.run(context, parse(KINDS["sft"].form, cut("sft", plain))), out
 
 

@@ -15,7 +15,7 @@ from memphis.errors import MemphisError, Stopped
 from memphis.pipeline import KINDS
 from memphis.rows import read_rows, write_rows
 from memphis.stages import generate, shards
-from memphis.stages.context import STOP, Bench, Context, Runtime
+from memphis.stages.context import STOP, Context, Runtime, Worker
 from tests import micro
 from tests.test_faults import copy, gone, processes, wait_for
 from tests.tiny_models import write_model
@@ -39,7 +39,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def run(inputs: dict[str, Path], out: Path, devices: int) -> bytes:
     out.mkdir(exist_ok=True)
     config = {"generate": KNOBS, "model": {"dtype": "float32"}}
-    context = Context("generate", inputs, 0, 1, {}, out, Bench(Runtime("cpu", devices, 64)))
+    context = Context("generate", inputs, 0, 1, {}, out, Worker(Runtime("cpu", devices, 64)))
     generate.run(context, parse(KINDS["generate"].form, config))
     return (out / "samples.jsonl").read_bytes()
 
@@ -64,12 +64,12 @@ def test_no_more_engines_than_shards_to_sample(done: int, tmp_path: Path, monkey
             started.append(0)
 
     monkeypatch.setattr(shards, "_Child", Child)
-    monkeypatch.setattr(shards, "sample", lambda bench, sampling, shard: sampled.append(shard.path) or 1.0)
+    monkeypatch.setattr(shards, "sample", lambda worker, sampling, shard: sampled.append(shard.path) or 1.0)
     todo = [shards.Shard(tmp_path / str(i), [], [], 0) for i in range(6)]
     for shard in todo[:done]:
         shard.path.touch()
     spent = shards.sample_all(
-        Bench(Runtime("cpu", 4, 64)), shards.Sampling(tmp_path, "", Generate()), todo, lambda: None
+        Worker(Runtime("cpu", 4, 64)), shards.Sampling(tmp_path, "", Generate()), todo, lambda: None
     )
     assert started == {0: [1, 2, 3, 0, 0, 0], 5: [], 6: []}[done]
     assert sorted(sampled) == [shard.path for shard in todo[done:]]
@@ -118,7 +118,7 @@ def test_two_devices_write_what_one_writes(
 
 @pytest.mark.slow
 def test_a_fault_in_another_process_is_raised_here(tmp_path: Path) -> None:
-    child = shards._Child(1, shards.Sampling(tmp_path, "float32", Generate(engine="hf")), Bench(Runtime("cpu", 2, 64)))
+    child = shards._Child(1, shards.Sampling(tmp_path, "float32", Generate(engine="hf")), Worker(Runtime("cpu", 2, 64)))
     with pytest.raises(MemphisError, match=r"holds no model \(config.json is missing\)"):
         child.sample(shards.Shard(tmp_path / "0", [], [], 0))
     child.close()

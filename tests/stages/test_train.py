@@ -15,7 +15,7 @@ from memphis.pipeline import KINDS, cut
 from memphis.rows import read_rows, write_rows
 from memphis.shape import from_config
 from memphis.stages import sft, train
-from memphis.stages.context import Bench, Context, Runtime
+from memphis.stages.context import Context, Runtime, Worker
 from memphis.training.plan import TrainPlan
 from tests.composing import compose_config
 from tests.tiny_models import write_model
@@ -41,7 +41,7 @@ def run(
         (model / "model.safetensors").unlink()  # it is not even looked at
     inputs = {"data": folder / "data", "model": folder / "model"}
     runtime = Runtime("cpu", 1, 4096, compile=compiled)
-    context = Context("sft", inputs, 0, 0, {}, folder / "out", Bench(runtime))
+    context = Context("sft", inputs, 0, 0, {}, folder / "out", Worker(runtime))
     return sft.run(context, parse(KINDS["sft"].form, config))
 
 

@@ -14,8 +14,8 @@ from memphis.training.loop import score
 from tests.training import test_distributed
 from tests.training.conftest import make_examples, micro_batches
 from tests.training.plain import make_model, worst_error
-from tests.training.test_equalities import RANK, TOLERANCE, flat_gradients
 from tests.training.test_distributed import gradient_error, in_two, trained
+from tests.training.test_equalities import RANK, TOLERANCE, flat_gradients
 
 
 @pytest.mark.slow
