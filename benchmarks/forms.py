@@ -18,8 +18,8 @@ from benchmarks.worker import Gate
 from memphis.data import tokens
 from memphis.data.tokens import Example
 from memphis.data.tokens import Sequence as TokenSequence
+from memphis.jsonl import read_rows
 from memphis.methods import losses
-from memphis.rows import read_rows
 from memphis.training import attention, loop
 from memphis.training import model as models
 from memphis.training.batches import FlatBatch

@@ -36,8 +36,8 @@ from memphis.config.sections import Model, Neftune, Optim  # noqa: E402
 from memphis.data.tiny_tokenizer import train_tokenizer  # noqa: E402
 from memphis.data.tokens import Example, Sequence  # noqa: E402
 from memphis.devices import cores, gpus, peak_flops  # noqa: E402
+from memphis.jsonl import RowLog, read_rows  # noqa: E402
 from memphis.losses import CrossEntropy, RankLoss  # noqa: E402
-from memphis.rows import RowLog, read_rows  # noqa: E402
 from memphis.shape import Shape  # noqa: E402
 from memphis.training import attention  # noqa: E402
 from memphis.training.layers import compile_layers, recompute  # noqa: E402

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, StableLmConfig, StableLmForCausalLM
 
 from memphis.data import prompts
-from memphis.rows import read_rows, write_rows
+from memphis.jsonl import read_rows, write_rows
 
 EOS = "<|endoftext|>"
 TOKENS = 8_000

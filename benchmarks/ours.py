@@ -16,8 +16,8 @@ from benchmarks.worker import Gate
 from memphis.config.sections import Optim
 from memphis.data import tokens
 from memphis.data.tokens import Example
+from memphis.jsonl import RowLog, read_rows
 from memphis.losses import CrossEntropy, RankLoss
-from memphis.rows import RowLog, read_rows
 from memphis.training import model as models
 from memphis.training.loop import train
 from memphis.training.plan import TrainPlan

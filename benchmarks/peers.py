@@ -13,7 +13,7 @@ from trl.experimental.cpo import CPOConfig, CPOTrainer
 from benchmarks import material
 from benchmarks.worker import Gate
 from memphis.data import prompts
-from memphis.rows import read_rows
+from memphis.jsonl import read_rows
 
 FOREVER = 1000  # epochs: the gate ends the process earlier
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from eval.suites import CURRENT
 from memphis.errors import MemphisError
-from memphis.rows import write_rows
+from memphis.jsonl import write_rows
 
 # As in the checks of GPT-3 and many after it. On the 6,351 rows of shared/data 8 words give 151 pairs and 10 give 51,
 # nearly all turns of phrase ("multiply by 100 to express the answer as a percentage"); 13 give 4, two of them real.

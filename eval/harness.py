@@ -33,7 +33,7 @@ from eval.adapters import MAX_GEN_TOKENS, language_model
 from eval.suites import Column, Suite, find_suite, pooled_stderr, stderr_over_seeds
 from eval.tasks import load_task
 from memphis.errors import MemphisError
-from memphis.rows import whole
+from memphis.jsonl import atomic_write
 from memphis.sampling import Engine
 from memphis.store import read_json, write_json
 from memphis.training.model import fingerprint
@@ -332,7 +332,7 @@ def _cut(model: TemplateLM, instances: Sequence[Instance]) -> set[int]:
 
 def _write_samples(path: Path, samples: Sequence[dict[str, Any]]) -> None:
     text = "".join(json.dumps(sample, ensure_ascii=False, default=handle_non_serializable) + "\n" for sample in samples)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(gzip.compress(text.encode(), mtime=0))  # no time: equal samples give equal bytes
 
 

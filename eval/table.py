@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from eval.records import Evaluation, find_all, load
-from eval.rows import (
+from eval.suites import SUITES
+from eval.table_rows import (
     FOLDER,
     NOISE,
     RESULTS,
@@ -27,7 +28,6 @@ from eval.rows import (
     our_rows,
     read_reference,
 )
-from eval.suites import SUITES
 from memphis.errors import MemphisError
 from memphis.store import digest, write_json
 

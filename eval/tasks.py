@@ -23,7 +23,7 @@ from eval.suites import Column, Suite
 from memphis.data.prompts import ANSWER, STOP_STRINGS, render_cot
 from memphis.data.tiny import few_shot_prompt
 from memphis.errors import MemphisError
-from memphis.rows import read_rows
+from memphis.jsonl import read_rows
 
 _STOCK = Path(lm_eval.tasks.__file__).parent
 MAX_ANSWER_TOKENS = 96  # twice the longest right answer of the tiny task

@@ -13,8 +13,8 @@ import yaml
 from memphis.config import FREE, today
 from memphis.config.methods import method_name
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows
 from memphis.pipeline import KINDS, Kind
-from memphis.rows import read_rows
 from memphis.store import digest, flatten, read_json
 
 POINTS = 120  # of one loss curve

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from eval import table
-from eval.rows import RESULTS, SUITE_TITLES, our_rows, read_reference
 from eval.suites import find_suite
+from eval.table_rows import RESULTS, SUITE_TITLES, our_rows, read_reference
 from experiments import folders
 from experiments.arms import Comparison
 from memphis.errors import MemphisError

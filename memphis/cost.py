@@ -18,9 +18,9 @@ from memphis.config.sections import Rank, Sft
 from memphis.devices import GPUS, cores, gpus
 from memphis.disk import size_text
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows
 from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
-from memphis.rows import read_rows
 from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
 

@@ -25,9 +25,9 @@ from memphis.disk import no_space
 from memphis.dotted import lookup
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
+from memphis.jsonl import read_rows
 from memphis.pipeline import KINDS, spreads, trains
 from memphis.plan import Step
-from memphis.rows import read_rows
 from memphis.runs import REPOSITORY, Run, counters, on_axes
 from memphis.store import Stage, Store, installed, read_json
 

@@ -10,7 +10,7 @@ import pytest
 from experiments.text import time_line
 from memphis import claims
 from memphis.claims import Claim
-from memphis.rows import RowLog, read_rows
+from memphis.jsonl import RowLog, read_rows
 from memphis.runs import Run
 from memphis.store import Store
 from tests.composing import compose_config

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from memphis.claims import Claim
 from memphis.disk import explain, explained
 from memphis.errors import MemphisError, NoSpace, Stopped
-from memphis.rows import RowLog, read_rows, write_rows
+from memphis.jsonl import RowLog, read_rows, write_rows
 from memphis.store import Store, finish, write_json
 from memphis.training import checkpoint
 from tests.small_disk import SmallDisk, small_disk

@@ -20,7 +20,7 @@ from transformers import GPTNeoXTokenizer
 from memphis.config.sections import Optim
 from memphis.data import prompts
 from memphis.data.tokens import sft_examples
-from memphis.rows import RowLog, read_rows
+from memphis.jsonl import RowLog, read_rows
 from memphis.runs import REPOSITORY
 from memphis.store import read_json
 from memphis.training.loop import train

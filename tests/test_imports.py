@@ -13,7 +13,7 @@ from tests.micro import environment
 # Room -> height. A file may import its own room and lower ones only. More specific names win.
 HEIGHTS = {
     "memphis.errors": 0,
-    "memphis.rows": 0,
+    "memphis.jsonl": 0,
     "memphis.hooks": 0,
     "memphis.privacy": 0,
     "memphis.answers": 1,

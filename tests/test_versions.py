@@ -17,9 +17,9 @@ from memphis.data.tiny import Difficulty
 from memphis.data.tiny_corpus import base_corpus
 from memphis.data.tiny_tokenizer import train_tokenizer
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS
 from memphis.recipe import recipe
-from memphis.rows import read_rows, write_rows
 from memphis.stages.context import Context, Runtime, Worker
 from memphis.store import Stage, flatten
 from memphis.training import model as models

@@ -12,7 +12,7 @@ import torch
 
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
-from memphis.rows import RowLog
+from memphis.jsonl import RowLog
 from memphis.sampling import Engine, open_engine
 from memphis.stages.child import POLITE
 from memphis.training import distributed

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from memphis.config.forms import DataForm
 from memphis.config.sections import SourceRows, TinyTask
 from memphis.data import tiny
-from memphis.rows import write_rows
+from memphis.jsonl import write_rows
 from memphis.stages.context import Context
 from memphis.store import digest, write_json
 

@@ -11,7 +11,7 @@ from typing import Any
 from memphis.config.forms import GenerateForm
 from memphis.data import prompts, tokens
 from memphis.errors import MemphisError, Stopped
-from memphis.rows import read_rows, whole
+from memphis.jsonl import atomic_write, read_rows
 from memphis.stages.context import Context
 from memphis.stages.shards import Sampling, Shard, sample_all
 from memphis.store import derived_seed
@@ -86,7 +86,7 @@ def _join(out: Path, parts: list[Path], warnings: list[str]) -> tuple[dict[str, 
     """All shards in one file, what there is to count in them, and what there is to say."""
     lengths: list[int] = []
     questions = unique = finished = without_room = 0
-    with whole(out) as temporary, temporary.open("wb") as file:
+    with atomic_write(out) as temporary, temporary.open("wb") as file:
         for part in parts:
             file.write(part.read_bytes())
             for row in read_rows(part):

@@ -14,7 +14,7 @@ from memphis.config.forms import PairsForm
 from memphis.config.sections import Pairs
 from memphis.data import prompts
 from memphis.errors import MemphisError
-from memphis.rows import read_rows, write_rows
+from memphis.jsonl import read_rows, write_rows
 from memphis.stages.context import Context
 from memphis.stages.symbolic import Algebra
 from memphis.store import write_json

@@ -4,7 +4,7 @@ from typing import Any
 
 from memphis.config.forms import RankForm
 from memphis.data import prompts, tokens
-from memphis.rows import read_rows
+from memphis.jsonl import read_rows
 from memphis.stages.context import Context
 from memphis.stages.train import train_stage
 

@@ -9,8 +9,8 @@ from typing import Any
 from memphis.config.forms import SftForm
 from memphis.data import tokens
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows
 from memphis.pipeline import BUDGET
-from memphis.rows import read_rows
 from memphis.stages.context import Context
 from memphis.stages.train import train_stage
 

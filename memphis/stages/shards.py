@@ -19,7 +19,7 @@ from memphis.data.prompts import STOP_STRINGS
 from memphis.devices import gpu_name
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
-from memphis.rows import write_rows
+from memphis.jsonl import write_rows
 from memphis.stages.child import serve
 from memphis.stages.context import STOP, Worker
 

@@ -24,7 +24,7 @@ from memphis.claims import Claim, unsafe
 from memphis.disk import CURE, explain, forbidden
 from memphis.dotted import flatten as flatten
 from memphis.errors import MemphisError, NoSpace
-from memphis.rows import whole
+from memphis.jsonl import atomic_write
 
 WEIGHTS = "model"  # the sub-directory that a thin stage has lost
 SCRATCH = ("checkpoint", "shards")  # sub-directories from which a half-built stage is continued
@@ -125,7 +125,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write under a temporary name, flush to the disk, rename."""
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

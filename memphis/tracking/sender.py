@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from memphis.config import Config
+from memphis.jsonl import atomic_write
 from memphis.pipeline import KINDS
-from memphis.rows import whole
 from memphis.store import Stage, Store
 from memphis.tracking import content
 
@@ -80,5 +80,5 @@ class Sender:
 
 def remember(file: Path, sent: Mapping[str, int]) -> None:
     """Write sent.json, in no hurry to reach the disk: a machine that fails repeats some rows."""
-    with whole(file) as temporary:
+    with atomic_write(file) as temporary:
         temporary.write_text(json.dumps(sent))

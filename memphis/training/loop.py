@@ -23,9 +23,9 @@ from memphis.config.sections import Optim
 from memphis.data.tokens import Example
 from memphis.devices import peak_flops
 from memphis.errors import MemphisError, Stopped
+from memphis.jsonl import RowLog
 from memphis.methods.adalite import Adalite
 from memphis.methods.schedules import SCHEDULES
-from memphis.rows import RowLog
 from memphis.shape import from_config
 from memphis.training import checkpoint, distributed
 from memphis.training.attention import attending

@@ -11,7 +11,7 @@ from benchmarks import sft, start
 from benchmarks.question import Contender
 from benchmarks.rounds import command, environment, step_by_step, whole_process
 from memphis.errors import MemphisError
-from memphis.rows import write_rows
+from memphis.jsonl import write_rows
 
 GATED = """
 import sys

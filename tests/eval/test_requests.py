@@ -17,7 +17,7 @@ import pytest
 from eval.adapters import HfModel
 from eval.suites import CARD, CURRENT, Suite
 from eval.tasks import load_task
-from memphis.rows import read_rows
+from memphis.jsonl import read_rows
 
 SETTINGS = ("until", "max_gen_toks", "temperature", "do_sample")
 # GSM8K: the card's harness dropped do_sample=false and set no temperature, so its engine's default of 1 applied; lm-eval

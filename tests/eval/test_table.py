@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from eval.records import find
-from eval.rows import REFERENCE
 from eval.table import BEGIN, END, main, markdown, notes, our_rows, read_reference, save
+from eval.table_rows import REFERENCE
 from memphis.errors import MemphisError
 from tests.eval.test_records import ITEMS, full_record, tiny_record, write_run, write_stage
 

@@ -12,9 +12,9 @@ from huggingface_hub import constants
 from memphis.config import Config
 from memphis.config.forms import parse
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows
 from memphis.pipeline import KINDS
 from memphis.recipe import recipe
-from memphis.rows import read_rows
 from memphis.runs import REPOSITORY
 from memphis.stages import data
 from memphis.stages.context import Context, Runtime, Worker

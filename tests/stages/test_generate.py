@@ -7,8 +7,8 @@ import pytest
 
 from memphis.config.forms import parse
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS
-from memphis.rows import read_rows, write_rows
 from memphis.stages import generate
 from memphis.stages.context import Context, Runtime, Worker
 from tests.tiny_models import write_model

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from memphis.data import prompts
+from memphis.jsonl import read_rows
 from memphis.recipe import recipe
-from memphis.rows import read_rows
 from memphis.stages.__main__ import build
 from memphis.stages.context import Runtime, Worker
 from memphis.store import Stage, Store

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from memphis import config
 from memphis.config.forms import parse
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS, cut
-from memphis.rows import read_rows, write_rows
 from memphis.stages import sft
 from memphis.stages.context import Context, Runtime, Worker
 from memphis.training.model import fingerprint

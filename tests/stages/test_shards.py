@@ -12,8 +12,8 @@ import pytest
 from memphis.config.forms import parse
 from memphis.config.sections import Generate
 from memphis.errors import MemphisError, Stopped
+from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS
-from memphis.rows import read_rows, write_rows
 from memphis.stages import generate, shards
 from memphis.stages.context import STOP, Context, Runtime, Worker
 from tests import micro

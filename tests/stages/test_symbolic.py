@@ -9,10 +9,10 @@ import pytest
 
 from memphis.answers.equal import judge, options_of
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows
 from memphis.launch import check_packages
 from memphis.plan import make_plan
 from memphis.recipe import recipe
-from memphis.rows import read_rows
 from memphis.stages.symbolic import Algebra
 from memphis.store import Store
 from tests.composing import compose_config

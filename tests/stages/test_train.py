@@ -11,8 +11,8 @@ from memphis.config import FOR_STAGES, to_dict
 from memphis.config.forms import parse
 from memphis.config.sections import Optim
 from memphis.errors import MemphisError
+from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS, cut
-from memphis.rows import read_rows, write_rows
 from memphis.shape import from_config
 from memphis.stages import sft, train
 from memphis.stages.context import Context, Runtime, Worker

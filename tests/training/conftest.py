@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from memphis.data.tiny_tokenizer import train_tokenizer
 from memphis.data.tokens import Example, Sequence
-from memphis.rows import RowLog
+from memphis.jsonl import RowLog
 from memphis.training.batches import FlatBatch, cut, flatten
 
 WORDS = "Ann has 7 pens and buys 12 more. How many pens does she have? 7 + 12 = 19. ### User: ### Answer:"

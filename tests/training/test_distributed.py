@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from memphis.config.sections import Neftune
 from memphis.errors import Stopped
-from memphis.rows import RowLog
+from memphis.jsonl import RowLog
 from memphis.training import distributed, loop
 from memphis.training.batches import num_tokens, shares
 from memphis.training.layers import recompute

@@ -10,8 +10,8 @@ import torch
 
 from memphis.config.sections import Neftune, Optim
 from memphis.errors import MemphisError, Stopped
+from memphis.jsonl import RowLog, read_rows
 from memphis.losses import CrossEntropy, Dpo, RankLoss
-from memphis.rows import RowLog, read_rows
 from memphis.shape import Shape
 from memphis.training import loop
 from memphis.training.loop import epoch_order, num_steps, score, train

@@ -8,7 +8,7 @@ import torch
 
 from memphis.config.sections import Optim
 from memphis.errors import Stopped
-from memphis.rows import RowLog, read_rows
+from memphis.jsonl import RowLog, read_rows
 from memphis.training.loop import make_optimizer, train
 from memphis.training.plan import TrainPlan
 from memphis.training.rounding import rounded_step
