@@ -185,11 +185,11 @@ def ours(scale: Scale, report: Report, deadline: float) -> None:
 
 def estimate(scale: Scale, job: Job, checkpointing: Checkpointing, tokens: int, optimizer: str) -> memory.Memory:
     """What the formula of memphis/memory.py expects, and the number of layers that it recomputes here."""
-    wishes = replace(Model(**MODEL), dtype=scale.dtype, checkpointing=checkpointing)
+    requested = replace(Model(**MODEL), dtype=scale.dtype, checkpointing=checkpointing)
     room = torch.cuda.get_device_properties(0).total_memory - memory.RESERVE if torch.cuda.is_available() else None
     rejected = 1 if job == "rank" else 0
     tokens, slots = memory.micro_batch(tokens, scale.max_length if job == "sft" else scale.max_length // 4, rejected)
-    return memory.training(scale.shape, wishes, optimizer, tokens=tokens, slots=slots, room=room)
+    return memory.training(scale.shape, requested, optimizer, tokens=tokens, slots=slots, room=room)
 
 
 class OutOfTime(Exception):

@@ -69,7 +69,7 @@ class Claim:
             return True
         return False
 
-    def bury(self) -> None:
+    def evict(self) -> None:
         """Remove what a process left behind that died between finishing the stage and giving the claim back."""
         owner = self.owner()
         if owner is not None and self.gone(owner):
@@ -106,13 +106,13 @@ class Claim:
 
     def _evict(self, token: str) -> None:
         """Remove a dead owner's claim. Renaming lets one rival win; a claim that is not the dead one is put back."""
-        grave = self.file.with_name(f"{self.final.name}.grave-{self.token}")
+        tombstone = self.file.with_name(f"{self.final.name}.grave-{self.token}")
         with contextlib.suppress(FileNotFoundError):
-            self.file.rename(grave)
+            self.file.rename(tombstone)
             with contextlib.suppress(ValueError, FileExistsError):
-                if json.loads(grave.read_text())["token"] != token:
-                    os.link(grave, self.file)
-            grave.unlink()
+                if json.loads(tombstone.read_text())["token"] != token:
+                    os.link(tombstone, self.file)
+            tombstone.unlink()
 
     def _inherit(self) -> None:
         for old in sorted(self.final.parent.glob(f"{self.final.name}.part-*")):

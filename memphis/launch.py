@@ -64,7 +64,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
     def report_reused() -> None:
         while waiting and not waiting[0].needed:
             step = waiting.pop(0)
-            Claim(run.store.path(step.stage)).bury()
+            Claim(run.store.path(step.stage)).evict()
             followers[step.stage.key].replay()
 
     for number, leg in enumerate(planning.legs(steps), 1):
@@ -112,7 +112,7 @@ def drop_weights(run: Run) -> None:
         path = run.store.path(stage)
         spare = not KINDS[stage.kind].kept(run.cfg.runtime.keep, merged=run.cfg.slerp.method != "none")
         if spare and stage.directory not in wanted and (path / "DONE").exists() and not (path / "THIN").exists():
-            run.store.make_thin(path)
+            run.store.drop_weights(path)
 
 
 def _other_versions(run: Run, steps: list[Step]) -> str | None:

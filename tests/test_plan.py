@@ -138,7 +138,7 @@ def test_a_thin_stage_is_rebuilt_only_for_a_reader_of_its_weights(store: Store) 
     stages = chain("iterations=1")
     pretend(store, stages)
     rank = next(stage for stage in stages if stage.kind == "rank")
-    store.make_thin(store.path(rank))
+    store.drop_weights(store.path(rank))
     assert needed(stages, store) == []
     assert needed(chain("iterations=1", "slerp.t=0.5"), store) == ["rank-1", "merge-1", "evaluate-1"]
 

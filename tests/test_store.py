@@ -127,7 +127,7 @@ def test_verify_finds_what_size_and_time_hide(store: Store, capsys: pytest.Captu
 
 def test_a_thin_stage_serves_all_but_readers_of_weights(store: Store) -> None:
     path = build(store, stage())
-    store.make_thin(path)
+    store.drop_weights(path)
     assert store.fault(path) is None
     assert store.fault(path, weights=True) == "weights were dropped"
     assert not (path / "model").exists()

@@ -84,7 +84,7 @@ def recomputed_layers(
     model: PreTrainedModel,
     examples: Sequence[Example],
     plan: TrainPlan,
-    wishes: TrainedModel,
+    requested: TrainedModel,
     max_length: int,
     room: float | None,
 ) -> int:
@@ -93,14 +93,14 @@ def recomputed_layers(
     room: see memory.training. Of a model that the formula cannot describe "auto" recomputes all where there is one.
     """
     layers, shape = len(decoder_layers(model)), from_config(model.config.to_dict())
-    if wishes.checkpointing != "auto":
-        return layers if wishes.checkpointing else 0
+    if requested.checkpointing != "auto":
+        return layers if requested.checkpointing else 0
     if room is None or shape is None:
         return 0 if room is None else layers
     further = max(len(sequences_of(example)) for example in examples) - 1
     tokens, slots = memory.micro_batch(plan.micro_batch_tokens, max_length, further)
     need = memory.training(
-        shape, wishes, plan.optim.name, tokens=tokens, slots=slots, devices=distributed.size(), room=room
+        shape, requested, plan.optim.name, tokens=tokens, slots=slots, devices=distributed.size(), room=room
     )
     return need.recomputed
 

@@ -219,7 +219,7 @@ class Store:
         """The directory in which `path` is being built, or was when its builder died."""
         return next(iter(sorted(path.parent.glob(f"{path.name}.part-*"))), None)
 
-    def make_thin(self, path: Path) -> None:
+    def drop_weights(self, path: Path) -> None:
         """Drop the weights of a finished stage; the record stays, and a later consumer rebuilds them."""
         with contextlib.suppress(PermissionError):  # another user's: they decide what is kept
             (path / "THIN").touch()

@@ -147,8 +147,8 @@ def train(
             )
         kill_point("step")
         if step + 1 < total:
-            wishes = distributed.gather([should_stop(), time.monotonic() - saved >= checkpoint_every])
-            stop, due = (any(wish) for wish in zip(*wishes, strict=True))  # a signal may reach one device earlier
+            requested = distributed.gather([should_stop(), time.monotonic() - saved >= checkpoint_every])
+            stop, due = (any(wish) for wish in zip(*requested, strict=True))  # a signal may reach one device earlier
             if stop or due:
                 save(step + 1)
                 saved = time.monotonic()
