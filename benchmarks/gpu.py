@@ -43,7 +43,7 @@ from memphis.training import attention  # noqa: E402
 from memphis.training.layers import compile_layers, recompute  # noqa: E402
 from memphis.training.loop import train  # noqa: E402
 from memphis.training.model import freeze  # noqa: E402
-from memphis.training.plan import TrainPlan  # noqa: E402
+from memphis.training.train_plan import TrainPlan  # noqa: E402
 
 Report = Callable[..., None]
 Dtype = Literal["float32", "bfloat16"]

@@ -20,7 +20,7 @@ from memphis.jsonl import RowLog, read_rows
 from memphis.losses import CrossEntropy, RankLoss
 from memphis.training import model as models
 from memphis.training.loop import train
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 
 MAX_LENGTH = 1024
 MICRO_BATCH_TOKENS = 1024  # about the eight rows that a peer's micro-batch has

@@ -13,7 +13,7 @@ T = 0.9
 OURS = """
 import sys
 from pathlib import Path
-from memphis.training.merge import merge
+from memphis.training.merge_files import merge
 merge(*map(Path, sys.argv[1:]), t={})
 """
 
@@ -52,7 +52,7 @@ QUESTION = Question(
     "slerp",
     f"SLERP of two checkpoints of 1.2 GB (bf16, 4 files), t = {T}, whole processes",
     (
-        Contender("ours", "memphis.training.merge in a process of its own"),
+        Contender("ours", "memphis.training.merge_files in a process of its own"),
         Contender("mergekit", "mergekit-yaml of mergekit 0.1.5, slerp, its defaults"),
     ),
     (

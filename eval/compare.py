@@ -22,7 +22,7 @@ FEW = 30  # items of a task below which resampling them is rough
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedResult:
     """One task or benchmark: shares of right answers, their difference with its 95 % interval, and who was right alone.
 
     only_a, only_b: ids (task/item) of the items that only one side got right, or got right in more of its answers.
@@ -44,7 +44,7 @@ class Comparison:
         return self.b - self.a
 
 
-def compare(a: Evaluation, b: Evaluation, *, resamples: int = RESAMPLES, seed: int = 0) -> list[list[Comparison]]:
+def compare(a: Evaluation, b: Evaluation, *, resamples: int = RESAMPLES, seed: int = 0) -> list[list[PairedResult]]:
     """Per suite and column that both have: the column's comparison, then those of its tasks if it has several.
 
     Raises MemphisError when nothing can be compared, or when the items are not the same.
@@ -103,7 +103,7 @@ def _paired(a: Evaluation, b: Evaluation, suite: str, task: str) -> tuple[Answer
     return mine, theirs
 
 
-def _task(suite: str, task: str, pair: tuple[Answers, Answers], resamples: int, seed: int) -> Comparison:
+def _task(suite: str, task: str, pair: tuple[Answers, Answers], resamples: int, seed: int) -> PairedResult:
     differences = [right - before for before, right in zip(pair[0].right, pair[1].right, strict=True)]
     ids = [f"{task}/{item}" for item, *_ in pair[0].asked]
     only_a = [name for name, value in zip(ids, differences, strict=True) if value < 0]
@@ -111,17 +111,19 @@ def _task(suite: str, task: str, pair: tuple[Answers, Answers], resamples: int, 
     low, high = np.quantile(bootstrap([differences], resamples, seed), [0.025, 0.975])
     n = len(differences)
     a, b = (sum(side.right) / n for side in pair)
-    return Comparison(suite, task, n, a, b, float(low), float(high), mcnemar(len(only_a), len(only_b)), only_a, only_b)
+    return PairedResult(
+        suite, task, n, a, b, float(low), float(high), mcnemar(len(only_a), len(only_b)), only_a, only_b
+    )
 
 
 def _group(
     suite: str,
     name: str,
     pairs: Mapping[str, tuple[Answers, Answers]],
-    tasks: Sequence[Comparison],
+    tasks: Sequence[PairedResult],
     resamples: int,
     seed: int,
-) -> Comparison:
+) -> PairedResult:
     strata = [[y - x for x, y in zip(a.right, b.right, strict=True)] for a, b in pairs.values()]
     drawn = bootstrap(strata, resamples, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
@@ -130,10 +132,10 @@ def _group(
     n = sum(task.n for task in tasks)
     a, b = (sum(getattr(task, side) * task.n for task in tasks) / n for side in ("a", "b"))
     only_a, only_b = ([item for task in tasks for item in getattr(task, side)] for side in ("only_a", "only_b"))
-    return Comparison(suite, name, n, a, b, float(low), float(high), p, only_a, only_b)
+    return PairedResult(suite, name, n, a, b, float(low), float(high), p, only_a, only_b)
 
 
-def report(found: Sequence[Sequence[Comparison]], *, per_task: bool, flips: int) -> str:
+def report(found: Sequence[Sequence[PairedResult]], *, per_task: bool, flips: int) -> str:
     """Lines for a terminal, in % and percentage points."""
     rows = [["", "N", "A", "B", "B - A", "95 % interval", "only A", "only B", "p"]]
     for whole, *tasks in found:
@@ -162,7 +164,7 @@ def report(found: Sequence[Sequence[Comparison]], *, per_task: bool, flips: int)
     return "\n".join(lines)
 
 
-def _row(name: str, one: Comparison) -> list[str]:
+def _row(name: str, one: PairedResult) -> list[str]:
     shares = [f"{100 * one.a:.2f}", f"{100 * one.b:.2f}", f"{100 * one.difference:+.2f}"]
     interval = f"{100 * one.low:+.2f} to {100 * one.high:+.2f}"
     p = f"{one.p:.4f}" if one.p >= 0.0001 else "<0.0001"

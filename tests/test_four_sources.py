@@ -25,7 +25,7 @@ from memphis.runs import REPOSITORY
 from memphis.store import read_json
 from memphis.training.loop import train
 from memphis.training.model import new_tiny, save
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 from tests.composing import compose_config
 from tests.hub import lines, put_dataset, put_model, reddit
 from tests.offline import fork

@@ -18,7 +18,7 @@ from memphis.shape import from_config
 from memphis.training import attention, loop
 from memphis.training.layers import recompute
 from memphis.training.model import freeze
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 from tests.composing import compose_config
 from tests.training.conftest import make_examples, micro_batches
 

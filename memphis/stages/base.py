@@ -18,8 +18,8 @@ from memphis.stages.train import run_loop
 from memphis.store import read_json, write_json
 from memphis.training import distributed
 from memphis.training import model as models
-from memphis.training.plan import TrainPlan
 from memphis.training.tensors import check_whole
+from memphis.training.train_plan import TrainPlan
 
 
 def run(context: Context, config: BaseForm) -> dict[str, Any]:

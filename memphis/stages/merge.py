@@ -5,7 +5,7 @@ from typing import Any
 
 from memphis.config.forms import MergeForm
 from memphis.stages.context import Context
-from memphis.training.merge import merge
+from memphis.training.merge_files import merge
 
 
 def run(context: Context, config: MergeForm) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from memphis.training import model as models
 from memphis.training.batches import sequences_of
 from memphis.training.layers import compile_layers, decoder_layers, recompute
 from memphis.training.loop import train
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 
 CHECKPOINT_EVERY_S = float(os.environ.get("MEMPHIS_CHECKPOINT_S", "300"))
 

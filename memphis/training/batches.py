@@ -13,7 +13,7 @@ from torch import Tensor
 from memphis.data.tokens import Example
 from memphis.data.tokens import Sequence as TokenSequence
 from memphis.training.layout import Ints, Rows
-from memphis.training.plan import GOLD
+from memphis.training.train_plan import GOLD
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def cut(examples: Sequence[Example], budget_tokens: int) -> list[list[int]]:
     return groups
 
 
-def shares(
+def partition(
     examples: Sequence[Example], budget_tokens: int, num_devices: int, *, same_cut: bool = False
 ) -> list[list[list[int]]]:
     """For every device its part of a window: positions of the examples of each of its micro-batches.

@@ -29,10 +29,10 @@ from memphis.methods.schedules import SCHEDULES
 from memphis.shape import from_config
 from memphis.training import checkpoint, distributed
 from memphis.training.attention import attending
-from memphis.training.batches import FlatBatch, cut, flatten, num_tokens, shares
+from memphis.training.batches import FlatBatch, cut, flatten, num_tokens, partition
 from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column, target_logps
-from memphis.training.plan import TrainPlan
-from memphis.training.rounding import rounded_step
+from memphis.training.rounded_step import rounded_step
+from memphis.training.train_plan import TrainPlan
 
 Forward = Callable[..., Tensor]  # `target_logps`, or what stands for it while parameters are in shards
 
@@ -231,7 +231,7 @@ class _Stepper:
         began = time.perf_counter()
         # With microbatch_mean the cut is part of the loss, and must not depend on the number of devices.
         same_cut = plan.reduction == "microbatch_mean"
-        parts = shares(window, plan.micro_batch_tokens, distributed.size(), same_cut=same_cut)
+        parts = partition(window, plan.micro_batch_tokens, distributed.size(), same_cut=same_cut)
         batches = [flatten(window, members) for members in parts[distributed.rank()]]
         totals = Totals.of(batches, plan, distributed.gather)
         idle = max(map(len, parts)) - len(batches)

@@ -14,7 +14,7 @@ from memphis.losses import Comparing, Group, Likelihood
 from memphis.methods import losses, neftune
 from memphis.training import attention
 from memphis.training.batches import FlatBatch
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from memphis.config.sections import Neftune
 from memphis.errors import Stopped
 from memphis.jsonl import RowLog
 from memphis.training import distributed, loop
-from memphis.training.batches import num_tokens, shares
+from memphis.training.batches import num_tokens, partition
 from memphis.training.layers import recompute
 from memphis.training.loop import train
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model, worst_error
 from tests.training.test_loop import BASE, DPO, RANK, SFT, lasting
@@ -177,13 +177,13 @@ def test_checkpoints_continue_on_any_number_of_devices(two: dict[str, Any], tmp_
 @pytest.mark.parametrize("same_cut", [False, True])
 def test_a_window_is_shared_out_whole_and_evenly(devices: int, same_cut: bool) -> None:
     window = make_examples(40, rejected=1)
-    parts = shares(window, 100, devices, same_cut=same_cut)
+    parts = partition(window, 100, devices, same_cut=same_cut)
     assert len(parts) == devices
     assert sorted(i for part in parts for group in part for i in group) == list(range(40))
     if same_cut:
         groups = [tuple(group) for part in parts for group in part]
-        assert sorted(groups) == sorted(tuple(group) for group in shares(window, 100, 1)[0])
+        assert sorted(groups) == sorted(tuple(group) for group in partition(window, 100, 1)[0])
     else:
         loads = [sum(num_tokens(window[i]) for group in part for i in group) for part in parts]
         assert max(loads) - min(loads) <= max(map(num_tokens, window))
-    assert [len(part) for part in shares(window[:1], 100, devices)] == [1] + [0] * (devices - 1)
+    assert [len(part) for part in partition(window[:1], 100, devices)] == [1] + [0] * (devices - 1)

@@ -15,7 +15,7 @@ from memphis.training.batches import cut, flatten
 from memphis.training.layers import decoder_layers, recompute
 from memphis.training.loop import gradients, score, train
 from memphis.training.objective import Totals, target_logps
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 from tests.training.conftest import make_examples, micro_batches
 from tests.training.plain import VOCAB, make_model, plain_gradients, worst_error
 

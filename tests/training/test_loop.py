@@ -16,7 +16,7 @@ from memphis.shape import Shape
 from memphis.training import loop
 from memphis.training.loop import epoch_order, num_steps, score, train
 from memphis.training.objective import Totals
-from memphis.training.plan import NO_NOISE, TrainPlan
+from memphis.training.train_plan import NO_NOISE, TrainPlan
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model
 

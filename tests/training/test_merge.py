@@ -11,7 +11,7 @@ from torch import Tensor
 from memphis.errors import MemphisError
 from memphis.methods.slerp import slerp
 from memphis.training import merge as merging
-from memphis.training.merge import merge
+from memphis.training.merge_files import merge
 
 
 def checkpoint(path: Path, tensors: dict[str, Tensor], shards: int = 1) -> Path:

@@ -14,7 +14,7 @@ from memphis.data.tokens import Example, Sequence
 from memphis.errors import MemphisError
 from memphis.training.loop import score
 from memphis.training.model import fingerprint, freeze, load, locate, new_tiny, save
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 
 SHAPE = {"hidden": 32, "layers": 2, "heads": 2, "intermediate": 48, "max_positions": 128}
 

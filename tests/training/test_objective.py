@@ -13,7 +13,7 @@ from memphis.data.tokens import Example, Sequence
 from memphis.losses import CrossEntropy, RankLoss
 from memphis.training.batches import flatten
 from memphis.training.objective import Totals, objective
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PLAN = TrainPlan(family="sft", epochs=1, global_batch_size=4, optim=Optim(lr=1e-5), seed=0)

@@ -13,7 +13,7 @@ from memphis.data.tokens import Example, Sequence
 from memphis.losses import KNOBS, LOSSES
 from memphis.training.batches import flatten
 from memphis.training.objective import Totals, objective
-from memphis.training.plan import TrainPlan
+from memphis.training.train_plan import TrainPlan
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "rivals"
 PROMPT = [1, 2]

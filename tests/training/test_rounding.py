@@ -10,8 +10,8 @@ from memphis.config.sections import Optim
 from memphis.errors import Stopped
 from memphis.jsonl import RowLog, read_rows
 from memphis.training.loop import make_optimizer, train
-from memphis.training.plan import TrainPlan
-from memphis.training.rounding import rounded_step
+from memphis.training.rounded_step import rounded_step
+from memphis.training.train_plan import TrainPlan
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model
 
