@@ -1,4 +1,4 @@
-"""Run a suite with lm-evaluation-harness on the leg's living engine, a few tasks at a time, so that a killed evaluation
+"""Run a suite with lm-evaluation-harness on the job's living engine, a few tasks at a time, so that a killed evaluation
 keeps its finished tasks. Nothing outside `out` changes: the random states of the process are put back.
 
 A task that samples is run once per seed; its score is the mean over seeds and items (`suites.stderr_over_seeds`).

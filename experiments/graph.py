@@ -1,4 +1,4 @@
-"""The stages of many runs as one graph: each once, what it costs, and the legs in which it is built."""
+"""The stages of many runs as one graph: each once, what it costs, and the jobs in which it is built."""
 
 import shutil
 from collections import Counter
@@ -13,7 +13,7 @@ from memphis.store import Stage, Store
 
 
 @dataclass(frozen=True)
-class Leg:
+class Job:
     """Stages that one job builds, one after the other. arm: whose runtime it is built with."""
 
     stages: list[Stage]
@@ -55,10 +55,10 @@ class Graph:
         """What the arm's run waits for."""
         return [stage.directory for stage in arm.stages if stage.directory in self.missing]
 
-    def legs(self, without: set[str]) -> list[Leg]:
-        """How what is missing is built, a leg's inputs before the leg. without: directories that are seen to already.
+    def jobs(self, without: set[str]) -> list[Job]:
+        """How what is missing is built, a job's inputs before the job. without: directories that are seen to already.
 
-        A leg is one stage; but what samples from one model shares the engine, generation first, because others wait
+        A job is one stage; but what samples from one model shares the engine, generation first, because others wait
         for it.
         """
         todo = [step.stage for directory, step in self.missing.items() if directory not in without]
@@ -67,21 +67,21 @@ class Graph:
             shared = stage.inputs["model"].directory if KINDS[stage.kind].needs == "engine" else stage.directory
             engine = stage.config["generate"]["engine"] if KINDS[stage.kind].needs == "engine" else ""
             groups.setdefault(f"{engine} {shared}", []).append(stage)
-        leg_of = {
-            stage.directory: Leg(stages, self.owner[stages[0].directory])
+        job_of = {
+            stage.directory: Job(stages, self.owner[stages[0].directory])
             for stages in groups.values()
             for stage in stages
         }
-        ordered: dict[str, Leg] = {}
+        ordered: dict[str, Job] = {}
 
-        def visit(leg: Leg) -> None:
-            if leg.stages[0].directory not in ordered:
-                for source in sorted(leg.inputs & leg_of.keys()):
-                    visit(leg_of[source])
-                ordered[leg.stages[0].directory] = leg
+        def visit(job: Job) -> None:
+            if job.stages[0].directory not in ordered:
+                for source in sorted(job.inputs & job_of.keys()):
+                    visit(job_of[source])
+                ordered[job.stages[0].directory] = job
 
         for stage in todo:
-            visit(leg_of[stage.directory])
+            visit(job_of[stage.directory])
         return list(ordered.values())
 
     def disk(self) -> tuple[str, bool]:

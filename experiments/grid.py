@@ -20,7 +20,7 @@ from pathlib import Path
 from experiments import frozen as sweeps
 from experiments import slurm
 from experiments.frozen import Arm
-from experiments.graph import Graph, Leg, damaged
+from experiments.graph import Graph, Job, damaged
 from memphis.config import FOR_STAGES
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
@@ -81,27 +81,27 @@ def _same(fresh: Arm, frozen: Arm) -> bool:
 
 
 def submit(grid: Grid) -> str:
-    """Send what is neither built nor queued: a job per leg, and one per arm that has not finished its run."""
+    """Send what is neither built nor queued: a Slurm job for each job of stages, one for each arm that is not finished."""
     resources = slurm.resources()
     slurm.queue(grid.store_id)  # before anything is written: is there a Slurm?
     grid.freeze()
     with _alone(grid.path.parent):
-        jobs = slurm.queue(grid.store_id)  # before the store: a job that ends in between has built its stage
-        queued = {name: job.id for job in jobs for name in job.builds}
+        there = slurm.queue(grid.store_id)  # before the store: a job that ends in between has built its stage
+        queued = {name: one.id for one in there for name in one.builds}
         graph = Graph(grid.arms)
         words, fits = graph.disk()
         if not fits:
             raise MemphisError(words)
-        legs = graph.legs(without=set(queued))
+        jobs = graph.jobs(without=set(queued))
         waiting = [number for number, arm in enumerate(grid.arms) if not grid.finished(arm, graph)]
         waiting = [number for number in waiting if _arm_name(grid, number) not in queued]
-        already = len(jobs)
+        already = len(there)
         sent = 0
         try:
-            for leg in legs:
-                _prepare(leg, graph, grid)
-                job = _send_leg(leg, graph, grid, queued, resources)
-                queued |= dict.fromkeys((stage.directory for stage in leg.stages), job)
+            for job in jobs:
+                _prepare(job, graph, grid)
+                job_id = _send_job(job, graph, grid, queued, resources)
+                queued |= dict.fromkeys((stage.directory for stage in job.stages), job_id)
                 sent += 1
                 kill_point("grid", "sbatch")
             for number in waiting:
@@ -109,37 +109,37 @@ def submit(grid: Grid) -> str:
                 sent += 1
                 kill_point("grid", "sbatch")
         except MemphisError as error:
-            total = len(legs) + len(waiting)
+            total = len(jobs) + len(waiting)
             raise MemphisError(f"{error}; {sent} of {total} jobs were sent, the same command sends the rest") from None
     return f"{sent} jobs submitted, {already} were queued or running; logs: {grid.path / 'logs'}"
 
 
-def _prepare(leg: Leg, graph: Graph, grid: Grid) -> None:
-    for stage in leg.stages:
+def _prepare(job: Job, graph: Graph, grid: Grid) -> None:
+    for stage in job.stages:
         if (path := damaged(graph.store, stage)) is not None:
             graph.store.set_aside(path)
         graph.store.publish(stage)
-    grid.log(leg.stages[0].directory).unlink(missing_ok=True)  # of an earlier submission, which failed
+    grid.log(job.stages[0].directory).unlink(missing_ok=True)  # of an earlier submission, which failed
 
 
-def _send_leg(leg: Leg, graph: Graph, grid: Grid, queued: dict[str, str], resources: dict[str, list[str]]) -> str:
-    runtime = {key: getattr(leg.arm.cfg.runtime, key) for key in FOR_STAGES}
-    options = [*resources[leg.needs]]
-    if not any(spreads(stage.kind, stage.config) for stage in leg.stages):
+def _send_job(job: Job, graph: Graph, grid: Grid, queued: dict[str, str], resources: dict[str, list[str]]) -> str:
+    runtime = {key: getattr(job.arm.cfg.runtime, key) for key in FOR_STAGES}
+    options = [*resources[job.needs]]
+    if not any(spreads(stage.kind, stage.config) for stage in job.stages):
         runtime["num_devices"] = 1
-    if leg.needs == "cpu":
+    if job.needs == "cpu":
         runtime["device"] = "cpu"
     elif runtime["device"] == "cuda":
         options += [option.replace("{devices}", str(runtime["num_devices"])) for option in resources["gpu"]]
-    ids = [queued[name] for name in leg.inputs & graph.missing.keys()]
-    first = leg.stages[0]
+    ids = [queued[name] for name in job.inputs & graph.missing.keys()]
+    first = job.stages[0]
     return slurm.submit(
         [sys.executable, "-m", "memphis.stages", "--runtime", json.dumps(runtime)]
-        + [str(graph.store.path(stage).resolve()) for stage in leg.stages],
+        + [str(graph.store.path(stage).resolve()) for stage in job.stages],
         name=f"{first.name}-{first.key[:6]}",
         store=grid.store_id,
         grid=grid.path.name,
-        builds=[stage.directory for stage in leg.stages],
+        builds=[stage.directory for stage in job.stages],
         options=[*options, *slurm.depends("afterok", ids)],
         log=grid.log(first.directory),
     )
@@ -203,7 +203,7 @@ def status(grid: Grid) -> tuple[str, bool]:
     return "\n".join([*lines, *failed]), not failed
 
 
-def _state(grid: Grid, name: str, built: bool, job: slurm.Job | None) -> tuple[str, str]:
+def _state(grid: Grid, name: str, built: bool, job: slurm.QueuedJob | None) -> tuple[str, str]:
     """What became of a stage or an arm: neither needs more than the store, the queue and whether there is a log."""
     if built:
         return "built", ""
@@ -265,7 +265,7 @@ def main(argv: list[str] | None = None) -> int:
         grid.freeze()
     if not options.submit:
         typed = shlex.join(map(str, masked(options.overrides)))
-        print(f"{len(graph.legs(set()))} jobs for stages, {len(grid.arms)} for runs; to send them:")
+        print(f"{len(graph.jobs(set()))} jobs for stages, {len(grid.arms)} for runs; to send them:")
         print(f"  python -m experiments.grid {typed} --submit")
     return 0
 

@@ -14,7 +14,7 @@ SCRIPT = REPOSITORY / "slurm" / "stage.sbatch"
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedJob:
     """A job in the queue whose comment says what it builds: `memphis <store> <grid> <directory> …`."""
 
     id: str
@@ -36,14 +36,14 @@ def resources() -> dict[str, list[str]]:
     return found
 
 
-def queue(store: str) -> list[Job]:
+def queue(store: str) -> list[QueuedJob]:
     """My jobs for this store that are queued or running."""
     jobs = []
     for line in _ask(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%k"]).splitlines():
         number, state, reason, comment = line.split("|", 3)
         words = comment.split()
         if words[:2] == ["memphis", store]:
-            jobs.append(Job(number, state, reason, words[2], words[3:]))
+            jobs.append(QueuedJob(number, state, reason, words[2], words[3:]))
     return jobs
 
 

@@ -12,7 +12,7 @@ from memphis.console import duration, percent, rounded
 from memphis.pipeline import KINDS, Kind
 from memphis.store import read_json
 
-LEGS: dict[str, Callable[[Kind], bool]] = {
+JOBS: dict[str, Callable[[Kind], bool]] = {
     "training": lambda kind: kind.optimizes,
     "engine": lambda kind: kind.needs == "engine",
     "other": lambda kind: not kind.optimizes and kind.needs != "engine",
@@ -80,15 +80,15 @@ def stage_table(stages: Sequence[dict[str, Any]]) -> str:
 
 
 def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
-    """Wall seconds by kind of leg and stage. Only what was built now counts; what was reused is named."""
+    """Wall seconds by kind of job and stage. Only what was built now counts; what was reused is named."""
     built = [stage for stage in stages if not stage["reused"]]
     parts = []
-    for leg, fits in LEGS.items():
+    for job, fits in JOBS.items():
         kinds = [kind for kind, row in KINDS.items() if fits(row)]
         seconds = {kind: sum(stage["seconds"] for stage in built if stage["kind"] == kind) for kind in kinds}
         shares = [f"{kind} {duration(value)}" for kind, value in seconds.items() if value]
         if shares:
-            parts.append(f"{leg} {duration(sum(seconds.values()))} ({', '.join(shares)})")
+            parts.append(f"{job} {duration(sum(seconds.values()))} ({', '.join(shares)})")
     if (rest := wall_s - sum(stage["seconds"] for stage in built)) > 0:
         parts.append(f"starting processes and waiting {duration(rest)}")
     text = f"{duration(wall_s)}: {', '.join(parts)}"

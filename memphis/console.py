@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from memphis.plan import Step, legs
+from memphis.plan import Step, jobs
 from memphis.store import Stage
 
 QUIET_SECONDS = 15.0  # at least this long between two plain lines about the same stage
@@ -91,7 +91,7 @@ class Console:
         self._by_key = {row.stage.key: row for row in self._rows}
         for key, seconds in (expected or {}).items():
             self._by_key[key].expected = seconds
-        self._starts = {leg[0].key for leg in legs(list(steps))}  # stages before which a process is started
+        self._starts = {job[0].key for job in jobs(list(steps))}  # stages before which a process is started
         self._waits: list[float] = []  # what starting one took in this run
         self._began = self._idle_since = monotonic()
         self._stream = stream or sys.stdout

@@ -1,6 +1,6 @@
-"""Run legs as child processes, follow what they write, pass signals on. Never imports torch or vLLM.
+"""Run jobs as child processes, follow what they write, pass signals on. Never imports torch or vLLM.
 
-Between legs the process ends, so memory is free; a crash, an out-of-memory kill or a kill by hand leaves stages that
+Between jobs the process ends, so memory is free; a crash, an out-of-memory kill or a kill by hand leaves stages that
 the same command continues.
 """
 
@@ -44,7 +44,7 @@ class Watcher(Protocol):
 
 
 def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
-    """Build what is needed, leg by leg. Stages from the store are shown and tracked too, in their place.
+    """Build what is needed, job by job. Stages from the store are shown and tracked too, in their place.
 
     Raises MemphisError with the reason when a child fails, NotLoadable when a checkpoint is the reason, Stopped when a
     signal asked for it and all is written down.
@@ -67,17 +67,17 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
             Claim(run.store.path(step.stage)).evict()
             followers[step.stage.key].replay()
 
-    for number, leg in enumerate(planning.legs(steps), 1):
+    for number, job in enumerate(planning.jobs(steps), 1):
         report_reused()
         if not run.cfg.runtime.build:
             missing = ", ".join(step.stage.name for step in steps if step.needed)
             raise MemphisError(f"runtime.build=false: {missing}: not built; runtime.build=true builds what is missing")
-        for stage in leg:
+        for stage in job:
             _set_aside(stage, run.store, watchers)
             run.store.publish(stage)
-        log = run.logs / f"{number:02d}-{leg[0].name}.log"
-        _run_leg(leg, run, log, followers)
-        waiting = [step for step in waiting if step.stage not in leg]
+        log = run.logs / f"{number:02d}-{job[0].name}.log"
+        _run_job(job, run, log, followers)
+        waiting = [step for step in waiting if step.stage not in job]
         drop_weights(run)
     report_reused()
     drop_weights(run)  # of stages that other processes built
@@ -153,12 +153,12 @@ def _set_aside(stage: Stage, store: Store, watchers: Sequence[Watcher]) -> None:
             watcher.said(f"{stage.name}: {fault} ({path}); set aside and built again")
 
 
-def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follower"]) -> None:
+def _run_job(job: list[Stage], run: Run, log: Path, followers: dict[str, "_Follower"]) -> None:
     runtime = {key: getattr(run.cfg.runtime, key) for key in FOR_STAGES}
-    if not any(spreads(stage.kind, stage.config) for stage in leg):
+    if not any(spreads(stage.kind, stage.config) for stage in job):
         runtime["num_devices"] = 1
     command = [sys.executable, "-m", "memphis.stages", "--parent", str(os.getpid()), "--runtime", json.dumps(runtime)]
-    command += [str(run.store.path(stage)) for stage in leg]
+    command += [str(run.store.path(stage)) for stage in job]
     with log.open("ab") as output:
         child = subprocess.Popen(
             command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment(), start_new_session=True
@@ -167,24 +167,24 @@ def _run_leg(leg: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
     with _pass_signals(child) as asked:
         while True:
             status = child.poll()  # asked before looking, so that the last rows are seen
-            active = _follow(leg, followers) or active
+            active = _follow(job, followers) or active
             if active:
                 kill_point("parent", active.kind)
             if status is not None:
                 break
             time.sleep(POLL_S)
     if status == STOPPED or (asked() and status != 0):
-        raise Stopped(f"stopped in {active.name if active else leg[0].name}; the same command continues")
+        raise Stopped(f"stopped in {active.name if active else job[0].name}; the same command continues")
     if status != 0:
-        where = active.name if active else leg[0].name
+        where = active.name if active else job[0].name
         reason = _reason(status, log, run.store.root.parent)
         message = f"stage {where} failed: {reason}; log: {log}; the same command continues"
         raise NotLoadable(message, reason) if status == NOT_LOADABLE else MemphisError(message)
 
 
-def _follow(leg: list[Stage], followers: dict[str, "_Follower"]) -> Stage | None:
-    """Look at the stages of the leg up to the one that is being built, and return it."""
-    for stage in leg:
+def _follow(job: list[Stage], followers: dict[str, "_Follower"]) -> Stage | None:
+    """Look at the stages of the job up to the one that is being built, and return it."""
+    for stage in job:
         if followers[stage.key].look():
             return stage
         if not followers[stage.key].closed:  # its end is told before the next one's beginning

@@ -1,4 +1,4 @@
-"""What would run, what is there already and why not, cut into legs, and the disk it takes. Writes nothing."""
+"""What would run, what is there already and why not, cut into jobs, and the disk it takes. Writes nothing."""
 
 import contextlib
 import shutil
@@ -54,7 +54,7 @@ def make_plan(stages: list[Stage], store: Store, results: list[Stage] | None = N
     return [Step(stage, needed.get(stage.key), stage.key in needed) for stage in [*hidden, *stages]]
 
 
-def legs(steps: list[Step]) -> list[list[Stage]]:
+def jobs(steps: list[Step]) -> list[list[Stage]]:
     """Cut the stages to build into runs that one process can do: consecutive, and never trainer and engine together."""
     found: list[list[Stage]] = []
     holds: str | None = None
@@ -152,16 +152,16 @@ def _costs(cfg: Config, steps: list[Step], store: Store) -> Costs:
 
 
 def describe(cfg: Config, steps: list[Step], store: Store) -> str:
-    """The answer to `plan=true`: a line per stage, then legs, amounts, hours, memory, downloads and disk."""
+    """The answer to `plan=true`: a line per stage, then jobs, amounts, hours, memory, downloads and disk."""
     lines = []
     for number, step in enumerate(steps, 1):
         state = "build" if step.needed else "reuse"
         why = f"{step.fault}{_nearest(step.stage, store)}" if step.fault else "built"
         lines.append(f"{number:3} {state}  {step.stage.name:14} {step.stage.directory:26} {why}")
-    parts = legs(steps)
+    parts = jobs(steps)
     todo = sum(step.needed for step in steps)
     lines.append(f"{todo} of {len(steps)} stages to build in {len(parts)} processes")
-    lines += [f"    {' '.join(stage.name for stage in leg)}" for leg in parts]
+    lines += [f"    {' '.join(stage.name for stage in job)}" for job in parts]
     lines += _costs(cfg, steps, store).lines()
     need = disk_need(cfg, steps, store)
     free = shutil.disk_usage(existing(store.root)).free

@@ -53,13 +53,13 @@ def test_the_default_run_is_the_recipe_and_its_legs_never_mix_trainer_and_engine
         *(f"{kind}-{k}" for k in (1, 2, 3) for kind in cycle),
     ]
     assert [stage.name for stage in stages] == expected
-    legs = [[stage.name for stage in leg] for leg in plan.legs(plan.make_plan(stages, store))]
-    assert legs[:3] == [
+    jobs = [[stage.name for stage in job] for job in plan.jobs(plan.make_plan(stages, store))]
+    assert jobs[:3] == [
         ["data", "base", "sft"],
         ["evaluate-base", "evaluate-sft", "generate-1"],
         ["pairs-1", "rank-1", "merge-1"],
     ]
-    assert legs[3:] == [
+    assert jobs[3:] == [
         ["evaluate-1", "generate-2"],
         ["pairs-2", "rank-2", "merge-2"],
         ["evaluate-2", "generate-3"],

@@ -1,4 +1,4 @@
-"""One leg in one process: `python -m memphis.stages [--runtime JSON] <store>/<kind>-<key> …`.
+"""One job in one process: `python -m memphis.stages [--runtime JSON] <store>/<kind>-<key> …`.
 
 Each stage is claimed, built in its part directory and renamed; a stage that is there already is skipped, one that
 another process is building is waited for. Exit status: 0 all are done, 85 stopped on request after a checkpoint,

@@ -32,7 +32,7 @@ class Runtime:
 
 @dataclass
 class Worker:
-    """What consecutive stages of one leg share: an engine is expensive to start and cheap to re-load."""
+    """What consecutive stages of one job share: an engine is expensive to start and cheap to re-load."""
 
     runtime: Runtime
     engine: Engine | None = None
@@ -48,7 +48,7 @@ class Worker:
         return "cuda" if found and self.runtime.device != "cpu" else "cpu"
 
     def engine_for(self, name: str, model: Path, dtype: str) -> Engine:
-        """The leg's engine with the weights of `model` in it."""
+        """The job's engine with the weights of `model` in it."""
         if self.engine is None or self.engine.name != name:
             self.close()
             self.engine = open_engine(name, model, dtype=dtype, device=self.device)

@@ -1,4 +1,4 @@
-"""Run the benchmark suites on one model with lm-evaluation-harness, on the leg's engine."""
+"""Run the benchmark suites on one model with lm-evaluation-harness, on the job's engine."""
 
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,5 @@
-"""One leg in several processes that train together: torchrun inside this process, which keeps what its own command line
-loses, the exit status of the leg."""
+"""One job in several processes that train together: torchrun inside this process, which keeps what its own command line
+loses, the exit status of the job."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -176,31 +176,31 @@ def test_fewer_iterations_cost_an_evaluation_each_at_most(at: str, extra: int) -
     assert sorted(name.split("-")[0] for name in all_three - longest) == ["evaluate"] * extra
 
 
-# --------------------------------------------------------------------------------------------------------- graph and legs
+# --------------------------------------------------------------------------------------------------------- graph and jobs
 
 
 def test_a_leg_is_a_stage_but_one_engine_serves_all_that_a_model_is_asked() -> None:
     graph = Graph(enumerate_arms("slerp.t=0.5,0.9", "iterations=2"))
-    legs = graph.legs(set())
+    jobs = graph.jobs(set())
     built: set[str] = set()
-    for leg in legs:
-        assert leg.inputs - {stage.directory for stage in leg.stages} <= built  # inputs come first
-        built |= {stage.directory for stage in leg.stages}
+    for job in jobs:
+        assert job.inputs - {stage.directory for stage in job.stages} <= built  # inputs come first
+        built |= {stage.directory for stage in job.stages}
     assert built == set(graph.stages)
-    assert sum(len(leg.stages) for leg in legs) == len(graph.stages)
-    engines = [leg for leg in legs if leg.needs == "engine"]
-    assert len({leg.stages[0].inputs["model"].key for leg in engines}) == len(engines)
-    names = [[stage.name for stage in leg.stages] for leg in engines]
+    assert sum(len(job.stages) for job in jobs) == len(graph.stages)
+    engines = [job for job in jobs if job.needs == "engine"]
+    assert len({job.stages[0].inputs["model"].key for job in engines}) == len(engines)
+    names = [[stage.name for stage in job.stages] for job in engines]
     assert ["generate-1", "evaluate-sft"] in names  # what others wait for comes first
     assert names.count(["generate-2", "evaluate-1"]) == 2
-    assert {leg.stages[0].kind for leg in legs if leg.needs == "train"} == {"base", "sft", "rank"}
-    assert {leg.stages[0].kind for leg in legs if leg.needs == "cpu"} == {"data", "pairs", "merge"}
+    assert {job.stages[0].kind for job in jobs if job.needs == "train"} == {"base", "sft", "rank"}
+    assert {job.stages[0].kind for job in jobs if job.needs == "cpu"} == {"data", "pairs", "merge"}
 
 
 def test_a_checkpoint_that_is_only_looked_at_needs_no_gpu(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    legs = Graph(enumerate_arms("method=none", "model=hf", f"model.path={tmp_path}", "eval=card")).legs(set())
-    assert [(leg.stages[0].name, leg.needs) for leg in legs] == [("base", "cpu"), ("evaluate-base", "engine")]
+    jobs = Graph(enumerate_arms("method=none", "model=hf", f"model.path={tmp_path}", "eval=card")).jobs(set())
+    assert [(job.stages[0].name, job.needs) for job in jobs] == [("base", "cpu"), ("evaluate-base", "engine")]
 
 
 def test_what_is_built_or_queued_is_not_built_again() -> None:
@@ -209,7 +209,7 @@ def test_what_is_built_or_queued_is_not_built_again() -> None:
     graph = Graph(arms)
     assert sorted(step.stage.name for step in graph.missing.values()) == ["merge-1", "merge-1"]
     first = arms[0].stages[-1].directory
-    assert [leg.stages[0].directory for leg in graph.legs({first})] == [arms[1].stages[-1].directory]
+    assert [job.stages[0].directory for job in graph.jobs({first})] == [arms[1].stages[-1].directory]
     assert graph.missing_of(arms[0]) == [first]
 
 
