@@ -81,7 +81,7 @@ def _same(fresh: Arm, frozen: Arm) -> bool:
 
 
 def submit(grid: Grid) -> str:
-    """Send what is neither built nor queued: a Slurm job for each job of stages, one for each arm that is not finished."""
+    """Send what is neither built nor queued: a Slurm job for each job of stages and for each unfinished arm."""
     resources = slurm.resources()
     slurm.queue(grid.store_id)  # before anything is written: is there a Slurm?
     grid.freeze()
