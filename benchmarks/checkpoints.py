@@ -19,7 +19,7 @@ UNEQUAL = 1e-2  # share of weights that may differ by rounding: mergekit takes t
 
 
 def build(tokenizer: Path, out: Path) -> None:
-    """out/previous and out/updated: 0.6 G weights, 1.2 GB each, an angle of about 27 degrees between them."""
+    """Write out/previous and out/updated: 0.6 G weights, 1.2 GB each, an angle of about 27 degrees between them."""
     with torch.device("meta"):
         config = material.config(hidden=1536, intermediate=4096, layers=16, heads=16, vocab_size=50_304)
         model = StableLmForCausalLM(config).bfloat16()

@@ -103,8 +103,8 @@ def ours(model: str, mirror: str, out: str) -> None:
 
 
 def tasks(model: str, mirror: str, out: str) -> None:
-    """out/<benchmark>/<task>.yaml: the harness' own definitions with the mirror's data. out/model_args: the engine,
-    as memphis starts its own on a CPU."""
+    """Write out/<benchmark>/<task>.yaml, the harness' own definitions with the mirror's data, and out/model_args: the
+    engine, as memphis starts its own on a CPU."""
     from eval.tasks import write_task
     from memphis.sampling.vllm import CPU_BLOCK_TOKENS, SEQUENCES
 

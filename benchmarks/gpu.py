@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -69,10 +69,6 @@ class Scale:
         assert shape is not None
         return shape
 
-    @property
-    def max_length(self) -> int:
-        return int(self.model.max_position_embeddings)
-
 
 RECIPE = ("generate=hf", "eval=none", "tracking=none", "iterations=1", "data.sources.tiny.dev=8")
 FULL = Scale(
@@ -116,7 +112,7 @@ def examples(scale: Scale, rejected: int = 0, number: int | None = None) -> list
     for i in range(number or scale.steps * scale.window):
         mean = means[0] if rejected else draw.choice(means, p=rows / rows.sum())
         length = int(scale.lengths * draw.lognormal(np.log(mean) - SPREAD**2 / 2, SPREAD))
-        length = min(max(length, 8), scale.max_length)
+        length = min(max(length, 8), scale.model.max_position_embeddings)
         prompt = int(PROMPT * length)
         sizes = [length - prompt] + [max(2, int(scale.lengths * draw.normal(ANSWER, 15))) for _ in range(rejected)]
         ids = draw.integers(3, scale.model.vocab_size, prompt + sum(sizes)).tolist()
@@ -168,7 +164,11 @@ def estimate(scale: Scale, variant: Variant, tokens: int, optimizer: str) -> mem
     """The need by the formula of memphis/memory.py, and the number of layers that it recomputes here."""
     wishes = TrainedModel(dtype=scale.dtype, checkpointing=variant.checkpointing)
     room = torch.cuda.get_device_properties(0).total_memory - memory.RESERVE if CUDA else None
-    longest, rejected = (scale.max_length, 0) if variant.job == "sft" else (scale.max_length // 4, 1)
+    longest, rejected = (
+        (scale.model.max_position_embeddings, 0)
+        if variant.job == "sft"
+        else (scale.model.max_position_embeddings // 4, 1)
+    )
     tokens, slots = memory.micro_batch(tokens, longest, rejected)
     return memory.training(scale.shape, wishes, optimizer, tokens=tokens, slots=slots, room=room)
 
@@ -182,7 +182,7 @@ def measure(model: Any, scale: Scale, job: Literal["sft", "rank"], tokens: int) 
         optim=Optim(lr=1e-5 if job == "sft" else 5e-7),
         seed=0,
         objective=CrossEntropy(mixce=0.75) if job == "sft" else RankLoss(),
-        neftune=Neftune(length=scale.max_length),
+        neftune=Neftune(length=scale.model.max_position_embeddings),
         micro_batch_tokens=tokens,
         dtype=scale.dtype,
     )
@@ -219,8 +219,10 @@ def trl(scale: Scale, log: RowLog, *, packing: bool) -> None:
     settings: dict[str, Any] = {"gradient_accumulation_steps": max(1, scale.window // 8)}
     model = make_model(scale)
     if packing:
-        packs = max(1, scale.micro_batch_tokens // scale.max_length)
-        full = scale.window * mean / scale.max_length  # packs that hold as many rows as a step of ours
+        packs = max(1, scale.micro_batch_tokens // scale.model.max_position_embeddings)
+        full = (
+            scale.window * mean / scale.model.max_position_embeddings
+        )  # packs that hold as many rows as a step of ours
         need = estimate(scale, Variant("sft"), scale.micro_batch_tokens, "adamw")
         settings = {
             "packing": True,
@@ -240,7 +242,11 @@ def trl(scale: Scale, log: RowLog, *, packing: bool) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(["a b c"] * 20, 560, Path(folder))
-        here = {"max_length": scale.max_length, "num_train_epochs": 1, "bf16": scale.dtype == "bfloat16"}
+        here = {
+            "max_length": scale.model.max_position_embeddings,
+            "num_train_epochs": 1,
+            "bf16": scale.dtype == "bfloat16",
+        }
         here |= {"use_cpu": not CUDA, **settings}
         args = peers.SFTConfig(**peers.arguments(Path(folder), batch=8, accumulation=1) | here)
         peers.train(peers.SFTTrainer, step_ended, model, tokenizer, args, data)
@@ -339,9 +345,6 @@ def main() -> int:
         "hardware": hardware(),
         "versions": {**versions, "cuda": torch.version.cuda, "python": platform.python_version()},
         "tiny": arguments.tiny,
-        "shape": asdict(scale.shape),
-        "max_length": scale.max_length,
-        "window": scale.window,
         "results": found,
         "seconds": time.monotonic() - began,
     }

@@ -22,7 +22,7 @@ VOCABULARY = {"small": 8_000, "vocab": 50_304}
 
 
 def build(source: Path, work: Path) -> None:
-    """rows.jsonl (all rows, in random order), small/ and vocab/ (checkpoints with tokenizer) in `work`."""
+    """Write rows.jsonl (all rows, in random order), small/ and vocab/ (checkpoints with tokenizer) to `work`."""
     rows = [{**row, "kind": "cot", "answer": row["target"]} for row in read_rows(source)]
     random.Random(0).shuffle(rows)
     write_rows(work / "rows.jsonl", rows)

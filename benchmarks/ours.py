@@ -35,18 +35,17 @@ from memphis.training.plan import TrainPlan
 
 TOKENS: dict[str, Any] = {"max_length": 1024, "eos": "every_turn", "overlong": "drop"}
 MICRO_BATCH_TOKENS = 1024  # about the eight rows that a peer's micro-batch has
-BATCH = 8  # rows of a padded batch
 FOREVER = 1000  # epochs: the gate ends the process earlier
 
 
 def sft(gate: Gated, work: Path, *, model: str, rows: int, step: int | None = None, dtype: str = "float32") -> None:
-    """rows: read and tokenised. step: rows of an optimizer step, by default all of them."""
+    """Train on so many rows, read and tokenised. step: rows of an optimizer step, by default all of them."""
     loaded, _ = models.load(work / model)
     run(gate, loaded, work, make_examples(work, rows), make_plan("sft", step or rows, dtype))
 
 
 def rank(gate: Gated, work: Path, *, model: str, pairs: int, shared: bool = True) -> None:
-    """shared=False: every completion is given its own copy of the prompt, as a sequence that shares nothing."""
+    """Train on pairs. shared=False: every completion has its own copy of the prompt, and shares nothing."""
     tokenizer = tokens.load_tokenizer(work / model)
     found, _ = tokens.pair_examples(material.pairs(work, pairs), tokenizer, **TOKENS)
     if not shared:
@@ -56,7 +55,7 @@ def rank(gate: Gated, work: Path, *, model: str, pairs: int, shared: bool = True
 
 
 def timed(gate: Gate, work: Path, *, model: str, rows: int) -> None:
-    """As `sft`; `other_s` is what a step spends outside of forward and backward passes (loss included) and the
+    """Train as `sft`; `other_s` is what a step spends outside of forward and backward passes (loss included) and the
     optimizer: cutting the window into micro-batches, norms and checks, probes, the row of the log."""
     training = 0.0  # in this step: beginnings are subtracted, ends added
 
@@ -137,7 +136,7 @@ def without(gate: Gated, work: Path, *, trick: str, model: str, rows: int) -> No
 
     logits_kept: the head at target positions, its logits kept for backward. every_position: the head at all positions.
     trainable_head: a head that is not frozen, with logits computed again in backward. padded, sorted_padded: batches
-    of BATCH rows, padded to their longest. checkpointing: layers recomputed in backward. adalite: in place of AdamW.
+    of 8 rows, padded to their longest. checkpointing: layers recomputed in backward. adalite: in place of AdamW.
     """
     loaded, _ = models.load(work / model, freeze_embeddings="input" if trick == "trainable_head" else "both")
     if trick == "checkpointing":
@@ -170,8 +169,8 @@ def padded(examples: Sequence[Example], *, in_order: bool) -> list[Example]:
     """Rows as long as the longest of their batch: what stands after a row's end trains nothing and costs the same."""
     arranged = sorted(examples, key=lambda e: len(e.sequences[0].input_ids)) if in_order else examples
     filled = []
-    for start in range(0, len(arranged), BATCH):
-        batch = [example.sequences[0] for example in arranged[start : start + BATCH]]
+    for start in range(0, len(arranged), 8):
+        batch = [example.sequences[0] for example in arranged[start : start + 8]]
         longest = max(len(sequence.input_ids) for sequence in batch)
         for example, row in zip(arranged[start:], batch, strict=False):
             more = longest - len(row.input_ids)

@@ -32,14 +32,14 @@ class Waiting(TrainerCallback):
 def sft(
     gate: Gated, work: Path, *, model: str, rows: int, step: int | None = None, batch: int = 8, **settings: Any
 ) -> None:
-    """step: rows of an optimizer step, by default all. batch: rows (packs of rows) of a micro-batch."""
+    """Train on rows. step: rows of an optimizer step, by default all. batch: rows (packs of rows) of a micro-batch."""
     data = [material.texts(row) for row in read_rows(work / "rows.jsonl")[:rows]]
     args = SFTConfig(**arguments(work / "trl", batch, (step or rows) // batch), **settings)
     train(SFTTrainer, gate, *_loaded(work / model), args, data)
 
 
 def prefer(gate: Gated, work: Path, *, trainer: str, model: str, pairs: int, batch: int = 8, **settings: Any) -> None:
-    """trainer: CPO or DPO."""
+    """Train on pairs. trainer: CPO or DPO."""
     kind, config = {"CPO": (CPOTrainer, CPOConfig), "DPO": (DPOTrainer, DPOConfig)}[trainer]
     data = [
         {"prompt": prompts.render_cot(pair["prompt"]), "chosen": pair["chosen"], "rejected": pair["rejected"][0]}

@@ -30,7 +30,7 @@ def step_by_step(contenders: Sequence[Contender], work: Path, rounds: int) -> It
 
 
 def _steps(contender: Contender, work: Path) -> Generator[Numbers]:
-    """What each step of the contender takes, which it makes when it is asked for."""
+    """Cost of each step of the contender, which makes it when it is asked for."""
     log = work / f"{contender.name}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
