@@ -1,1 +1,1 @@
-"""How fast memphis is beside what one would take instead: same model, rows, hardware; the peers live here only."""
+"""Speed of memphis beside what one would take instead: same model, rows, hardware; the peers live here only."""

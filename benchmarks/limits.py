@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.adversarial import WORST, texts
 from benchmarks.rounds import whole_process
 from memphis.answers import clean, quantities
 from memphis.answers import equal as comparison
 from memphis.runs import REPOSITORY
+from tests.answers.adversarial import WORST, texts
 from tests.micro import OVERRIDES
 
 

@@ -1,78 +1,79 @@
-"""What all contenders train on: rows of the TinyCoT sample, a tokenizer made from them, random checkpoints.
+"""Material of all contenders: rows of the TinyCoT sample, a tokenizer made from them, random models.
 
 python -m benchmarks.material <rows> <work directory>
 """
 
+import json
 import random
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import PreTrainedTokenizerFast, StableLmConfig, StableLmForCausalLM
 
 from memphis.data import prompts
 from memphis.jsonl import read_rows, write_rows
 
 EOS = "<|endoftext|>"
-TOKENS = 8_000
 # Entries of the vocabulary. The larger one has no other texts: what it costs is the head, not the tokens.
-VOCABULARY = {"small": TOKENS, "vocab": 50_304}
-SHAPE = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 4}
-POSITIONS = 4096
+VOCABULARY = {"small": 8_000, "vocab": 50_304}
 
 
 def build(source: Path, work: Path) -> None:
-    """rows.jsonl (all rows, in random order), small/ and vocab/ (checkpoints with tokenizer) in `work`."""
+    """Write rows.jsonl (all rows, in random order), small/ and vocab/ (checkpoints with tokenizer) to `work`."""
     rows = [{**row, "kind": "cot", "answer": row["target"]} for row in read_rows(source)]
     random.Random(0).shuffle(rows)
     write_rows(work / "rows.jsonl", rows)
-    tokenizer = _tokenizer([text for row in rows for text in texts(row)])
+    # Prompts end with a line break, which no token crosses: both sides see the same ids.
+    learned = ByteLevelBPETokenizer()
+    corpus = [text for row in rows for text in texts(row).values()]
+    learned.train_from_iterator(corpus, VOCABULARY["small"], min_frequency=0, show_progress=False, special_tokens=[EOS])
+    plain = Tokenizer.from_str(json.dumps(json.loads(learned.to_str()) | {"post_processor": None}))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=plain, eos_token=EOS, pad_token=EOS, clean_up_tokenization_spaces=False
+    )
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer.eos_token_id)
     for name, entries in VOCABULARY.items():
         tokenizer.save_pretrained(work / name)
         torch.manual_seed(0)
-        config = StableLmConfig(
-            **SHAPE,
-            num_key_value_heads=SHAPE["num_attention_heads"],
-            vocab_size=entries,
-            max_position_embeddings=POSITIONS,
-            bos_token_id=tokenizer.eos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        StableLmForCausalLM(config).save_pretrained(work / name)
+        StableLmForCausalLM(config(vocab_size=entries, **ids)).save_pretrained(work / name)
 
 
-def texts(row: dict[str, Any]) -> tuple[str, str]:
+def config(
+    *, hidden: int = 256, intermediate: int = 688, layers: int = 4, heads: int = 4, vocab_size: int = 8_000, **more: Any
+) -> StableLmConfig:
+    """A StableLM of these dimensions; those of the small model where none are given."""
+    return StableLmConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        **more,
+    )
+
+
+def texts(row: dict[str, Any]) -> dict[str, str]:
     """Prompt and completion of a row, as memphis and TRL are given them: end-of-text is theirs to add."""
-    return prompts.render_cot(row["prompt"]), prompts.completion_cot(row["rationale"], row["answer"])
+    completion = prompts.completion_cot(row["rationale"], row["answer"])
+    return {"prompt": prompts.render_cot(row["prompt"]), "completion": completion}
 
 
 def pairs(work: Path, number: int) -> list[dict[str, Any]]:
     """Prompts with a chosen completion, their own, and a rejected one, that of another row."""
     rows = read_rows(work / "rows.jsonl")
     return [
-        {"id": row["id"], "prompt": row["prompt"], "chosen": texts(row)[1], "rejected": [texts(other)[1]]}
+        {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "chosen": texts(row)["completion"],
+            "rejected": [texts(other)["completion"]],
+        }
         for row, other in zip(rows[:number], rows[number : 2 * number], strict=True)
     ]
-
-
-def _tokenizer(corpus: list[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE. Prompts end with a line break, which no token crosses: both sides see the same ids."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=TOKENS,
-        special_tokens=[EOS],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(corpus, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=EOS, pad_token=EOS, clean_up_tokenization_spaces=False
-    )
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
 from benchmarks import material
-from benchmarks.worker import Gate
+from benchmarks.worker import Gated
 from memphis.data import prompts
 from memphis.jsonl import read_rows
 
@@ -21,66 +21,43 @@ FOREVER = 1000  # epochs: the gate ends the process earlier
 class Waiting(TrainerCallback):
     """Waits at the end of every step's cycle, after its numbers were logged."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gated) -> None:
         self.gate = gate
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
-        names = {"loss": "loss", "nll_loss": "ce"}
+        names = {"loss": "loss", "nll_loss": "ce", "num_tokens": "tokens_so_far"}
         self.gate(**{name: float(logs[key]) for key, name in names.items() if key in logs})
 
 
 def sft(
-    gate: Gate, work: Path, *, model: str, rows: int, step: int | None = None, batch: int = 8, **settings: Any
+    gate: Gated, work: Path, *, model: str, rows: int, step: int | None = None, batch: int = 8, **settings: Any
 ) -> None:
-    """step: rows of an optimizer step, by default all. batch: rows (packs of rows) of a micro-batch."""
+    """Train on rows. step: rows of an optimizer step, by default all. batch: rows (packs of rows) of a micro-batch."""
     data = [material.texts(row) for row in read_rows(work / "rows.jsonl")[:rows]]
-    trainer = SFTTrainer(
-        model=_frozen(work / model),
-        args=SFTConfig(**_arguments(work, batch, (step or rows) // batch), **settings),
-        train_dataset=Dataset.from_list([{"prompt": prompt, "completion": text} for prompt, text in data]),
-        processing_class=AutoTokenizer.from_pretrained(work / model),
-        callbacks=[Waiting(gate)],
-    )
-    trainer.train()
+    args = SFTConfig(**arguments(work / "trl", batch, (step or rows) // batch), **settings)
+    train(SFTTrainer, gate, *_loaded(work / model), args, data)
 
 
-def cpo(gate: Gate, work: Path, *, model: str, pairs: int, batch: int = 8) -> None:
-    args = CPOConfig(**_arguments(work, batch, pairs // batch), **PLAIN, loss_type="simpo", cpo_alpha=1.0)
-    _prefer(gate, work, CPOTrainer, args, model, pairs)
-
-
-def dpo(gate: Gate, work: Path, *, model: str, pairs: int, batch: int = 8) -> None:
-    args = DPOConfig(**_arguments(work, batch, pairs // batch), **PLAIN, precompute_ref_log_probs=True)
-    _prefer(gate, work, DPOTrainer, args, model, pairs)
-
-
-PLAIN = {"bf16": False, "gradient_checkpointing": False}
-
-
-def _prefer(gate: Gate, work: Path, trainer: Any, args: Any, model: str, pairs: int) -> None:
+def prefer(gate: Gated, work: Path, *, trainer: str, model: str, pairs: int, batch: int = 8, **settings: Any) -> None:
+    """Train on pairs. trainer: CPO or DPO."""
+    kind, config = {"CPO": (CPOTrainer, CPOConfig), "DPO": (DPOTrainer, DPOConfig)}[trainer]
     data = [
         {"prompt": prompts.render_cot(pair["prompt"]), "chosen": pair["chosen"], "rejected": pair["rejected"][0]}
         for pair in material.pairs(work, pairs)
     ]
-    trainer(
-        model=_frozen(work / model),
-        args=args,
-        train_dataset=Dataset.from_list(data),
-        processing_class=AutoTokenizer.from_pretrained(work / model),
-        callbacks=[Waiting(gate)],
-    ).train()
+    args = config(**arguments(work / "trl", batch, pairs // batch), **settings)
+    train(kind, gate, *_loaded(work / model), args, data)
 
 
-def _frozen(path: Path) -> Any:
-    model = AutoModelForCausalLM.from_pretrained(path, dtype="float32")
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        module.requires_grad_(False)
-    return model
+def train(trainer: Any, gate: Gated, model: Any, tokenizer: PreTrainedTokenizerBase, args: Any, data: Any) -> None:
+    """One of TRL's trainers, with the gate after every step."""
+    rows = Dataset.from_list(data)
+    trainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer, callbacks=[Waiting(gate)]).train()
 
 
-def _arguments(work: Path, batch: int, accumulation: int) -> dict[str, Any]:
+def arguments(out: Path, batch: int, accumulation: int) -> dict[str, Any]:
     return {
-        "output_dir": str(work / "trl"),
+        "output_dir": str(out),
         "per_device_train_batch_size": batch,
         "gradient_accumulation_steps": accumulation,
         "num_train_epochs": FOREVER,
@@ -94,3 +71,10 @@ def _arguments(work: Path, batch: int, accumulation: int) -> dict[str, Any]:
         "use_cpu": True,
         "seed": 0,
     }
+
+
+def _loaded(path: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    model = AutoModelForCausalLM.from_pretrained(path, dtype="float32")
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        module.requires_grad_(False)
+    return model, AutoTokenizer.from_pretrained(path)

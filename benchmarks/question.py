@@ -1,4 +1,4 @@
-"""What a comparison is: contenders, what each round finds of them, and the targets that follow. Plain values."""
+"""Comparisons as plain values: contenders, the numbers of a round, and the targets that follow from them."""
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,15 +15,18 @@ class Contender:
     """One side of a comparison.
 
     words: its setting, for the reader. run: `module:function`, called in a process of its own with a gate, the work
-    directory and `options`; "" when the question starts it otherwise. bf16: only where the processor has bfloat16
-    instructions; without them such arithmetic is emulated, many times slower.
+    directory and `options`; "" when the question starts it otherwise.
     """
 
     name: str
     words: str
     run: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
-    bf16: bool = False
+
+    @property
+    def bf16(self) -> bool:
+        """Does it calculate in bfloat16? Without instructions for it that is emulated, many times slower."""
+        return self.options.get("bf16", self.options.get("dtype") == "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -43,13 +46,10 @@ class Target:
 
     def value(self, rounds: Sequence[Round]) -> float | None:
         """Median over the rounds of each round's ratio; None where a side was not measured."""
-        ratios = []
-        for found in rounds:
-            if self.ours[0] not in found or self.peer[0] not in found:
-                return None
-            ours, peer = (found[contender][measure] for contender, measure in (self.ours, self.peer))
-            ratios.append(ours / peer if self.at_most else peer / ours)
-        return statistics.median(ratios)
+        if not {self.ours[0], self.peer[0]} <= rounds[0].keys():
+            return None
+        pairs = [[found[contender][measure] for contender, measure in (self.ours, self.peer)] for found in rounds]
+        return statistics.median(ours / peer if self.at_most else peer / ours for ours, peer in pairs)
 
     def worse(self, value: float, bound: float, slack: float = 0.0) -> bool:
         """Is `value` on the wrong side of `bound`, by more than the share `slack` of it?"""
@@ -71,6 +71,3 @@ class Question:
     measure: Callable[[Sequence[Contender], Path, int], Iterator[Round]]
     agree: Callable[[Sequence[Round]], None] = lambda _: None
     rounds: int = 5
-
-    def words(self, contender: str) -> str:
-        return next(each.words for each in self.contenders if each.name == contender)

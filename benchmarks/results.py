@@ -2,9 +2,10 @@
 docs/performance.md are made from these files, and a new measurement is compared with them."""
 
 import json
+import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from memphis.runs import REPOSITORY
 
 FOLDER = REPOSITORY / "benchmarks" / "results"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
-SCHEMA = 1
 SLACK = 0.25  # how much worse than the committed median is a failure
-UNITS = {"cpu_s": "s", "other_s": "s", "wall_s": "s", "rss_mib": "MiB", "gpu_h": "h", "ms_per_token": "ms"}
+UNITS = {"cpu_s": "s", "other_s": "s", "wall_s": "s", "gpu_h": "h", "ms_per_token": "ms"}
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Measured:
 
 def dumps(question: Question, measured: Measured) -> str:
     """Settings, medians and ratios are written too, for the reader; `load` needs the rounds alone."""
-    measured = replace(measured, rounds=_rounded(measured.rounds))  # all that follows must follow from what is written
+    rounded = load(json.dumps(vars(measured)))  # all that follows must follow from what is written
     targets = [
-        {"what": t.what, "ours": t.ours, "peer": t.peer, "value": _rounded(t.value(measured.rounds)), "must": t.must}
+        {"what": t.what, "ours": t.ours, "peer": t.peer, "value": t.value(rounded.rounds), "must": t.must}
         | {"ambitious": t.ambitious, "better": "smaller" if t.at_most else "larger"}
         for t in question.targets
     ]
     head = {
-        "schema": SCHEMA,
+        "schema": 1,
         "question": question.name,
         "title": question.title,
         "date": measured.date,
@@ -55,24 +55,17 @@ def dumps(question: Question, measured: Measured) -> str:
         "settings": {each.name: each.words for each in question.contenders},
         "skipped": measured.skipped,
         "targets": targets,
-        "medians": _rounded(measured.medians()),
-        "rounds": measured.rounds,
+        "medians": rounded.medians(),
+        "rounds": rounded.rounds,
     }
-    lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in head.items()]
+    lines = [f" {json.dumps(key)}: {_lines(value)}" for key, value in _rounded(json.dumps(head)).items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def load(file: Path) -> Measured:
-    """What `dumps` wrote. Raises MemphisError when it is something else."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-        if value["schema"] != SCHEMA or not value["rounds"]:
-            raise ValueError(f"schema {value['schema']}, {len(value['rounds'])} rounds")
-        return Measured(value["rounds"], value["machine"], value["versions"], value["date"], value["skipped"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MemphisError(
-            f"{file}: not a result of `python -m benchmarks --save` ({type(error).__name__}: {error}); measure again"
-        ) from error
+def load(text: str) -> Measured:
+    """The rounds of what `dumps` wrote, and where they are from."""
+    value = _rounded(text)
+    return Measured(**{name: value[name] for name in Measured.__dataclass_fields__})
 
 
 def misses(question: Question, measured: Measured, committed: Measured | None) -> list[str]:
@@ -83,7 +76,7 @@ def misses(question: Question, measured: Measured, committed: Measured | None) -
         if value is None:
             continue
         before = target.value(committed.rounds) if committed else None
-        name = f"{question.name}: {target.what}, {_sides(target)}: {value:.2f}"
+        name = f"{question.name}: {target.what}, {target.ours[0]} against {target.peer[0]}: {value:.2f}"
         if target.must is not None and target.worse(value, target.must):
             found.append(f"{name}, must be {_bound(target, target.must)}")
         elif before is not None and target.worse(value, before, SLACK):
@@ -98,23 +91,26 @@ def block(questions: Sequence[Question], results: Mapping[str, Measured]) -> str
     head = ("what", "against", *sides)
     rows: list[Sequence[str]] = [head]
     for question in questions:
-        measured = results[question.name]
         rows.append([f"**{question.title}**", *[""] * (len(head) - 1)])
-        rows += [_cells(question, target, measured)[: len(head)] for target in question.targets]
+        rows += [_cells(question, target, results[question.name])[: len(head)] for target in question.targets]
     return "\n".join([markdown_table(rows, left=2), "", *(f"- {note}" for note in _notes(results))])
 
 
 def _cells(question: Question, target: Target, measured: Measured) -> list[str]:
-    peer = "all of the step" if target.ours[0] == target.peer[0] else question.words(target.peer[0])
-    what = target.what if target.ours[0] == "ours" else f"{target.what} ({question.words(target.ours[0])})"
-    value, medians = target.value(measured.rounds), measured.medians()
-    bounds = ["" if bound is None else _bound(target, bound) for bound in (target.must, target.ambitious)]
-    if value is None:
-        return [what, peer, "–", "–", "not measured", *bounds]
-    missed = target.must is not None and target.worse(value, target.must)
-    ratio = _ratio(target, value) + (" (missed)" if missed else "")
-    sides = [_number(medians[contender][measure], measure) for contender, measure in (target.ours, target.peer)]
-    return [what, peer, *sides, ratio, *bounds]
+    words = {each.name: each.words for each in question.contenders}
+    ours, peer = target.ours[0], target.peer[0]
+    against = "all of the step" if ours == peer else words[peer]
+    what = target.what if ours == "ours" else f"{target.what} ({words[ours]})"
+    bounds = [_bound(target, bound) for bound in (target.must, target.ambitious)]
+    if (value := target.value(measured.rounds)) is None:
+        return [what, against, "–", "–", "not measured", *bounds]
+    ratio = f"{value:.3g}" if target.at_most else f"{value:.2f}x"
+    if target.must is not None and target.worse(value, target.must):
+        ratio += " (missed)"
+    medians = measured.medians()
+    sides = [(medians[contender][measure], measure) for contender, measure in (target.ours, target.peer)]
+    shown = [f"{number:,.0f} MiB" if name == "rss_mib" else f"{number:.3g} {UNITS[name]}" for number, name in sides]
+    return [what, against, *shown, ratio, *bounds]
 
 
 def _notes(results: Mapping[str, Measured]) -> list[str]:
@@ -134,53 +130,39 @@ def _notes(results: Mapping[str, Measured]) -> list[str]:
     return notes
 
 
-def spliced(page: Path, text: str) -> str:
-    """The page with its block replaced. Raises MemphisError when it has no place for it."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
+def page_text(questions: Sequence[Question], page: Path, folder: Path = FOLDER) -> str:
+    """The page with its block as the results say. Raises MemphisError when it has no place for it."""
+    results = {question.name: load((folder / f"{question.name}.json").read_text()) for question in questions}
+    made = f"{BEGIN}\n{block(questions, results)}\n{END}"
+    text, places = re.subn(f"{BEGIN}.*{END}", lambda _: made, page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    if not places:
         raise MemphisError(f"{page}: no lines {BEGIN} and {END}; add them where the table belongs")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+    return text
 
 
 def drift(questions: Sequence[Question], page: Path, folder: Path = FOLDER) -> list[str]:
     """A line for each file that is not what the rounds say: results whose ratios or settings are others, the page."""
-    results = {question.name: load(folder / f"{question.name}.json") for question in questions}
     lines = []
     for question in questions:
         file = folder / f"{question.name}.json"
-        if file.read_text(encoding="utf-8") != dumps(question, results[question.name]):
+        text = file.read_text(encoding="utf-8")
+        if text != dumps(question, load(text)):
             lines.append(f"{file.name}: its ratios or settings are not what its rounds and benchmarks/ say")
-    if spliced(page, block(questions, results)) != page.read_text(encoding="utf-8"):
+    if page_text(questions, page, folder) != page.read_text(encoding="utf-8"):
         lines.append(
             f"{page.name}: the block of speeds is not what benchmarks/results says; python -m benchmarks --write"
         )
     return lines
 
 
-def _sides(target: Target) -> str:
-    (ours, measure), (peer, other) = target.ours, target.peer
-    return f"{measure} / {other}" if ours == peer else f"{ours} against {peer}"
-
-
-def _ratio(target: Target, value: float) -> str:
-    return f"{value:.3g}" if target.at_most else f"{value:.2f}x"
-
-
-def _bound(target: Target, bound: float) -> str:
+def _bound(target: Target, bound: float | None) -> str:
+    if bound is None:
+        return ""
     return f"<= {bound:g}" if target.at_most else f">= {bound:g}x"
 
 
-def _number(value: float, measure: str) -> str:
-    return f"{value:,.0f} MiB" if measure == "rss_mib" else f"{value:.3g} {UNITS[measure]}"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def _rounded(text: str) -> Any:
+    return json.loads(text, parse_float=lambda digits: float(f"{float(digits):.6g}"))
 
 
 def _lines(value: Any) -> str:

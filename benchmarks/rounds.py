@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from benchmarks.question import Contender, Numbers, Round
@@ -22,14 +22,15 @@ from memphis.runs import REPOSITORY
 def step_by_step(contenders: Sequence[Contender], work: Path, rounds: int) -> Iterator[Round]:
     """A step of every contender per round. All live at once; a first step of each is not counted."""
     with ExitStack() as stack:
-        steps = {each.name: stack.enter_context(_living(each, work)) for each in contenders}
-        for _ in range(rounds):
-            yield {name: step() for name, step in steps.items()}
+        steps = {each.name: stack.enter_context(closing(_steps(each, work))) for each in contenders}
+        for number in range(rounds + 1):
+            found = {name: next(its) for name, its in steps.items()}
+            if number:
+                yield found
 
 
-@contextmanager
-def _living(contender: Contender, work: Path) -> Iterator[Callable[[], Numbers]]:
-    """A function that lets the contender make its next step."""
+def _steps(contender: Contender, work: Path) -> Generator[Numbers]:
+    """Cost of each step of the contender, which makes it when it is asked for."""
     log = work / f"{contender.name}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
@@ -40,29 +41,15 @@ def _living(contender: Contender, work: Path) -> Iterator[Callable[[], Numbers]]
             text=True,
             env=environment(work),
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        orders, answers = process.stdin, process.stdout
-
-        def answer() -> Numbers:
-            said = answers.readline()
-            if not said:
-                raise _failed(contender.name, log)
-            found: Numbers = json.loads(said)
-            return found
-
-        def step() -> Numbers:
-            with suppress(BrokenPipeError):  # it has died, and the answer will say so
-                print("go", file=orders, flush=True)
-            return answer()
-
-        try:
-            answer()
-            yield step
-        finally:
-            with suppress(BrokenPipeError):
-                orders.close()
-            process.wait()
+    assert process.stdout is not None
+    try:
+        for said in process.stdout:
+            yield json.loads(said)
+            with suppress(BrokenPipeError):  # it has died, and says nothing more
+                print("go", file=process.stdin, flush=True)
+        raise _failed(contender.name, log)
+    finally:
+        process.communicate()
 
 
 def command(contender: Contender, work: Path) -> list[str]:
@@ -104,6 +91,5 @@ def environment(work: Path) -> dict[str, str]:
 
 
 def _failed(name: str, log: Path) -> MemphisError:
-    end = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-    print(end, file=sys.stderr)
+    print("\n".join(log.read_text(errors="replace").splitlines()[-30:]), file=sys.stderr)
     return MemphisError(f"{name}: the contender failed: {last_words(log) or 'without a word'}")

@@ -6,18 +6,21 @@ It reads a line per step from standard input and answers with a line of JSON: CP
 the peak of its memory so far, and what the contender adds. When its input ends, it ends.
 """
 
-import importlib
 import json
 import os
+import pkgutil
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+Gated = Callable[..., None]  # a Gate, or what reports to one
+
 
 class Gate:
-    """Where a contender waits between steps. The first step, with all that comes before it, is the warm-up."""
+    """A contender waits here between steps. The first step, with all that comes before it, is the warm-up."""
 
     def __init__(self, orders: TextIO, answers: TextIO) -> None:
         self.orders, self.answers = orders, answers
@@ -27,25 +30,18 @@ class Gate:
     def __call__(self, **found: Any) -> None:
         """Report the step that has ended and return when the next one may begin."""
         spent, passed = time.process_time() - self.resumed, time.monotonic() - self.went_on
-        print(
-            json.dumps({"cpu_s": spent, "wall_s": passed, "rss_mib": peak_mib(), **found}),
-            file=self.answers,
-            flush=True,
-        )
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        told = {"cpu_s": spent, "wall_s": passed, "rss_mib": peak, **found}
+        print(json.dumps(told), file=self.answers, flush=True)
         if not self.orders.readline():
             os._exit(0)  # in the middle of a foreign training loop: nothing of it is wanted any more
         self.resumed, self.went_on = time.process_time(), time.monotonic()
 
 
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def main(run: str, options: str, work: str) -> None:
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")  # a fork closes standard input
     os.dup2(2, 1)  # libraries print; only answers may go to the driver
-    module, _, function = run.partition(":")
-    getattr(importlib.import_module(module), function)(Gate(orders, answers), Path(work), **json.loads(options))
+    pkgutil.resolve_name(run)(Gate(orders, answers), Path(work), **json.loads(options))
 
 
 if __name__ == "__main__":

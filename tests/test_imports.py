@@ -57,8 +57,8 @@ ROOMS = {
     "lm_eval": ("eval",),
     "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval", "benchmarks"),
     "hydra": ("train", "memphis.config", "experiments.frozen"),
-    "datasets": ("memphis.data.sources", "eval", "benchmarks.peers", "benchmarks.gpu"),
-    "trl": ("benchmarks.peers", "benchmarks.gpu"),
+    "datasets": ("memphis.data.sources", "eval", "benchmarks.peers"),
+    "trl": ("benchmarks.peers",),
 }
 PURE = {
     "memphis.answers": {"torch", "os", "pathlib", "json"},

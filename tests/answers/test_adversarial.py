@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.adversarial import WORST, texts
+from tests.answers.adversarial import WORST, texts
 from memphis.answers import equal as equal_module
 from memphis.answers.clean import MAX_CHARS, clean
 from memphis.answers.equal import equal, options_of

@@ -57,13 +57,13 @@ def test_without_a_gpu_it_says_so_in_one_line() -> None:
 def test_rows_are_as_long_as_those_of_the_recipe() -> None:
     from benchmarks.gpu import FULL, examples  # imports of a script: kept from the collection of other tests
 
-    rows = examples(FULL, 3000)
+    rows = examples(FULL, number=3000)
     lengths = [len(row.sequences[0].input_ids) for row in rows]
     assert sum(lengths) / len(rows) == pytest.approx(
         (27.676 * 123 + 7 * 160 + 5 * 350 + 4.693 * 446) / 44.369, rel=0.05
     )
     assert max(lengths) <= 4096
-    pairs = examples(FULL, 1000, rejected=1)
+    pairs = examples(FULL, rejected=1, number=1000)
     flat = [sum(len(s.input_ids) for s in pair.sequences) - pair.prompt_length for pair in pairs]
     assert sum(flat) / len(pairs) == pytest.approx(190, rel=0.05)  # prompt once, two answers
     assert all(label == -100 for pair in pairs for label in pair.sequences[1].labels[: pair.prompt_length])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import sft, start
+from benchmarks import training
 from benchmarks.question import Contender
 from benchmarks.rounds import command, environment, step_by_step, whole_process
 from memphis.errors import MemphisError
@@ -83,9 +83,9 @@ def test_a_round_of_ours(tmp_path: Path) -> None:
 
 def test_what_words_say_is_what_is_set() -> None:
     """TRL's own default is bfloat16 with checkpointing: full precision must be asked for."""
-    for question in (sft.SMALL, sft.VOCAB, start.START):
+    for question in training.QUESTIONS:
         for each in question.contenders:
-            if each.run == "benchmarks.peers:sft":
+            if each.run.startswith("benchmarks.peers:"):
                 full, words = each.options["bf16"] is False, each.words.replace("no checkpointing", "")
                 assert full == ("fp32" in words) == (not each.bf16), each.words
                 recomputed = each.options.get("gradient_checkpointing") is not False

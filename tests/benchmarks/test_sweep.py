@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sweep
+from experiments.graph import COST
 
 
 def counts(numbers: dict[str, float]) -> list[float]:
-    return [numbers[kind] for kind in sweep.KINDS]
+    return [numbers[kind] for kind in COST]
 
 
 def test_one_factor_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMPHIS_RUNS", "")  # put back at the end
-    found = sweep.count(sweep.one_factor(), tmp_path)
+    found = sweep.count(sweep.ONE, tmp_path)
     assert found["ours"]["runs"] == 39
     assert counts(found["alone"]) == [39, 102, 102, 102, 39]
     assert counts(found["ours"]) == [3, 60, 69, 84, 39]
@@ -24,7 +25,7 @@ def test_one_factor_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 def test_full_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMPHIS_RUNS", "")
-    found = sweep.count(sweep.full(), tmp_path)
+    found = sweep.count(sweep.FULL, tmp_path)
     assert found["ours"]["runs"] == 360
     assert counts(found["alone"]) == [360, 720, 720, 720, 360]
     assert counts(found["ours"]) == [3, 219, 228, 288, 291]
