@@ -1,4 +1,4 @@
-"""A real headless Chromium, driven over its DevTools protocol: open a page, run scripts in it, take pictures of it."""
+"""Headless Chromium driven over its DevTools protocol: open a page, run scripts in it, take pictures of it."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ FLAGS = (
 
 
 class Page:
-    """One tab. `complaints` are errors and warnings of the console, uncaught exceptions and failed or outside loads."""
+    """Browser tab. `complaints`: console errors and warnings, uncaught exceptions, failed loads and outside loads."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -40,14 +40,14 @@ class Page:
                 return dict(message["result"])
 
     def open(self, file: Path, width: int = 1280, *, dark: bool = False) -> None:
-        """Return when the page is loaded."""
+        """Open the file; return when the page is loaded."""
         self.resize(width, dark=dark)
         self.complaints.clear()
         self.loaded.clear()
         self.call("Page.navigate", url=file.as_uri())
         while self._receive().get("method") != "Page.loadEventFired":
             pass
-        self.run("1")  # whatever was said until then is received
+        self.run("1")  # also receives all messages sent so far
 
     def resize(self, width: int, *, dark: bool = False) -> None:
         self.call(
@@ -57,7 +57,7 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=scheme)
 
     def run(self, script: str) -> Any:
-        """The value of a JavaScript expression."""
+        """Return the value of a JavaScript expression."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -96,7 +96,7 @@ class Page:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Page]:
-    """profile: a new directory, which also holds what Chromium has to say."""
+    """Start Chromium and yield its first tab. profile: a new directory, which also gets Chromium's output."""
     assert PROGRAM is not None
     profile.mkdir(parents=True)
     with (profile / "output.log").open("w") as log:
@@ -111,7 +111,7 @@ def browser(profile: Path) -> Iterator[Page]:
 
 
 def _address(profile: Path, process: "subprocess.Popen[bytes]") -> str:
-    """Of the first tab: asked over plain HTTP from the port that Chromium wrote down."""
+    """Return the WebSocket address of the first tab, requested over HTTP from the port in Chromium's port file."""
     from urllib.request import urlopen
 
     for _ in range(1200):

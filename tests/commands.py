@@ -1,8 +1,8 @@
-"""Commands as a user types them, each in a fork of one process that has imported what they share.
+"""Runner for commands as a user types them: each runs in a fork of one process that has imported what they share.
 
-Starting Python and importing Hydra takes longer than most of what is asked here. A fork has arguments, folder, environment
-and output of its own and ends as the command ends. What a command imports is tested where it is started anew, in
-test_imports.py.
+Starting Python and importing Hydra takes longer than most commands tested here. A fork has its own arguments, folder,
+environment and output, and it ends as the command ends. test_imports.py starts commands in a new process and tests
+what they import.
 """
 
 import atexit
@@ -22,9 +22,9 @@ from memphis.runs import REPOSITORY
 
 
 def run(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    """`python <words>`, where the first word is train.py's path, or -m before the name of a module.
+    """Run `python <words>`: the first word is the path of train.py, or -m before the name of a module.
 
-    env: instead of this process's environment.
+    env: replaces this process's environment.
     """
     with tempfile.TemporaryDirectory() as folder:
         places = [str(Path(folder) / name) for name in ("out", "err")]
@@ -37,7 +37,7 @@ def run(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> "subpro
         try:
             print(json.dumps(order), file=server.stdin, flush=True)
             code = int(server.stdout.readline())
-        except BaseException:  # a test that is given up: the next one shall not get this one's answer
+        except BaseException:  # an aborted test: the next test must not read this answer
             os.killpg(server.pid, signal.SIGKILL)
             _server.cache_clear()
             raise
@@ -50,12 +50,12 @@ def _server() -> "subprocess.Popen[str]":
     pipe = subprocess.PIPE
     line = [sys.executable, "-m", "tests.commands"]
     server = subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY, start_new_session=True)
-    atexit.register(server.communicate)  # it ends when its input does
+    atexit.register(server.communicate)  # closes its input, which ends it
     return server
 
 
 def _serve() -> dict[str, list[str]] | None:
-    """Fork for each order. Returns it in the fork, None in the process that was started."""
+    """Fork for each order. Return the order in the fork, None in the process that was started."""
     for line in iter(sys.stdin.readline, ""):
         child = os.fork()
         if child == 0:
@@ -66,7 +66,7 @@ def _serve() -> dict[str, list[str]] | None:
 
 
 def _become(order: dict) -> None:
-    """Run what was ordered, to its end: an exception or exit is that of the command."""
+    """Run the ordered command to its end. Exceptions and exits of the command pass through."""
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])

@@ -1,4 +1,4 @@
-"""Compose shipped configs the way train.py does, without running anything."""
+"""Helpers that compose shipped configs the way train.py does, without running anything."""
 
 import os
 from functools import lru_cache
@@ -12,13 +12,13 @@ from memphis.runs import REPOSITORY
 
 
 def compose_config(*overrides: str) -> Config:
-    """The config of what was typed: made once, as it is frozen and conf/ does not change under the tests."""
+    """Return the config of these overrides, cached: it is frozen, and conf/ does not change during the tests."""
     return _composed(overrides, os.environ.get("MEMPHIS_RUNS"))
 
 
 @lru_cache(maxsize=256)
 def _composed(overrides: tuple[str, ...], root: str | None) -> Config:
-    """root: what conf/ reads from the environment."""
+    """Compose and cache the config. root: the value that conf/ reads from the environment."""
     config.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):

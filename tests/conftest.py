@@ -1,4 +1,4 @@
-"""Fixtures that every room may use."""
+"""Fixtures shared by all tests."""
 
 import gc
 import os
@@ -13,7 +13,7 @@ from tests.wandb_server import WandbServer
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The shared folder with sample data and reference pages; tests that need it are skipped without it."""
+    """Return the shared folder with sample data and reference pages; skip the test where it is missing."""
     path = Path(os.environ.get("MEMPHIS_SHARED", Path(__file__).resolve().parents[1].parent / "shared"))
     if not path.is_dir():
         pytest.skip(f"shared data not found at {path}; set MEMPHIS_SHARED")
@@ -22,15 +22,15 @@ def shared() -> Path:
 
 @pytest.fixture
 def wandb_server() -> Iterator[WandbServer]:
-    """A W&B server of our own; `server.environment` makes a process talk to it."""
+    """Start a local W&B server; `server.environment` makes a process talk to it."""
     with WandbServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a micro run that was left alone, W&B offline. One for all test processes: not to be changed."""
-    from tests import micro  # torch: seconds that only slow tests should pay
+    """Return the root of an uninterrupted micro run, W&B offline. All test processes share it: do not change it."""
+    from tests import micro  # imports torch, which takes seconds that only slow tests should pay
 
     def make(root: Path) -> None:
         done = micro.run(root)
@@ -39,22 +39,22 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return once(tmp_path_factory, "unbroken", make)
 
 
-gc.disable()  # until all is imported: a collection then looks at half a million objects that stay
+gc.disable()  # until all is imported: a collection would scan half a million objects that stay
 
 
 def pytest_collection_finish() -> None:
-    """Leave what the libraries made out of every later garbage collection: looking at it took a fifth of the suite's time."""
+    """Exclude objects of libraries from later garbage collections: scanning them took a fifth of the suite's time."""
     gc.collect()
     gc.freeze()
     gc.enable()
 
 
 def pytest_unconfigure() -> None:
-    gc.unfreeze()  # libraries complain about what is not freed at the end
+    gc.unfreeze()  # libraries complain about objects that are not freed at exit
 
 
-# About how many seconds the longest files take: begun first, they do not end last. All others follow in the order of their
-# names and fill what is left.
+# Approximate seconds of the longest files. They start first, so that they do not end last; all others follow in the
+# order of their names and fill the gaps.
 LONGEST = {
     "tests/experiments/test_slurm.py": 370,
     "tests/test_demo.py": 340,
@@ -72,5 +72,5 @@ LONGEST = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order files by cost; within a file nothing changes, so that `--dist loadfile` hands them out in this order."""
+    """Order files by cost and keep the order within a file, so that `--dist loadfile` hands files out in this order."""
     items.sort(key=lambda item: -LONGEST.get(item.nodeid.partition("::")[0], 0))

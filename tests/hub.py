@@ -1,4 +1,4 @@
-"""A hub cache as huggingface_hub lays it out, and a stand-in for the data set that may not be passed on."""
+"""Made-up hub cache in huggingface_hub's layout, and a stand-in for the data set that must not be redistributed."""
 
 import json
 import random
@@ -42,7 +42,7 @@ WORDS = [
 
 
 def put_dataset(cache: Path, repo: str, commit: str, rows: list[dict[str, Any]], branch: str = "main") -> Path:
-    """The snapshot directory of a one-file parquet data set in the cache directory (HF_HUB_CACHE)."""
+    """Write a one-file parquet data set to the cache directory (HF_HUB_CACHE); return its snapshot directory."""
     table = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), table)
     files = {"README.md": CARD.encode(), "data/train-00000-of-00001.parquet": table.getvalue().to_pybytes()}
@@ -50,7 +50,7 @@ def put_dataset(cache: Path, repo: str, commit: str, rows: list[dict[str, Any]],
 
 
 def put_model(cache: Path, repo: str, commit: str, model: Path) -> Path:
-    """The same of the files of a checkpoint directory."""
+    """Write the files of a checkpoint directory to the cache; return the snapshot directory."""
     files = {file.name: file.read_bytes() for file in model.iterdir()}
     return _put(cache / f"models--{repo.replace('/', '--')}", commit, files, "main")
 
@@ -78,8 +78,8 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def reddit(n: int, seed: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """`n` rows like those of euclaise/reddit-instruct, and how many of them have a title without square brackets and
-    a comment that is not blank."""
+    """Return `n` rows like those of euclaise/reddit-instruct, and how many of them have a title without square brackets
+    and a comment that is not blank."""
     rng = random.Random(seed)
     rows, kept = [], 0
     for number in range(n):

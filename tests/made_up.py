@@ -1,6 +1,6 @@
-"""Made-up rows in the form of the real files: same columns, same oddities, no word of them. All drawn from one seed.
+"""Made-up rows in the form of the real files: same columns, same oddities, none of their text. All drawn from one seed.
 
-The mirror has few items of each of the 36 tasks; enough of GSM8K and of two BBH tasks to try every way to answer.
+The mirror has few items of each of the 36 tasks; GSM8K and two BBH tasks have enough to try every form of answer.
 """
 
 import json
@@ -136,7 +136,7 @@ PLACES = [
 
 
 class _Draw(random.Random):
-    """Words by chance, so that hardly any run of thirteen words occurs twice."""
+    """Random words, so that hardly any run of thirteen words occurs twice."""
 
     def thing(self) -> str:
         return f"{self.choice(KINDS)} {self.choice(NOUNS)}"
@@ -155,7 +155,7 @@ class _Draw(random.Random):
 
 
 def mirror(folder: Path) -> Path:
-    """What `eval.data_dir` names: GSM8K, AGIEval and BBH."""
+    """Write a directory for `eval.data_dir`: GSM8K, AGIEval and BBH."""
     draw = _Draw("mirror")
     rows = [_gsm8k(draw, number) for number in range(GSM8K_ITEMS + 20)]
     files = {"train": "train.jsonl", "test": "test.jsonl"}
@@ -180,7 +180,7 @@ def _write(file: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def _describe(folder: Path, configs: dict[str, dict[str, str]]) -> None:
-    """The README.md by which `datasets` knows configurations and splits."""
+    """Write the README.md from which `datasets` reads configurations and splits."""
     front = [
         {"config_name": name, "data_files": [{"split": split, "path": path} for split, path in files.items()]}
         for name, files in configs.items()
@@ -189,7 +189,7 @@ def _describe(folder: Path, configs: dict[str, dict[str, str]]) -> None:
 
 
 def _gsm8k(draw: _Draw, number: int) -> dict[str, str]:
-    """Calculator annotations, typographic apostrophes, double spaces; some answers have thousands' commas, some do not."""
+    """Make rows: calculator annotations, typographic apostrophes, double spaces; thousands' commas in some answers."""
     name, thing, other = draw.choice(NAMES), draw.thing(), draw.thing()
     many, price = draw.randint(3, 99), draw.choice([2, 3, 15, 45, 120])
     total = many * price
@@ -206,7 +206,7 @@ def _gsm8k(draw: _Draw, number: int) -> dict[str, str]:
 
 
 def _agieval(draw: _Draw, name: str, number: int) -> dict[str, Any]:
-    """Now and then a short question, an option in TeX, and one that lacks its parenthesis."""
+    """Make rows; now and then with a short question, an option in TeX, and an option that lacks its parenthesis."""
     letters = "ABCDE" if name in FIVE else "ABCD"
     if number % 3 == 1:
         question = f"How many {draw.thing()}s fit into the {draw.thing()}?"
@@ -265,7 +265,7 @@ def _bbh(draw: _Draw, name: str) -> dict[str, str]:
 
 
 def tinycot(count: int = 360) -> list[dict[str, str]]:
-    """Rows of six origins in turn: word problems, yes or no, choices in English and Chinese, sentences that entail."""
+    """Make rows of six origins in turn: word problems, yes or no, choices in English and Chinese, entailment."""
     draw = _Draw("tinycot")
     kinds = (_problem, _yes_or_no, _choice, _entails, _problem, _chinese)
     return [{**kinds[number % len(kinds)](draw), "id": f"made-up-{number}"} for number in range(count)]
@@ -286,7 +286,7 @@ def _yes_or_no(draw: _Draw) -> dict[str, str]:
 
 
 def _choice(draw: _Draw) -> dict[str, str]:
-    """Raw TeX; a rationale may be no more than "NA"."""
+    """Make a row with raw TeX; its rationale may be just "NA"."""
     letters = "ABCDE"[: draw.choice([4, 5])]
     forms = ("$${}$$", "{}", r"$$\dfrac{{{}}}{{7}}$$", r"$\${}$", "{} cm", r"\textquotesingle {}~", "{}%")
     form = draw.choice(forms)
@@ -319,7 +319,7 @@ def _entails(draw: _Draw) -> dict[str, str]:
 
 
 def scicot(count: int = 40) -> list[dict[str, str]]:
-    """Long prompts of several paragraphs, and a verdict."""
+    """Make rows with long prompts of several paragraphs, and a verdict."""
     draw = _Draw("scicot")
     return [
         {
@@ -334,7 +334,7 @@ def scicot(count: int = 40) -> list[dict[str, str]]:
 
 
 def oasst(count: int = 20) -> list[dict[str, Any]]:
-    """Conversations of one or two exchanges, the latter every other one; lists and blank lines inside."""
+    """Make conversations of one and two exchanges in turn, with lists and blank lines inside."""
     draw = _Draw("oasst")
     return [
         {

@@ -1,6 +1,6 @@
-"""A run of the whole recipe in well under a minute: what the fault tests break and continue.
+"""Micro run of the whole recipe in well under a minute, which the fault tests break and continue.
 
-Its model has 0.1 M weights and learns sums up to 5; the transformers engine is used because it starts in no time.
+Its model has 0.1 M weights and learns sums up to 5; it uses the transformers engine, which starts fast.
 """
 
 import hashlib
@@ -33,11 +33,11 @@ OVERRIDES = [
     *("generate=hf", "generate.shard_size=16", "generate.temperature=0.7", "iterations=1"),
 ]
 
-UNTRACKED = {"WANDB_MODE": "disabled"}  # for start and run: 2 s less where W&B is not what a test is about
+UNTRACKED = {"WANDB_MODE": "disabled"}  # for start and run: saves 2 s in tests that are not about W&B
 
 
 def environment(root: Path, **more: str) -> dict[str, str]:
-    """That of a run below `root`: one thread (bit-equality), no leftovers of hooks."""
+    """Return the environment of a run below `root`: one thread (for bit-equality), no hooks of other tests."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("MEMPHIS_", "WANDB_", "SLURM_"))}
     return {**clean, "MEMPHIS_RUNS": str(root), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **more}
 
@@ -50,7 +50,7 @@ def start(
     cold: bool = False,
     **more: str,
 ) -> "subprocess.Popen[str] | warm.Run":
-    """cold: as a person would start it, each process with its own imports. prefix: a command that starts it, cold."""
+    """Start a run. cold: like a user, each process with its own imports. prefix: a command that starts it, cold."""
     typed = [str(REPOSITORY / "train.py"), *words, *overrides]
     pipe = subprocess.PIPE
     env = environment(root, **more)
@@ -71,15 +71,15 @@ def run(root: Path, *overrides: str, **how: Any) -> "subprocess.CompletedProcess
 
 
 def children_seconds() -> float:
-    """CPU time of all processes that were started and have ended: unlike the clock's it is not longer on a busy machine."""
+    """Return the CPU seconds of all ended child processes: unlike wall time, they do not grow on a busy machine."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def outcome(root: Path) -> dict[str, Any]:
-    """What must be equal however often a run was interrupted: weights, samples, pairs and scores by stage.
+    """Return what must not depend on interruptions of a run: weights, samples, pairs and scores by stage.
 
-    Times, speeds and host names are left out: they are the only things that may differ.
+    Times, speeds and host names are left out: only they may differ.
     """
     found: dict[str, Any] = {}
     for path in sorted((root / "store").glob("*-*")):

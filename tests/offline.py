@@ -1,4 +1,4 @@
-"""train.py as a command, on a machine without network, account or cache."""
+"""Runner for train.py as a command, on a machine without network, account or cache."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ def environment(root: Path, **more: str) -> dict[str, str]:
 
 
 def train(root: Path, *overrides: str, forked: bool = False, **more: str) -> "subprocess.CompletedProcess[str]":
-    """forked: from a warm process, which is quicker for runs that start others; all of these have one empty cache."""
+    """Run train.py. forked: from a warm process, quicker for runs that start others; they share one empty cache."""
     command = [str(REPOSITORY / "train.py"), *overrides, "tracking=none"]
     env = environment(root, **more)
     if forked:
@@ -27,12 +27,12 @@ def train(root: Path, *overrides: str, forked: bool = False, **more: str) -> "su
 
 
 def planned(root: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    """`train`, for what builds nothing: started in a twentieth of the time."""
+    """Run train.py like `train`, for commands that build nothing: it starts in a twentieth of the time."""
     return commands.run(str(REPOSITORY / "train.py"), *overrides, "tracking=none", cwd=root, env=environment(root))
 
 
 def fork(command: list[str], cwd: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """`command` is what would be typed after `python`."""
+    """Run a command from a warm process. command: the words that a user would type after `python`."""
     from tests import warm
 
     run = warm.Run(command, cwd, environment)

@@ -1,4 +1,4 @@
-"""A disk of a few hundred kilobytes or megabytes that can be filled up and emptied again."""
+"""Disk of a few hundred kilobytes or megabytes that can be filled up and emptied again."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ import pytest
 
 
 class SmallDisk:
-    """root: where the file system is mounted."""
+    """Mounted file system. root: its mount point."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.ballast = root / ".ballast"
 
     def fill(self) -> None:
-        """Take all the room there is."""
+        """Fill all the free space."""
         with self.ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
             while file.write(bytes(4096)):
                 pass
@@ -31,7 +31,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(place: Path, size: str, *options: str) -> Iterator[SmallDisk]:
-    """A file system of that size (`1m`) mounted on `place`; skips the test where mounting is not allowed."""
+    """Mount a file system of this size (`1m`) on `place`; skip the test where mounting is not allowed."""
     place.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
         pytest.skip("mounting a file system needs root")

@@ -1,4 +1,4 @@
-"""docs/adding.md: its patches apply to this repository, and what they add is there."""
+"""Tests of docs/adding.md: its patches apply to this repository, and their additions can be used."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ def test_every_kind_of_addition_is_shown() -> None:
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with all patches in it."""
+    """Return a copy of the repository with all patches applied."""
     root = tmp_path_factory.mktemp("adding")
     for folder in ("memphis", "eval", "experiments", "conf", "tests"):
         unwanted = shutil.ignore_patterns("__pycache__", "golden", "results*")

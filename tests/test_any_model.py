@@ -1,4 +1,4 @@
-"""Evaluating models that are not ours: one by one, several at once, and what happens to those that cannot be."""
+"""Tests of evaluating outside models: one by one, several at once, and models that cannot be evaluated."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_the_published_rows_have_their_models() -> None:
     for name, hub in ROWS.items():
         model = compose_config(f"model={name}", "method=none", "eval=card").model
         assert model.path == hub
-        assert model.revision is None or len(model.revision) == 40  # none: the branch main, resolved when it is fetched
+        assert model.revision is None or len(model.revision) == 40  # None: the branch main, resolved when it is fetched
         assert model.parameters
         assert model.base is None
 
@@ -65,7 +65,7 @@ def test_a_sweep_without_m_is_refused(tmp_path: Path, plan: str) -> None:
 
 @pytest.mark.slow
 def test_arms_that_fail_do_not_stop_the_others(shared: Path, tmp_path: Path) -> None:
-    """Good models first, in the middle and last; every fault is one line in the table at the end."""
+    """Evaluate good models first, in the middle and last; every error is one line in the table at the end."""
     vocabulary = benchmark_tokenizer(shared / "benchmarks")
 
     def make(name: str, positions: int = 4096, **changes: object) -> Path:
@@ -110,7 +110,7 @@ def test_arms_that_fail_do_not_stop_the_others(shared: Path, tmp_path: Path) -> 
     assert [line.split("error: ")[0] for line in done.stderr.splitlines()] == [""] * 6  # one line each and nothing else
 
     runs = {path.parent: path for path in (tmp_path / "others" / "s0").glob("*/record.json")}
-    ((run, file),) = runs.items()  # of the one that cannot be loaded, and of no other fault
+    ((run, file),) = runs.items()  # only the model that cannot be loaded has a record
     assert json.loads(file.read_text())["model"] == "mpt"
     reason = find(run).records["current"]["not_loadable"]
     assert reason.startswith("generate.engine=hf: this checkpoint lacks 14 tensors")
@@ -153,7 +153,7 @@ def test_data_that_are_not_there_are_named(shared: Path, tmp_path: Path) -> None
     (line,) = done.stderr.splitlines()
     assert "the data of bbh_cot_fewshot_" in line
     assert f"Unable to find '{mirror}/bbh/test/navigate.jsonl'" in line
-    assert not list(tmp_path.glob("store/evaluate-*/tasks/*"))  # noticed before anything was scored
+    assert not list(tmp_path.glob("store/evaluate-*/tasks/*"))  # detected before anything was scored
     done = train(tmp_path, "method=none", "eval.suites=[mmlu]")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "eval.suites.0='mmlu'" in done.stderr

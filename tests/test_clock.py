@@ -1,4 +1,4 @@
-"""The clock of a machine is set, hours forwards or back: nobody loses a claim, nothing takes less than no time."""
+"""Tests of clocks that jump hours forwards or back: no claim is lost and no duration is negative."""
 
 import os
 import time
@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def going_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every look at the clock is an hour earlier than the one before."""
+    """Make every reading of the clock an hour earlier than the one before."""
     looks = count()
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - 3600.0 * next(looks))
@@ -39,7 +39,7 @@ def going_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_live_builder_is_waited_for_whatever_the_times_of_its_claim(
     store: Store, touched: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.4)  # looks ten times a second
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.4)  # polls ten times a second
     path = store.publish(stage())
     builder = rival(path, "linger")
     assert builder.stdout is not None
@@ -55,7 +55,7 @@ def test_a_live_builder_is_waited_for_whatever_the_times_of_its_claim(
     builder.kill()
     builder.wait()
     claim = Claim(path)
-    assert claim.acquire(lambda: False)  # a dead one is taken over at once, whatever the times
+    assert claim.acquire(lambda: False)  # a dead builder's claim is taken over at once, whatever the times
     claim.release()
 
 
@@ -85,6 +85,6 @@ def test_no_duration_is_negative(store: Store) -> None:
         run.start(set())
         summary = run.finish("finished")
     assert needed(stages, store) == []
-    assert 0 <= summary["wall_s"] < 3600  # an hour is what the clock goes back between two looks
+    assert 0 <= summary["wall_s"] < 3600  # the clock goes back an hour between two readings
     assert all(row["seconds"] == 0.1 for row in summary["stages"])
     assert "-" not in time_line(summary["stages"], summary["wall_s"])

@@ -1,4 +1,4 @@
-"""What garbage collection keeps: all that a run directory, a grid or a live builder needs, at any distance."""
+"""Tests of garbage collection: it keeps all that a run directory, a grid or a live builder needs, also indirectly."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look two hours after everything was written."""
+    """Set the collector's clock to two hours after everything was written."""
     monkeypatch.setattr(collect, "_now", lambda store: time.time() + LATER_S)
 
 
@@ -39,7 +39,7 @@ def names_in(store: Store) -> set[str]:
 
 
 def claim_root(store: Store, place: str, stages: list[Stage]) -> Path:
-    """What a run directory or a frozen grid leaves below the root."""
+    """Write the stages.json that a run directory or a frozen grid leaves below the root."""
     folder = store.root.parent / place
     folder.mkdir(parents=True)
     write_json(folder / "stages.json", [{"dir": f"store/{one.directory}"} for one in stages])
@@ -56,7 +56,7 @@ def test_runs_and_grids_keep_their_stages_and_stay_reusable(store: Store, capsys
     for stages in (run, grid, gone):
         pretend(store, [one for one in stages if not (store.path(one)).exists()])
     claim_root(store, "tiny/s0/default", run)
-    claim_root(store, "grids/mine", grid[-1:])  # names the end only: the rest is what it reads
+    claim_root(store, "grids/mine", grid[-1:])  # names only the last stage: its inputs must be followed
     before = names_in(store)
     assert gc(store) == 0
     assert names_in(store) == before  # a dry run
@@ -80,7 +80,7 @@ def test_runs_and_grids_keep_their_stages_and_stay_reusable(store: Store, capsys
 def test_nothing_younger_than_an_hour_goes(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     path = build(store, stage())
     for file in [path, *path.rglob("*")]:
-        os.utime(file, (1, 1))  # a copy that kept its times, or a clock that jumped: it arrived just now
+        os.utime(file, (1, 1))  # a copy that kept its times, or a clock that jumped: it is new
     assert gc(store, "--delete") == 0
     assert path.exists()
     assert "1 entries that nothing needs, younger than 1 h 00 m" in capsys.readouterr().out
@@ -119,7 +119,7 @@ def test_a_live_builder_keeps_what_it_reads_whatever_its_times(store: Store, tou
     builder.kill()
     builder.wait()
     assert gc(store, "--delete") == 0
-    young = {f"{path.name}.claim"} if touched == FUTURE_S else set()  # in a doubt about times a thing is kept
+    young = {f"{path.name}.claim"} if touched == FUTURE_S else set()  # when times are doubtful, the entry is kept
     assert names_in(store) == young
 
 
@@ -160,7 +160,7 @@ def test_leftovers_go(store: Store) -> None:
 
 @pytest.mark.usefixtures("later")
 def test_a_silent_claim_of_another_machine_is_watched_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.25)  # watched for twice as long
+    monkeypatch.setattr(claims, "HEARTBEAT_S", 0.25)  # the claim is watched for twice as long
     source = stage()
     build(store, source)
     path = store.publish(Stage("reader", "sft", 1, {}, inputs={"data": source}))
@@ -168,7 +168,7 @@ def test_a_silent_claim_of_another_machine_is_watched_first(store: Store, monkey
     file.write_text(json.dumps({"token": "t", "host": "elsewhere", "pid": 1, "started": "0", "slurm_job": None}))
     beat = f"import itertools, os, time\nfor k in itertools.cycle(range(50)):\n os.utime({str(file)!r}, (k, k))\n time.sleep(0.02)"
     builder = subprocess.Popen([sys.executable, "-c", beat])
-    while file.stat().st_mtime > 100:  # the times of its clock are those of 1970
+    while file.stat().st_mtime > 100:  # its clock is in 1970
         time.sleep(0.01)
     assert gc(store, "--delete") == 0
     assert names_in(store) == {source.directory, file.name}
@@ -198,13 +198,13 @@ def test_what_cannot_be_read_stops_it(store: Store) -> None:
     for broken in ('[{"dir": "sto', "{}", '[{"name": "sft"}]', "[1]"):
         (folder / "stages.json").write_text(broken)
         if broken == "{}":
-            continue  # names nothing
+            continue  # valid, names no stage
         with pytest.raises(MemphisError, match=r"stages\.json: cannot be read"):
             gc(store, "--delete")
     assert path.exists()
     write_json(folder / "stages.json", [{"dir": f"store/{path.name}"}])
     (path / "stage.json").write_text("{")
-    assert gc(store, "--delete") == 0  # the spec still tells what it reads
+    assert gc(store, "--delete") == 0  # the spec still lists its inputs
     (store.specs / f"{path.name}.json").unlink()
     with pytest.raises(MemphisError, match="cannot be read, so what"):
         gc(store, "--delete")

@@ -1,4 +1,4 @@
-"""Every key checked, every shipped composition composed, the card's numbers compared one by one."""
+"""Tests of the config: each key is checked, each shipped composition composes, the card's numbers match one by one."""
 
 import itertools
 
@@ -58,7 +58,7 @@ CARD = {
     "tracking.mode": "wandb",
 }
 
-# What makes a method: rank.loss, rank.examples, rank.start, slerp.method, sft.continued, sft.from.
+# The settings of a method: rank.loss, rank.examples, rank.start, slerp.method, sft.continued, sft.from.
 METHODS = {
     "memphis": ("rank", "pairs", "previous", "slerp", False, None),
     "sft_only": ("none", "pairs", "previous", "none", False, None),
@@ -116,7 +116,7 @@ def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> N
         cfg.sft.continued,
         cfg.sft.from_,
     )
-    assert chosen == METHODS[method]  # an exp file must not win over `method=`
+    assert chosen == METHODS[method]  # `method=` takes precedence over an exp file
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_every_option_of_every_group_composes(group: str) -> None:
 
 
 def test_method_and_scale_files_set_no_common_key() -> None:
-    """With Hydra 1.3 the later of two files silently wins: they must not meet."""
+    """Check that the files set disjoint keys: with Hydra 1.3 the later of two files silently takes precedence."""
     from omegaconf import OmegaConf
 
     from memphis.runs import REPOSITORY

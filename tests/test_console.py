@@ -1,4 +1,4 @@
-"""What is printed where: plain lines into files, the whole plan on a terminal, no escape sequence without one."""
+"""Tests of the console: plain lines into files, the whole plan on a terminal, no escape sequences without one."""
 
 import contextlib
 import fcntl
@@ -91,7 +91,7 @@ def test_plain_progress_is_said_every_fifteen_seconds(clock):
     for k in range(5, 35):
         clock[0] += 1
         shown.rows(stage("sft"), k - 1, [{"step": k, "steps": 100, "sft/loss": 0.5}])
-    # a resumed stage comes with the rows of its first attempt: 1 s a step, whatever those took
+    # a resumed stage has the rows of its first attempt: 1 s a step, regardless of their times
     assert out.getvalue().splitlines()[1:] == [
         "[ 1/12] sft: 19/100 · loss 0.500 · 1 m 21 s left",
         "[ 1/12] sft: 34/100 · loss 0.500 · 1 m 06 s left",
@@ -111,7 +111,7 @@ def test_terminal_has_the_plan_and_leaves_plain_lines(terminal):
     assert f"{ESCAPE}[?25l" in text
     assert "2/3 stages" in text
     assert "running sft" in re.sub(r"\x1b\[[0-9;]*m", "", text)
-    left = text[text.rindex(f"{ESCAPE}[?25h") :]  # after the plan has gone
+    left = text[text.rindex(f"{ESCAPE}[?25h") :]  # after the plan was removed
     assert "[2/3] sft: done in 1 m 12 s" in left
     assert "[3/3] pairs-1: taken from the store" in left
 
@@ -171,7 +171,7 @@ def test_numbers():
 
 
 def drawn(shown, width, height):
-    """What the view looks like on a terminal of that size, as lines."""
+    """Return the lines of the view on a terminal of this size."""
     screen = RichConsole(file=io.StringIO(), width=width, height=height, legacy_windows=False)
     screen.print(shown._view(width, height))
     return screen.file.getvalue().splitlines()
@@ -182,7 +182,7 @@ RECIPE = ["data", "base", "sft", *(f"{kind}-{k}" for k in (1, 2, 3) for kind in 
 
 @pytest.fixture
 def ranking(clock):
-    """A run of 15 stages that ranks for the second time and is half through."""
+    """Return the console of a run of 15 stages that is half through its second rank stage."""
     shown = Console(plan(*RECIPE, built=("data", "base")), stream=io.StringIO())
     for name in RECIPE[2:9]:
         shown.started(stage(name))
@@ -200,7 +200,7 @@ def ranking(clock):
 
 def test_the_view_shows_every_stage_with_its_state(ranking):
     lines = drawn(ranking, 80, 24)
-    assert lines[0].rstrip() == "9/15 stages · at least 5.0 s left · 26 s so far"  # nothing is known of the others
+    assert lines[0].rstrip() == "9/15 stages · at least 5.0 s left · 26 s so far"  # the other stages have no estimate
     assert len(lines) == 1 + 15 + 1
     assert lines[1].split() == ["1", "store", "data"]
     assert lines[8].split() == ["8", "done", "generate-2", "3.0", "s"]
@@ -225,7 +225,7 @@ def test_a_small_terminal_shows_what_runs_and_its_neighbours(ranking, width, hei
 
 
 def test_the_time_left_is_told_only_as_far_as_it_is_known(clock):
-    """Hand-worked: stages of one kind and config take as long as the last one did; the others are not guessed."""
+    """Check by hand: a stage takes as long as the last one of its kind and config; the others are not guessed."""
     alike = {name: Stage(name, name.split("-")[0], 1, {"a": 1}, seed=k) for k, name in enumerate(RECIPE)}
     steps = [Step(one, "not built", True) for one in alike.values()]
     shown = Console(steps, {alike["sft"].key: 10.0}, io.StringIO())
@@ -287,7 +287,7 @@ def test_in_a_real_terminal_the_view_goes_and_the_lines_stay(columns, lines, mon
     child = subprocess.Popen(command, stdin=side, stdout=side, stderr=side, cwd=REPOSITORY, env=environment)
     os.close(side)
     written = b""
-    with contextlib.suppress(OSError):  # how Linux tells that the other side is closed
+    with contextlib.suppress(OSError):  # Linux raises when the other side is closed
         while more := os.read(main, 65536):
             written += more
     os.close(main)
@@ -296,7 +296,7 @@ def test_in_a_real_terminal_the_view_goes_and_the_lines_stay(columns, lines, mon
     seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     assert re.search(r"running +sft", seen)
     assert "loss 0.500" in seen
-    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is given back
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is shown again
     view, mark, rest = seen.rpartition("[1/4] data: taken from the store")
     for row in view.splitlines():
         assert len(row.rsplit("\r", 1)[-1]) <= columns

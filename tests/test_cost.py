@@ -1,4 +1,4 @@
-"""What `plan=true` says a run takes, and what it refuses, on machines that are only pretended."""
+"""Tests of `plan=true` on emulated machines: the cost of a run, and refusals."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def smi(folder: Path, *cards: tuple[str, int]) -> None:
-    """An nvidia-smi that lists these cards: (name, MiB)."""
+    """Write an nvidia-smi that lists these cards: (name, MiB)."""
     lines = "\n".join(f"{i}, GPU-{i}a, {memory}, {name}" for i, (name, memory) in enumerate(cards))
     (folder / "nvidia-smi").write_text(f"#!/bin/sh\n/bin/cat <<END\n{lines}\nEND\n")
     (folder / "nvidia-smi").chmod(0o755)
@@ -73,7 +73,7 @@ def test_a_24_gb_card_is_refused_with_the_numbers_and_what_would_fit(store: Stor
     assert "activations" in text
     cure = text.split("would fit: ")[1].rsplit(" (", 1)[0]
     assert cure == "runtime.micro_batch_tokens=4096 model.master_dtype=bfloat16_stochastic"
-    check(store, "+exp=memphis_cot", *cure.split())  # and so it does
+    check(store, "+exp=memphis_cot", *cure.split())  # it does fit
     smi(tmp_path, *4 * [("NVIDIA GeForce RTX 4090", 24564)])
     with pytest.raises(MemphisError) as caught:
         check(store, "+exp=memphis_cot")
@@ -106,7 +106,7 @@ def test_an_80_gb_card_recomputes_a_part_and_takes_longer_for_it(store: Store, t
         costs(store, "+exp=memphis_cot", f"model.checkpointing={choice}") for choice in ("auto", "false", "true")
     )
     hours = [next(one.of(stage).hours for stage in one.stages if stage.name == "sft") for one in (none, some, every)]
-    # the layers' share of the work is 15.3 of 15.6 G per token; 10 of 32 layers go forward twice, a third more each
+    # the layers do 15.3 of 15.6 GFLOP per token; 10 of 32 layers run forward twice, which costs a third more each
     assert hours[1] / hours[0] == pytest.approx(1 + 15.3 / 15.6 * 10 / 32 / 3, rel=2e-3)  # type: ignore[operator]
     assert hours[2] / hours[0] == pytest.approx(1 + 15.3 / 15.6 / 3, rel=2e-3)  # type: ignore[operator]
     assert "10 layers recomputed" in next(line for line in some.lines() if "in sft: 69.9 GiB" in line)

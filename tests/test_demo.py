@@ -1,4 +1,4 @@
-"""`make demo` as a newcomer starts it: real training, real vLLM, real lm-eval, W&B offline; tables and reports."""
+"""Tests of `make demo` as a newcomer starts it: real training, vLLM and lm-eval, W&B offline; tables and reports."""
 
 import json
 import re
@@ -28,14 +28,14 @@ DEMO = [
 
 def train(root: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
     settings = environment(root)
-    del settings["OMP_NUM_THREADS"]  # as a person would start it
+    del settings["OMP_NUM_THREADS"]  # as a user would start it
     line = [sys.executable, str(REPOSITORY / "train.py"), *overrides]
     return subprocess.run(line, capture_output=True, text=True, cwd=root, env=settings, check=False)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The self-taught run, and what was printed."""
+    """Return the directory of the self-taught run, and the output."""
     root = tmp_path_factory.mktemp("demo")
     done = train(root, *DEMO)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -44,7 +44,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def run_of(root: Path, method: str) -> Path:
-    """The directory of the run with this method: its name is a hash where so much is typed."""
+    """Return the directory of the run with this method. Its name is a hash, as there are many overrides."""
     files = (root / "tiny" / "s0").glob("*/run.json")
     (run,) = (file.parent for file in files if f"method={method}" in json.loads(file.read_text())["overrides"])
     return run
@@ -82,15 +82,15 @@ def test_it_ends_with_a_table_a_figure_and_samples(demo: tuple[Path, str]) -> No
 
 
 def test_every_step_of_the_recipe_happened(demo: tuple[Path, str]) -> None:
-    """What the recipe must show whatever the numbers are: training learns, pairs are made, weights move and go back."""
+    """Check each step, regardless of exact numbers: training learns, pairs are made, weights move and move back."""
     run, _ = demo
     found = scores(run)
     assert found["base"]["tiny/tiny_gen"]["score"] < 0.05  # the format is unknown before SFT
     assert 0.1 < found["SFT"]["tiny/tiny_gen"]["score"] < 0.6
     taught = found["iteration 3"]["tiny/tiny_gen"]["score"]
-    assert taught > found["SFT"]["tiny/tiny_gen"]["score"] + 0.03  # 18 points where this was written
+    assert taught > found["SFT"]["tiny/tiny_gen"]["score"] + 0.03  # it was 18 points on the author's machine
     control = scores(run_of(run.parents[2], "sft_continued"))["SFT continued"]["tiny/tiny_gen"]["score"]
-    assert taught > control - 0.05  # of 250 questions, one seed: experiments/tiny has five seeds of the whole size
+    assert taught > control - 0.05  # 250 questions, one seed: experiments/tiny has five seeds at full size
     stages = {row["name"]: row for row in json.loads((run / "stages.json").read_text())}
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for k in (1, 2, 3):
@@ -125,7 +125,7 @@ def test_wandb_recorded_offline(demo: tuple[Path, str]) -> None:
 def test_the_same_command_again_starts_nothing(demo: tuple[Path, str]) -> None:
     run, first = demo
     logs = set(run.parent.rglob("*.log"))
-    assert len(logs) > 10  # of the processes of its stages
+    assert len(logs) > 10  # logs of the stage processes
     done = train(run.parents[2], *DEMO)
     assert done.returncode == 0
     assert "started" not in done.stdout

@@ -1,4 +1,4 @@
-"""Training stages on two devices, from the command to the finished stage: two processes on a CPU, started by torchrun."""
+"""Tests of training stages on two devices, from command to finished stage: two CPU processes, started by torchrun."""
 
 import signal
 from pathlib import Path
@@ -22,7 +22,7 @@ def stage(root: Path, kind: str) -> Path:
 
 
 def error(ours: Path, theirs: Path, kind: str, before: str) -> float:
-    """Relative to the displacement of the whole stage: weights themselves hardly move."""
+    """Return the error relative to the displacement by the whole stage, as the weights themselves hardly move."""
     a, b, start = (
         torch.cat(
             [tensor.double().flatten() for _, tensor in sorted(load_file(path / "model/model.safetensors").items())]
@@ -45,7 +45,7 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(unbroken: Path, 
     two = [*SFT, "runtime.num_devices=2"]
     process = micro.start(
         together, *two, MEMPHIS_CHECKPOINT_S="0", **micro.UNTRACKED
-    )  # which makes the steps long enough to be in time
+    )  # makes the steps long enough for the signal to arrive in time
     wait_for(lambda: any(counts(together, "sft")), 300)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
@@ -61,7 +61,7 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(unbroken: Path, 
     done = micro.run(together, *two, **micro.UNTRACKED)
     assert done.returncode == 0, done.stdout + done.stderr
     ours, theirs = stage(together, "sft"), stage(alone, "sft")
-    assert ours.name == theirs.name  # devices enter no key
+    assert ours.name == theirs.name  # the number of devices is not part of a key
     assert read_json(ours / "stage.json")["versions"]["devices"] == "2"
     assert error(together, alone, "sft", "base") <= 1e-3
     assert [row["step"] for row in micro.rows_of(ours)] == [row["step"] for row in micro.rows_of(theirs)]
@@ -92,7 +92,7 @@ def test_more_devices_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "gpus", lambda device: [])
     with pytest.raises(MemphisError, match=r"num_devices=2: runtime.device=cuda finds 0 GPUs here"):
         devices.check_number("cuda", 2)
-    devices.check_number("cuda", 1)  # whether there is one is told elsewhere
+    devices.check_number("cuda", 1)  # another check reports a missing GPU
 
 
 def test_another_process_is_given_a_gpu_by_the_name_it_has_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A full disk, a forbidden place: what was written before is whole, and one line says what to do."""
+"""Tests of a full disk and a forbidden path: earlier files stay complete, and one line says what to do."""
 
 import errno
 import json
@@ -88,7 +88,7 @@ def test_the_checkpoint_before_stays_whole_and_half_a_one_takes_no_room(disk: Sm
 
 
 def test_weights_that_do_not_fit_are_told_as_a_full_disk(disk: SmallDisk) -> None:
-    with pytest.raises(Exception, match="No space left") as caught:  # the library has an exception of its own
+    with pytest.raises(Exception, match="No space left") as caught:  # the library raises its own exception
         save_file({"w": torch.zeros(2**20)}, disk.root / "model.safetensors")
     assert full(caught.value)
 

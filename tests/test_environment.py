@@ -1,4 +1,4 @@
-"""What was installed, and what a person sees whose machine lacks something."""
+"""Tests of the installed packages, and of the errors on a machine that lacks something."""
 
 import importlib.metadata
 import importlib.util

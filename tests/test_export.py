@@ -1,4 +1,4 @@
-"""The directory a run leaves for publishing: its card says what the model was made from, and nothing about the machine."""
+"""Tests of the directory for publishing: its card lists what the model was made from, and nothing about the machine."""
 
 import json
 import os
@@ -23,7 +23,7 @@ COLUMN = {"title": "GSM8K", "metric": "exact_match", "filter": "strict-match", "
 
 
 def finished(root: Path, *overrides: str, argv: tuple[str, ...] = ()) -> Run:
-    """A run whose stages are all there: records as the stages write them, and a random model at its end."""
+    """Write a run with all stages finished: records as the stages write them, and a random model at its end."""
     cfg = compose_config(*overrides, f"runtime.root={root}")
     store = Store(root / "store")
     store.create()
@@ -93,10 +93,10 @@ def test_what_is_not_there_is_not_claimed(tmp_path: Path) -> None:
     assert not {"base_model", "datasets", "metrics", "model-index"} & set(front)
     assert front["license"] == "apache-2.0"  # generated problems
     free = front_of(export.write(finished(tmp_path / "b", "+exp=memphis_cot_no_scicot", "iterations=1")) or tmp_path)
-    assert (free["license"], free["license_name"]) == ("other", "unknown")  # TinyCoT's parts keep theirs
+    assert (free["license"], free["license_name"]) == ("other", "unknown")  # TinyCoT's parts keep their licenses
     checkpoint = write_model(tmp_path / "sft", 0)
     only = export.write(finished(tmp_path / "c", *CARD, f"sft.from={checkpoint}")) or tmp_path
-    assert front_of(only)["datasets"] == ["euclaise/TinyCoT"]  # the others teach nobody anything here
+    assert front_of(only)["datasets"] == ["euclaise/TinyCoT"]  # the other sources train no stage here
     assert "a local checkpoint (sha256" in (only / "README.md").read_text(encoding="utf-8")
 
 
@@ -136,7 +136,7 @@ def test_weights_take_no_second_place_and_the_rest_is_a_copy(tmp_path: Path) -> 
     assert not (out / "config.json").samefile(source / "config.json")
     assert not [file for file in out.iterdir() if file.is_symlink()]
     (out / "config.json").write_text("{}")
-    assert export.write(run) == out  # anew, without what was there
+    assert export.write(run) == out  # overwrites the old content
     assert (out / "config.json").read_bytes() == (source / "config.json").read_bytes()
     assert {file.name for file in out.iterdir()} == {"README.md", *(file.name for file in source.iterdir())}
 

@@ -1,4 +1,4 @@
-"""Kill it anywhere, type the same command again: the result is that of the run that was left alone, bit for bit."""
+"""Tests of faults: after a kill anywhere, the same command gives the result of an uninterrupted run, bit for bit."""
 
 import json
 import os
@@ -24,7 +24,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def half(unbroken: Path, tmp_path: Path) -> Path:
-    """A root in which everything up to SFT is built already."""
+    """Return a root in which everything up to SFT is built already."""
     copy(unbroken, tmp_path, "data", "base", "sft")
     return tmp_path
 
@@ -37,12 +37,12 @@ def copy(source: Path, root: Path, *kinds: str) -> None:
 
 
 def processes(root: Path) -> list[psutil.Process]:
-    """Those that still work below `root`."""
+    """Return the processes that still work below `root`."""
     found = []
     for process in psutil.process_iter():
         try:
             here = str(root) in " ".join(process.cmdline()) or process.environ().get("MEMPHIS_RUNS") == str(root)
-            here = here or process.cwd() == str(root)  # a forked one has the words of another
+            here = here or process.cwd() == str(root)  # a forked process shows another command line
             if here and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
@@ -55,7 +55,7 @@ def gone(root: Path) -> bool:
     return True
 
 
-# Every kind once or twice; what all kinds share (start, done, renamed) is spread over them.
+# Every kind once or twice; the points that all kinds have (start, done, renamed) are spread over them.
 CHILD_KILLS = [
     *("data:start", "data:renamed", "base:checkpoint:3", "base:saved", "sft:step:20", "sft:done", "generate:shard:2"),
     *("generate:renamed", "pairs:done", "rank:step:2", "merge:written", "evaluate:task:1", "evaluate:task-done:2"),
@@ -63,7 +63,7 @@ CHILD_KILLS = [
 PARENT_KILLS = ["parent:base", "parent:sft:2", "parent:generate", "parent:evaluate"]
 
 
-# 18 starts of the program, each as far as the next kill.
+# Starts the program 18 times, each time up to the next kill.
 @pytest.mark.timeout(900)
 def test_killed_everywhere_it_ends_as_if_nothing_had_happened(unbroken: Path, tmp_path: Path) -> None:
     died = []
@@ -140,7 +140,7 @@ def test_damaged_stage_is_named_set_aside_and_built_again(unbroken: Path, tmp_pa
     assert micro.outcome(root) == micro.outcome(unbroken)
 
 
-# Three runs that the disk ends: at the weights, at rows or a checkpoint, at the pages; and two with room for all.
+# Three runs that a full disk ends: at the weights, at rows or a checkpoint, at the pages; and two with enough space.
 @pytest.mark.timeout(900)
 def test_a_full_disk_ends_with_a_line_and_the_same_command_continues(unbroken: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "24m") as disk:
@@ -180,7 +180,7 @@ def told_of_a_full_disk(out: str, err: str, status: int, root: Path) -> None:
 
 
 def test_another_users_root_is_one_line(unbroken: Path, tmp_path: Path) -> None:
-    """Root without the right to go past permissions is an ordinary user to whom these files do not belong."""
+    """Run as root without the capabilities to override permissions: an ordinary user who does not own these files."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root, to make another user's files, and setpriv")
     ordinary = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner")
@@ -216,7 +216,7 @@ def test_the_same_command_again_builds_nothing_and_starts_nothing(unbroken: Path
     done = micro.run(root, cold=True, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0, done.stderr
     assert "started" not in done.stdout
-    assert lasting() == before  # no log of a stage's process, no second segment
+    assert lasting() == before  # no log of a stage process, no second W&B segment
     assert len(list(run.glob("wandb/offline-run-*"))) == 1
     loaded = set(re.findall(r"\| +(\w+)$", done.stderr, re.M))
     assert "hydra" in loaded
@@ -226,7 +226,7 @@ def test_the_same_command_again_builds_nothing_and_starts_nothing(unbroken: Path
         "vllm",
         "lm_eval",
         "wandb",
-    }  # which take most of the seconds of a start
+    }  # they take most of the time of a start
 
 
 def test_a_new_slerp_factor_reuses_all_before_the_first_merge(unbroken: Path, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_new_slerp_factor_reuses_all_before_the_first_merge(unbroken: Path, tm
     assert {path.parent.name for path in (tmp_path / "r" / "store").glob("*-*/DONE")} == before  # plan builds nothing
 
 
-EDITS = {  # what a hand may change in a store, by kind
+EDITS = {  # manual changes to a store, by kind
     "data": lambda path: flip(path / "sft.jsonl"),
     "generate": lambda path: flip(path / "samples.jsonl"),
     "pairs": lambda path: (path / "stage.json").write_text("{ broken"),
@@ -248,7 +248,7 @@ EDITS = {  # what a hand may change in a store, by kind
 
 
 def flip(file: Path) -> None:
-    """Change a byte in the middle: the size stays."""
+    """Change a byte in the middle; keep the size."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -353,7 +353,7 @@ def wait_for(true: Any, seconds: float = 300) -> None:
         time.sleep(0.02)
 
 
-# Seven starts of vLLM: what the other tests show with the transformers engine, with the real one.
+# Starts vLLM seven times: repeats with vLLM what the other tests show with the transformers engine.
 @pytest.mark.timeout(600)
 def test_vllm_killed_in_generation_and_evaluation_gives_the_same_tokens(unbroken: Path, tmp_path: Path) -> None:
     left_alone, broken = tmp_path / "a", tmp_path / "b"

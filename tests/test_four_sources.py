@@ -1,7 +1,7 @@
-"""The card's recipe on its four sources, small: `+exp=memphis_cot` from a hub cache, without a network.
+"""Tests of the card's recipe on its four sources, small: `+exp=memphis_cot` from a hub cache, without a network.
 
-The base model is a StableLM with a GPT-NeoX tokenizer, over-fitted for some seconds on the real rows that it will be asked
-about, so that right and wrong samples are mixed as they are with a model that can reason a little.
+The base model is a StableLM with a GPT-NeoX tokenizer, over-fitted for some seconds on the real rows whose questions it
+gets, so that right and wrong samples are mixed as they are with a model that can reason a little.
 """
 
 import json
@@ -30,7 +30,7 @@ from tests.composing import compose_config
 from tests.hub import lines, put_dataset, put_model, reddit
 from tests.offline import fork
 
-# 95 s of processor time, two starts of vLLM among it: that all stages fit together on four sources shows nowhere else.
+# 95 s of CPU time with two starts of vLLM: no other test shows that all stages fit together on four sources.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -47,7 +47,7 @@ OVERRIDES = [
 
 
 def short_rows(shared: Path) -> list[dict[str, Any]]:
-    """200 real rows with short questions, rationales and answers."""
+    """Return 200 real rows with short questions, rationales and answers."""
     rows = lines(shared / "data" / "tinycot_sample" / "train.jsonl")
     size = {row["id"]: len(row["prompt"] + row["rationale"]) for row in rows}
     asked = [
@@ -57,7 +57,7 @@ def short_rows(shared: Path) -> list[dict[str, Any]]:
 
 
 def neox_tokenizer(texts: list[str]) -> GPTNeoXTokenizer:
-    """GPT-NeoX's kind, as StableLM 3B has: byte-level BPE with one special token, which pads too."""
+    """Train a GPT-NeoX tokenizer, like StableLM 3B's: byte-level BPE with one special token, which also pads."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -69,7 +69,7 @@ def neox_tokenizer(texts: list[str]) -> GPTNeoXTokenizer:
 
 @pytest.fixture(scope="module")
 def hub(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """HF_HOME with the card's base model and its four data sets."""
+    """Return an HF_HOME with the card's base model and its four data sets."""
     home = tmp_path_factory.mktemp("hf")
     short = short_rows(shared)
     cot = [{"id": row["id"], "kind": "cot", **{COT[key]: row[key] for key in COT}} for row in short]

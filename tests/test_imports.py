@@ -1,4 +1,4 @@
-"""Imports go downwards, heavy libraries stay in their rooms, and asking for help loads none of them."""
+"""Tests of layering: imports go downwards, heavy libraries stay in their packages, --help and plan=true load none."""
 
 import ast
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 from memphis.runs import REPOSITORY
 from tests.micro import environment
 
-# Room -> height. A file may import its own room and lower ones only. More specific names win.
-HEIGHTS = {
+# Package -> layer. A file may import its own package and the same or lower layers. More specific names take precedence.
+LAYERS = {
     "memphis.errors": 0,
     "memphis.jsonl": 0,
     "memphis.hooks": 0,
@@ -48,9 +48,9 @@ HEIGHTS = {
     "train": 9,
     "benchmarks": 10,
 }
-BESIDE = {"memphis.training", "memphis.sampling"}  # same height, must not know each other
-# Library -> where it may be imported.
-ROOMS = {
+SIDEWAYS = {"memphis.training", "memphis.sampling"}  # same layer, must not import each other
+# Library -> packages that may import it.
+ALLOWED_IN = {
     "wandb": ("memphis.tracking",),
     "wandb_workspaces": ("experiments.wandb_report",),
     "vllm": ("memphis.sampling.vllm", "eval"),
@@ -70,7 +70,7 @@ PURE = {
 def modules() -> dict[str, Path]:
     files = [
         REPOSITORY / "train.py",
-        *(f for room in ("memphis", "eval", "experiments", "benchmarks") for f in (REPOSITORY / room).rglob("*.py")),
+        *(f for top in ("memphis", "eval", "experiments", "benchmarks") for f in (REPOSITORY / top).rglob("*.py")),
     ]
     return {
         ".".join(file.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): file for file in files
@@ -87,36 +87,36 @@ def imports(file: Path) -> set[str]:
     return found
 
 
-def room(name: str, rooms: list[str]) -> str | None:
-    return max((r for r in rooms if name == r or name.startswith(f"{r}.")), key=len, default=None)
+def package(name: str, packages: list[str]) -> str | None:
+    return max((p for p in packages if name == p or name.startswith(f"{p}.")), key=len, default=None)
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_imports_go_downwards(name: str) -> None:
     if name == "memphis":
         return
-    mine = room(name, list(HEIGHTS))
-    assert mine is not None, f"{name} is in no room: give it a height"
+    mine = package(name, list(LAYERS))
+    assert mine is not None, f"{name} is in no package: give it a layer"
     for other in imports(modules()[name]):
-        theirs = room(other, list(HEIGHTS))
+        theirs = package(other, list(LAYERS))
         if theirs is not None and theirs != mine:
-            assert HEIGHTS[theirs] <= HEIGHTS[mine], f"{name} imports {other} upwards"
-            assert not {mine, theirs} <= BESIDE, f"{name} imports {other} sideways"
+            assert LAYERS[theirs] <= LAYERS[mine], f"{name} imports {other} upwards"
+            assert not {mine, theirs} <= SIDEWAYS, f"{name} imports {other} sideways"
 
 
 @pytest.mark.parametrize("name", sorted(modules()))
-def test_libraries_stay_in_their_rooms(name: str) -> None:
+def test_libraries_stay_in_their_packages(name: str) -> None:
     found = {other.split(".")[0] for other in imports(modules()[name])}
-    for library, rooms in ROOMS.items():
+    for library, packages in ALLOWED_IN.items():
         if library in found:
-            assert room(name, list(rooms)), f"{name} imports {library}"
+            assert package(name, list(packages)), f"{name} imports {library}"
     for pure, banned in PURE.items():
-        if room(name, [pure]):
+        if package(name, [pure]):
             assert not found & banned, f"{name} is pure and imports {found & banned}"
 
 
 HEAVY = {"torch", "vllm", "wandb", "transformers", "lm_eval", "datasets", "pandas", "scipy", "sklearn", "numpy"}
-MODULES = 700  # that a command may load which builds nothing: today 523
+MODULES = 700  # limit for a command that builds nothing; 523 today
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ MODULES = 700  # that a command may load which builds nothing: today 523
     ids=["help", "plan"],
 )
 def test_asking_is_quick_as_it_loads_nothing_heavy(tmp_path: Path, words: list[str], said: str) -> None:
-    """How long it takes is measured by `python -m benchmarks limits`."""
+    """Count modules; `python -m benchmarks limits` measures seconds."""
     code = (
         f"import sys, runpy, atexit; atexit.register(lambda: print('LOADED', sorted({HEAVY!r} & set(sys.modules)), len(sys.modules)));"
         f"sys.argv={['train.py', *words]!r}; runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')"
@@ -140,4 +140,4 @@ def test_asking_is_quick_as_it_loads_nothing_heavy(tmp_path: Path, words: list[s
     assert loaded == "[]", done.stdout[-300:] + done.stderr[-300:]
     assert int(count) < MODULES
     assert said in done.stdout
-    assert not list(tmp_path.iterdir())  # asking leaves nothing behind
+    assert not list(tmp_path.iterdir())  # the command leaves no files

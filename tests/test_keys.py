@@ -1,6 +1,6 @@
-"""The keys of every stage of many configurations, as a promise: a key that moves makes everybody build again.
+"""Tests that pin the keys of every stage of many configurations: a key that changes makes everybody build again.
 
-A change that means to move keys bumps the version of a kind, says so, and writes the file anew in a commit of its own:
+A change that moves keys on purpose bumps the version of a kind, says so, and rewrites the file in its own commit:
 `python -m tests.test_keys`.
 """
 
@@ -95,7 +95,7 @@ COMPOSITIONS: dict[str, list[str]] = {
 
 
 def outside(root: Path) -> dict[str, Path]:
-    """Local files of fixed content: their sha256 enters keys, their path does not."""
+    """Write local files of fixed content: their sha256 enters keys, their path does not."""
     paths = {"checkpoint": root / "checkpoint", "rows": root / "rows.jsonl", "mirror": root / "mirror"}
     for name in ("checkpoint", "mirror"):
         paths[name].mkdir()
@@ -107,7 +107,7 @@ def outside(root: Path) -> dict[str, Path]:
 
 
 def chain(overrides: list[str], root: Path, paths: dict[str, Path]) -> list[dict[str, Any]]:
-    """What is promised of every stage of a configuration."""
+    """Return the pinned properties of every stage of a configuration."""
     typed = [
         item.format(**paths) if "{checkpoint}" in item or "{rows}" in item or "{mirror}" in item else item
         for item in overrides
@@ -147,7 +147,7 @@ def test_keys_are_as_promised(name, golden, paths, tmp_path):
 
 
 def write() -> None:
-    """Write the file anew; a line for each stage, so that a change can be read."""
+    """Rewrite the file, one line per stage, so that a diff can be read."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         paths = outside(root)

@@ -1,4 +1,4 @@
-"""The kinds of stage are data: code asks a row of KINDS for a property, and does not compare a kind with a name."""
+"""Tests that kinds of stage are data: code reads a property from a row of KINDS, and compares no kind with a name."""
 
 import ast
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ from memphis.pipeline import KEEP, KINDS, READS, evaluated
 from memphis.runs import REPOSITORY
 from memphis.tracking import content
 
-MOST = 5  # of the places left, none is about a kind: values of sft.from and rank.examples, and data.sources
+MOST = 5  # the comparisons left are not about kinds: values of sft.from and rank.examples, and data.sources
 
 
 def names(node: ast.expr | None) -> Iterator[str]:
-    """Names of kinds in a constant, or in what a literal container holds."""
+    """Yield the names of kinds in a constant or in a literal container."""
     if isinstance(node, ast.Constant) and node.value in KINDS:
         yield str(node.value)
     for item in getattr(node, "elts", getattr(node, "keys", [])):
@@ -23,7 +23,7 @@ def names(node: ast.expr | None) -> Iterator[str]:
 
 
 def compared(source: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of every comparison with, or match of, the name of a kind."""
+    """Yield (line, text) of every comparison with, or match of, the name of a kind."""
     for node in ast.walk(ast.parse(source)):
         sides: list[ast.expr] = []
         if isinstance(node, ast.Compare):

@@ -1,4 +1,4 @@
-"""The memory formula against torch's own count of live tensor bytes while a real optimizer step runs."""
+"""Tests of the memory formula against torch's own count of live tensor bytes during a real optimizer step."""
 
 import weakref
 from dataclasses import replace
@@ -34,7 +34,7 @@ CONFIG = {
 
 
 class Live(TorchDispatchMode):
-    """Bytes of all storages that are alive, and their maximum."""
+    """Counter of the bytes of all live storages, and of their maximum."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Live(TorchDispatchMode):
 
 
 def measured_and_expected(loss: str, optim: str, recomputed: int, *typed: str) -> tuple[int, float]:
-    """Bytes with so many of six layers recomputed."""
+    """Return measured and expected bytes with `recomputed` of six layers recomputed."""
     knobs = compose_config(f"sft.optim.name={optim}", *typed).model
     config = StableLmConfig(**{key: value for key, value in CONFIG.items() if key != "model_type"})
     master = torch.float32 if knobs.master_dtype == "float32" else torch.bfloat16
@@ -86,7 +86,7 @@ def measured_and_expected(loss: str, optim: str, recomputed: int, *typed: str) -
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = loop.make_optimizer(params, plan.optim)
     stepper = loop._Stepper(model, params, optimizer, plan, 10, None)
-    stepper.step(1, list(range(10)), examples)  # makes the optimizer's state
+    stepper.step(1, list(range(10)), examples)  # creates the optimizer's state
     live = Live()
     state = [value for values in optimizer.state.values() for value in values.values()]
     for tensor in [*model.parameters(), *model.buffers(), *state]:
@@ -95,7 +95,7 @@ def measured_and_expected(loss: str, optim: str, recomputed: int, *typed: str) -
     with live:
         stepper.step(2, list(range(10)), examples)
 
-    later = micro_batches(examples, plan.micro_batch_tokens)[1:]  # those that meet complete gradients
+    later = micro_batches(examples, plan.micro_batch_tokens)[1:]  # those that run when all gradients exist
     batch = max(later, key=lambda batch: len(batch.rows.blocks.slots.flat))
     tokens = len(batch.input_ids)
     shape = from_config(CONFIG)
@@ -136,7 +136,7 @@ def test_the_whole_of_a_3b_stage_is_what_is_known_of_it() -> None:
     assert need.weights + need.gradients == pytest.approx(4 * (2_795.4e6 + 2_537.8e6), rel=1e-3)
     assert need.optimizer < 10e6  # Adalite keeps a number per row
     quarter = memory.of_stage(cfg.model.shape, cfg.model, cfg.sft, replace(cfg.runtime, num_devices=4))
-    # whole are embeddings and head, 257.6 M, and two layers of 79.3 M; one layer's gradients
+    # not sharded: embeddings and head, 257.6 M, and two layers of 79.3 M; gradients of one layer
     assert quarter.weights == pytest.approx(4 * (2_795.4e6 / 4 + 257.6e6 + 2 * 79.3e6), rel=1e-3)
     assert quarter.gradients == pytest.approx(4 * (2_537.8e6 / 4 + 79.3e6), rel=1e-3)
     assert quarter.activations == need.activations
@@ -149,13 +149,13 @@ CARDS = {24: 24564, 48: 46068, 80: 81559, 141: 143771}  # GB in the name -> MiB:
 
 @pytest.mark.parametrize(("gigabytes", "recomputed"), [(24, 32), (48, 28), (80, 10), (141, 0)])
 def test_auto_recomputes_as_few_layers_as_the_card_requires(gigabytes: int, recomputed: int) -> None:
-    """By hand, for micro-batches of 16,384 tokens, T, of the 3B shape: width D 2560, inner I 6912, 32 layers."""
+    """Check by hand, for micro-batches of 16,384 tokens, T, of the 3B shape: width D 2560, inner I 6912, 32 layers."""
     cfg = compose_config("+exp=memphis_cot")
     shape, tokens, width, inner = cfg.model.shape, 16384, 2560, 6912
     assert shape is not None
     layer = tokens * (2 * 4 * width + 6 * 2 * width + 2 * 1.05 * 4 * width + 2 * 4 * inner)  # 2.10 GB
-    kept = tokens * 4 * width  # 0.17 GB: what a layer is computed again from
-    copy = 2 * 79.3e6  # of a layer's weights in bfloat16
+    kept = tokens * 4 * width  # 0.17 GB: the input from which a layer is recomputed
+    copy = 2 * 79.3e6  # a layer's weights in bfloat16
     fixed = 4 * (2795.4e6 + 2537.8e6) + 4e6 + tokens * width * (4 + 4 + 0.6 * 6)  # weights, gradients, state, ends
     head = 1.5 * 2**26 + 2 * 128.8e6
     passing = tokens * (2 * 2 * inner + 2 * 4 * width)  # 0.79 GB
@@ -170,7 +170,7 @@ def test_auto_recomputes_as_few_layers_as_the_card_requires(gigabytes: int, reco
     assert found.recomputed == recomputed
     assert found.total == pytest.approx(need(recomputed), rel=1e-3)
     assert recomputed == 0 or need(recomputed - 1) > 0.9 * room  # one less is too many
-    assert (need(recomputed) <= 0.9 * room) == (gigabytes != 24)  # all 32 are too many there
+    assert (need(recomputed) <= 0.9 * room) == (gigabytes != 24)  # does not fit 24 GB even with all 32
 
 
 def test_auto_recomputes_nothing_where_no_card_is_known() -> None:
@@ -183,7 +183,7 @@ def test_auto_recomputes_nothing_where_no_card_is_known() -> None:
 
 
 def fits() -> str:
-    """The table of docs/gpu.md: what training needs of each GPU, and how many of 32 layers are recomputed for it."""
+    """Return the table of docs/gpu.md: memory that training needs by GPU, and how many of 32 layers are recomputed."""
     cfg = compose_config("+exp=memphis_cot")
     shape = cfg.model.shape
     assert shape is not None

@@ -1,4 +1,4 @@
-"""What a package manager makes of the repository."""
+"""Tests of the repository as a package manager sees it."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ import memphis
 from memphis.runs import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-# Packages of the lock that their makers publish as sources only.
+# Packages of the lock that are published as sources only.
 SOURCES = "antlr4-python3-runtime,rouge_score,word2number,sqlitedict,tqdm-multiprocess"
 
 
@@ -24,7 +24,7 @@ def pip(python: Path | str, *words: str) -> str:
 
 
 def test_every_package_is_listed() -> None:
-    """Automatic discovery refuses several packages at the top, so that they are listed by hand."""
+    """Check the list of packages, kept by hand: automatic discovery refuses several top-level packages."""
     folders = {file.parent for top in ("memphis", "eval", "experiments") for file in (REPOSITORY / top).rglob("*.py")}
     found = {".".join(folder.relative_to(REPOSITORY).parts) for folder in folders} | {"conf"}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == found

@@ -1,4 +1,4 @@
-"""What is built, in which processes, and what is not: counted on stages that are only pretended to be there."""
+"""Tests of the plan: stages to build, their processes, and stages to reuse, counted on faked finished stages."""
 
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def test_slerp_rebuilds_nothing_before_the_first_merge(store: Store) -> None:
     assert not {"data", "base", "sft", "evaluate-base", "evaluate-sft", "generate-1", "pairs-1", "rank-1"} & set(first)
     assert needed(chain("rank.weight=0.1"), store)[0] == "rank-1"
     assert needed(chain("pairs.mode=one"), store)[0] == "pairs-1"
-    assert needed(chain("seed=1"), store)[0] == "sft"  # data and base are those of every seed
+    assert needed(chain("seed=1"), store)[0] == "sft"  # data and base are the same for every seed
     assert needed(chain("model.base.seed=1"), store)[0] == "base"
 
 
@@ -106,7 +106,7 @@ def test_the_control_takes_its_length_from_the_cycles_and_shares_all_before(stor
     assert control.inputs["model"] is stages["sft"]
     assert [control.inputs[f"budget-{k}"].name for k in (1, 2, 3)] == ["rank-1", "rank-2", "rank-3"]
     weight = {stage.name: stage for stage in chain("method=sft_continued", "rank.weight=0.1")}
-    assert weight["sft-continued"].key != control.key  # other cycles may be of another length
+    assert weight["sft-continued"].key != control.key  # different cycles may have another length
     assert weight["sft"].key == control.inputs["model"].key
 
 
@@ -114,7 +114,7 @@ def test_each_method_shares_sft_and_the_first_samples(store: Store) -> None:
     pretend(store, chain())
     for method in ("star", "rft", "spin"):
         assert needed(chain(f"method={method}"), store)[:2] == ["pairs-1", "rank-1"]
-    assert needed(chain("method=dpo"), store)[0] == "rank-1"  # its pairs are those of the rank loss
+    assert needed(chain("method=dpo"), store)[0] == "rank-1"  # it has the pairs of the rank loss
     assert needed(chain("method=sft_only"), store) == []
 
 
@@ -230,6 +230,6 @@ def test_bfloat16_that_a_processor_emulates_is_told_before_it_is_trained_with(
     for flags, emulated in (("fma avx2", True), ("avx512f avx512_bf16", False), ("amx_bf16", False)):
         told.write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse\n")
         assert devices.emulates_bfloat16(told) == emulated
-    told.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n")  # of ARM
+    told.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n")  # an ARM processor
     assert not devices.emulates_bfloat16(told)
     assert not devices.emulates_bfloat16(tmp_path / "none")

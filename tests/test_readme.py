@@ -1,4 +1,4 @@
-"""The commands of the README do what they say: each is composed and planned, the set-up commands are resolved."""
+"""Tests of the README's commands: each is composed and planned, the set-up commands are resolved."""
 
 import os
 import re
@@ -86,7 +86,7 @@ def test_every_path_named_in_the_readme_is_there() -> None:
 
 
 def test_the_laptop_dials_in_the_docs_are_those_of_the_config() -> None:
-    """docs/recipe.md lists what differs between the laptop run and the card's: all of it, with the values in force."""
+    """Check docs/recipe.md: it lists all differences between the laptop run and the card's, with the current values."""
     text = (
         (REPOSITORY / "docs" / "recipe.md").read_text().split("<!-- dials:begin -->")[1].split("<!-- dials:end -->")[0]
     )

@@ -1,4 +1,4 @@
-"""READS: every entry counts, and what it cuts out is what the typed form of the kind takes, no more and no less."""
+"""Tests of READS: every entry matters, and it selects exactly the settings that the typed form of the kind takes."""
 
 import copy
 from functools import cache
@@ -17,7 +17,7 @@ from memphis.recipe import recipe
 from memphis.store import Stage, flatten
 from tests.composing import compose_config
 
-# Configurations that together let every entry of READS show: conditions, aliases, external inputs.
+# Configurations that together make every entry of READS matter: conditions, aliases, external inputs.
 CONFIGURATIONS = {
     "default": (),
     "card": ("+exp=memphis_cot",),
@@ -71,11 +71,11 @@ def specs() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_misspelt_or_missing_knob_of_a_spec_is_an_error_that_names_it(kind: str) -> None:
-    """Once it was looked up by name in a list, and a default stood in for it."""
+    """Check a regression: a knob was once looked up by name in a list, and a default replaced a missing one."""
     config = specs()[kind]
     for path in flatten(config):
         *sections, knob = path.split(".")
-        if "columns" in sections:  # which roles have names is the user's matter
+        if "columns" in sections:  # users choose which roles have names
             continue
         for misspelt in (True, False):
             wrong = copy.deepcopy(config)
@@ -85,7 +85,7 @@ def test_a_misspelt_or_missing_knob_of_a_spec_is_an_error_that_names_it(kind: st
             value = place.pop(knob)
             if misspelt:
                 place[f"{knob}x"] = value
-            elif path == "micro_batch_tokens":  # there only where it changes the loss
+            elif path == "micro_batch_tokens":  # present only where it changes the loss
                 continue
             with pytest.raises(MemphisError) as caught:
                 parse(KINDS[kind].form, wrong)
@@ -103,7 +103,7 @@ def test_a_spec_holds_the_knobs_of_its_loss_and_no_others() -> None:
 
 
 def test_losses_that_share_a_knob_share_its_default() -> None:
-    """The schema has one default for a key, whatever loss is typed."""
+    """Check that defaults agree: the schema has one default for a key, whatever loss is chosen."""
     for knob in set().union(*KNOBS.values()):
         assert len({getattr(LOSSES[loss](), knob) for loss in LOSSES if knob in KNOBS[loss]}) == 1, knob
 

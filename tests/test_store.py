@@ -1,4 +1,4 @@
-"""Keys, claims, takeover and what is noticed when a stage is used again."""
+"""Tests of keys, claims, takeover, and of the checks when a stage is reused."""
 
 import json
 import os
@@ -119,7 +119,7 @@ def test_verify_finds_what_size_and_time_hide(store: Store, capsys: pytest.Captu
     stat = (path / "rows.jsonl").stat()
     (path / "rows.jsonl").write_text("2\n")
     os.utime(path / "rows.jsonl", ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert store.fault(path) is None  # the cheap check cannot see it
+    assert store.fault(path) is None  # the cheap check cannot detect it
     assert main(["--root", str(store.root.parent), "verify"]) == 1
     assert "rows.jsonl is damaged" in capsys.readouterr().out
     assert "was changed" in (store.fault(path) or "")  # from now on the cheap check does
@@ -212,7 +212,7 @@ def test_a_dead_builder_is_taken_over_with_its_work(store: Store) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The clock of who waits for a claim: time passes for it only while it sleeps, or when a test adds some."""
+    """Replace the clock of a process waiting for a claim: time passes only in its sleeps, or when a test adds some."""
     now = [0.0]
 
     def sleep(seconds: float) -> None:
@@ -241,7 +241,7 @@ def test_a_silent_builder_on_another_host_is_taken_over_and_loses(store: Store, 
 
 
 def test_a_live_builder_on_another_host_is_waited_for(store: Store, clock: list[float]) -> None:
-    """Its clock may be years off: only that the file keeps being touched counts."""
+    """Wait while the claim file keeps being touched; the builder's clock may be years off."""
     path = store.publish(stage())
     file = path.with_name(f"{path.name}.claim")
     file.write_text(json.dumps({"token": "t", "host": "elsewhere", "pid": 1, "started": "0", "slurm_job": None}))
@@ -279,12 +279,12 @@ def test_a_file_system_that_processes_cannot_share_is_refused(tmp_path: Path, mo
     def refused(because: str) -> None:
         with pytest.raises(MemphisError, match=f"runtime.root='{tmp_path}': {because}; set runtime.root"):
             Store(root).create()
-        assert [path.name for path in root.iterdir()] == ["specs"]  # nothing is left of the attempt
+        assert [path.name for path in root.iterdir()] == ["specs"]  # no trace of the attempt is left
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", lambda path, flags, *mode, **more: opened(path, flags & ~os.O_EXCL, *mode, **more))
         refused(r"this file system has no exclusive creation of files \(O_EXCL\)")
-    with monkeypatch.context() as patch:  # as object stores that are mounted do it
+    with monkeypatch.context() as patch:  # like mounted object stores
         patch.setattr(Path, "rename", lambda self, target: shutil.copytree(self, target))
         refused("this file system has no atomic renaming of directories")
     with monkeypatch.context() as patch:

@@ -1,5 +1,5 @@
-"""A kind's version must rise when its results change: each kind runs on fixed inputs and is compared with what it gave
-when its version was set. `python -m tests.test_versions` writes the file anew, for the versions as they are then.
+"""Tests that a kind's version rises when its results change: each kind runs on fixed inputs and is compared with the
+results recorded for its version. `python -m tests.test_versions` rewrites the file for the current versions.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ def stages() -> dict[str, Stage]:
 
 
 def fixed_inputs(root: Path) -> dict[str, Path]:
-    """Inputs that depend on no stage's code: two random models and hand-made samples."""
+    """Write inputs that depend on no stage's code: two random models and hand-made samples."""
     model = root / "model-a" / "model"
     other = root / "model-b" / "model"
     for seed, path in enumerate((model, other)):
@@ -133,7 +133,7 @@ def text_hash(path: Path) -> str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, up to rounding that differs between processors."""
+    """True if both are equal, up to rounding that differs between processors."""
     if isinstance(one, dict):
         keys = [key for key in one if key != "_t"]
         return keys == [key for key in other if key != "_t"] and all(same(one[key], other[key]) for key in keys)
@@ -169,7 +169,7 @@ def test_a_moved_result_is_noticed(now: dict[str, dict[str, Any]]) -> None:
 
 
 def test_every_key_of_the_config_is_read_or_known_to_be_free() -> None:
-    """Each leaf of the config enters some stage's key, with one method at least, or is listed as one that never does."""
+    """Check that each leaf of the config enters some stage's key, with at least one method, or is listed as free."""
     assert not set.intersection(*(unread(compose_config(f"method={method}")) for method in ("memphis", "dpo")))
 
 
@@ -210,7 +210,7 @@ def unread(base: config.Config) -> set[str]:
         try:
             cfg = config.from_dict(changed)
         except MemphisError:
-            continue  # refused together with the rest: nothing can be reused wrongly
+            continue  # refused in this config: nothing can be reused wrongly
         if {stage.key for stage in recipe(cfg, Path("x"))} == keys:
             found.add(key)
     return found

@@ -1,4 +1,4 @@
-"""The SDK believes in our W&B server: an online run, its artifacts, its continuation, and a server that goes away."""
+"""Tests of the local W&B server with the real SDK: an online run, its artifacts, its resumption, a server that dies."""
 
 import os
 import urllib.error

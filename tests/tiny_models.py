@@ -1,4 +1,4 @@
-"""Small random models on disk, and the one vLLM engine that all tests of a session share."""
+"""Small random models on disk, and the single vLLM engine that all tests of a session share."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from memphis.training.model import new_tiny, save
 
 
 def tokenizer(extra: str = "") -> PreTrainedTokenizerFast:
-    """Byte-level BPE whose alphabet is ASCII, so that every sequence of tokens is text."""
+    """Train a byte-level BPE with an ASCII alphabet, so that every sequence of tokens is text."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     learner.decoder = decoders.ByteLevel()
@@ -28,7 +28,7 @@ def tokenizer(extra: str = "") -> PreTrainedTokenizerFast:
 
 
 def benchmark_tokenizer(benchmarks: Path) -> PreTrainedTokenizerFast:
-    """Byte-level BPE that has seen the benchmarks: their longest prompts fit in 4,096 tokens, as with a real one."""
+    """Train a byte-level BPE on the benchmarks: their longest prompts fit in 4,096 tokens, as with a real tokenizer."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     learner.decoder = decoders.ByteLevel()
@@ -50,7 +50,7 @@ def write_model(
     max_positions: int = 512,
     vocabulary: PreTrainedTokenizerFast | None = None,
 ) -> Path:
-    """A random StableLM with weights large enough that its most probable tokens are clear winners."""
+    """Write a random StableLM with weights so large that its most probable tokens are clear winners."""
     vocabulary = vocabulary or tokenizer()
     model = new_tiny(
         vocabulary, hidden=hidden, layers=2, heads=hidden // 32, intermediate=64, max_positions=max_positions, seed=seed
@@ -63,11 +63,11 @@ def write_model(
     return path
 
 
-_started: list[Engine] = []  # two vLLM engines in one process do not get along
+_started: list[Engine] = []  # two vLLM engines in one process conflict
 
 
 def vllm_engine(path: Path) -> Engine:
-    """The session's engine with the weights of `path` in it."""
+    """Return the session's engine, loaded with the weights of `path`."""
     if not _started:
         _started.append(open_engine("vllm", path, dtype="float32"))
     _started[0].load(path)

@@ -1,7 +1,7 @@
-"""A W&B server on the loopback: what the SDK needs to believe in it, and everything it sent, in plain Python.
+"""Local W&B server on the loopback, in plain Python: it answers enough for the SDK and keeps everything the SDK sent.
 
-It knows as many of the real server's answers as runs, artifacts, resume, sync and reports ask for; any other operation
-is answered with null and listed in `unknown`. It can fall silent (`mute`) or die (`kill`) on the way.
+It implements the operations that runs, artifacts, resume, sync and reports need; any other operation is answered with
+null and listed in `unknown`. It can fall silent (`mute`) or die (`kill`) at any time.
 """
 
 import gzip
@@ -18,12 +18,12 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 ENTITY = "nobody"
 MAX_BODY = 64 << 20  # bytes of one request
 MAX_TOTAL = 512 << 20  # bytes of all requests
-MUTE_SECONDS = 300.0  # how long a mute server holds a connection at most
+MUTE_SECONDS = 300.0  # the longest time that a mute server holds a connection
 
 
 @dataclass
 class ReceivedRun:
-    """What arrived of one run. config: as given to wandb.init. files: by name. tables are among the files."""
+    """Data received of one run. config: as given to wandb.init. files: by name, tables included."""
 
     id: str
     name: str
@@ -64,10 +64,10 @@ class ReceivedArtifact:
 
 
 class WandbServer:
-    """`with WandbServer() as server`: listens at `server.url` until the block ends.
+    """Server for `with WandbServer() as server`: it listens at `server.url` until the block ends.
 
     runs: by run id. artifacts, views: in order of creation, by id. raw: path, headers (without the key) and body of
-    every request, to be searched for what must not be there.
+    every request, so that tests can search them for secrets.
     """
 
     def __init__(self) -> None:
@@ -97,12 +97,12 @@ class WandbServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables under which the SDK talks to this server and to nothing else."""
+        """Return the environment variables under which the SDK talks to this server and to nothing else."""
         quick = {"WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "0.3"}  # seconds; 15 by default
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false", **quick}
 
     def mute(self) -> None:
-        """Accept connections and requests from now on, answer none."""
+        """Accept connections and requests from now on, but answer none."""
         self._mute.set()
 
     def kill(self) -> None:
@@ -119,7 +119,7 @@ class WandbServer:
                 continue
 
     def receive(self, method: str, path: str, headers: str, body: bytes) -> dict[str, Any] | None:
-        """Answer one request; None = there is no such thing."""
+        """Answer one request; None: not found."""
         if self._mute.is_set():
             self._released.wait(MUTE_SECONDS)
             return None
@@ -331,7 +331,7 @@ class _Http(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 60.0  # of a silent connection
+    timeout = 60.0  # seconds until a silent connection is closed
     server: _Http
 
     def setup(self) -> None:
@@ -362,4 +362,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_PUT = do_GET = do_POST
 
     def log_message(self, *_: object) -> None:
-        """Requests are kept in `raw`, not printed."""
+        """Print nothing: requests are kept in `raw`."""

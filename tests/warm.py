@@ -1,9 +1,9 @@
-"""A process with torch and all else imported, from which runs are forked: importing takes 6 s of each cold process.
+"""Warm process with torch and all else imported, from which runs are forked: imports take 6 s of each cold process.
 
 A `Run` is train.py as a command: forked, with its own environment, directory and output. The stage processes that it
-starts are forked from it in turn, by the memphis.launch that is under test: who is whose parent, which signals arrive,
-sessions and exit statuses are those of cold processes. What reads an environment variable when it is imported is not
-imported here. The cold start itself is tested by the demo, on Slurm and wherever `micro.run` is told so.
+starts are forked from it in turn, by the memphis.launch under test: parents, signals, sessions and exit statuses are
+those of cold processes. Modules that read an environment variable on import are not imported here. The demo, the tests
+on Slurm and calls of `micro.run` with cold=True test the cold start itself.
 """
 
 import atexit
@@ -30,11 +30,11 @@ NEEDED = (
     "memphis.stages.__main__ memphis.training.loop memphis.sampling.hf eval.harness memphis.tracking experiments.report"
 )
 THEIRS = "wandb hydra.main hydra.core.hydra_config hydra._internal.hydra datasets numpy random"
-READ_EARLY = ("HF_", "OMP_NUM_THREADS", "MEMPHIS_HEARTBEAT_S")  # while importing: another value, another process
+READ_EARLY = ("HF_", "OMP_NUM_THREADS", "MEMPHIS_HEARTBEAT_S")  # read on import: each value needs its own process
 
 
 class Run:
-    """train.py, forked: as much of subprocess.Popen as tests ask for."""
+    """Forked train.py, with the part of subprocess.Popen's interface that tests need."""
 
     def __init__(self, argv: list[str], cwd: Path, env: Mapping[str, str]) -> None:
         self.args = argv
@@ -73,7 +73,7 @@ class Run:
         return json.loads(self._parent.stdout.readline())
 
 
-_parents: dict[tuple[tuple[str, str], ...], subprocess.Popen[str]] = {}  # by what they have read
+_parents: dict[tuple[tuple[str, str], ...], subprocess.Popen[str]] = {}  # by the variables they read on import
 
 
 def _parent_for(env: Mapping[str, str]) -> subprocess.Popen[str]:
@@ -85,7 +85,7 @@ def _parent_for(env: Mapping[str, str]) -> subprocess.Popen[str]:
         line = [sys.executable, "-c", "from tests.warm import main; main()"]
         pipe = subprocess.PIPE
         _parents[early] = subprocess.Popen(line, stdin=pipe, stdout=pipe, text=True, env=own, start_new_session=True)
-        atexit.register(_parents[early].communicate)  # closes its input, upon which it ends
+        atexit.register(_parents[early].communicate)  # closes its input, which ends it
     return _parents[early]
 
 
@@ -93,12 +93,12 @@ def _parent_for(env: Mapping[str, str]) -> subprocess.Popen[str]:
 
 
 def main() -> None:
-    """Fork a run for each request that starts one; what a request is answered is the process id, or a status."""
+    """Fork a run for each request that starts one. The answer to a request is the process id, or a status."""
     for name in f"{NEEDED} {THEIRS}".split():
         __import__(name)
     assert "memphis.stages.train" not in sys.modules  # reads MEMPHIS_CHECKPOINT_S
     assert threading.active_count() == 1, "a thread: its locks would stay locked in what is forked"
-    gc.freeze()  # what is here stays: no collection in what is forked looks at it
+    gc.freeze()  # these objects stay: no collection in a fork scans them
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def _ended(work: Callable[..., None], *arguments: Any) -> int:
-    """Do it and what an interpreter does at its end, except for taking apart all that was imported: the exit status."""
+    """Run `work` and the interpreter's exit steps, except for tearing down modules; return the exit status."""
     status = 0
     try:
         work(*arguments)
@@ -142,8 +142,8 @@ def _train(request: dict[str, Any]) -> None:
     _become(
         request["argv"], request["env"], *(os.open(request[name], os.O_WRONLY | os.O_APPEND) for name in ("out", "err"))
     )
-    random.seed()  # else all that are forked from here would draw the same names
-    MEDIA_TMP._finalizer.detach()  # wandb's: the first to end would remove that of all
+    random.seed()  # otherwise all forks would draw the same names
+    MEDIA_TMP._finalizer.detach()  # wandb's directory: the first fork to end would remove it for all
     MEDIA_TMP.__init__("wandb-media")
     launch.subprocess = _Subprocess  # type: ignore[assignment]
     runpy.run_path(request["argv"][0], run_name="__main__")
@@ -159,7 +159,7 @@ def _become(argv: list[str], env: Mapping[str, str], out: int, err: int) -> None
 
 
 class _Forked:
-    """A stage process, forked where one would be started: a child of the same parent, by the same arguments."""
+    """Stage process that is forked instead of started: a child of the same parent, with the same arguments."""
 
     def __init__(
         self, command: list[str], *, stdout: Any, stderr: Any, stdin: int, env: Any, start_new_session: bool
@@ -193,8 +193,8 @@ class _Forked:
 
 
 def _stages(arguments: list[str], env: Mapping[str, str], log: int) -> None:
-    """`python -m memphis.stages` in this process."""
-    atexit._clear()  # of the run that it was forked from, as are W&B's hooks on imports
+    """Run `python -m memphis.stages` in this process."""
+    atexit._clear()  # drops the hooks of the run it was forked from; W&B's import hooks go below
     sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__module__.startswith("wandb")]
     os.setsid()
     _become(["memphis.stages", *arguments], env, log, log)
@@ -202,6 +202,6 @@ def _stages(arguments: list[str], env: Mapping[str, str], log: int) -> None:
 
 
 class _Subprocess:
-    """What memphis.launch knows as the module subprocess."""
+    """Replacement for the module subprocess in memphis.launch."""
 
     Popen, DEVNULL = _Forked, subprocess.DEVNULL

@@ -177,7 +177,7 @@ WORST = [
 
 
 def texts(seed: int, count: int) -> Iterator[str]:
-    """Random salads of fragments, runs of one fragment, edited golden answers, and the worst cases by hand."""
+    """Yield random mixtures of fragments, runs of one fragment, edited golden answers, and hand-written worst cases."""
     draw = random.Random(seed)
     with (GOLDEN / "answers.jsonl").open(encoding="utf-8") as file:
         known = [text for line in map(json.loads, file) for text in (line["prediction"], line["gold"]) if text]

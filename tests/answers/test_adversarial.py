@@ -1,4 +1,4 @@
-"""A model may write anything: 20,000 seeded texts through equal(), none may raise, and what bounds their time."""
+"""Adversarial input for equal(): none of 20,000 seeded texts may raise, and the time of a comparison is bounded."""
 
 import itertools
 import random
@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.answers.adversarial import WORST, texts
 from memphis.answers import equal as equal_module
 from memphis.answers.clean import MAX_CHARS, clean
 from memphis.answers.equal import equal, options_of
+from tests.answers.adversarial import WORST, texts
 
-LIMIT_CALLS = 5_000  # five times what the longest takes
+LIMIT_CALLS = 5_000  # five times the longest comparison
 
 
-@pytest.mark.timeout(300)  # for what would take for ever
+@pytest.mark.timeout(300)  # ends a comparison that would never return
 @pytest.mark.parametrize("seed", range(4))
 def test_no_text_raises(seed: int) -> None:
     drawn = list(texts(seed, 5_000))
@@ -34,7 +34,7 @@ def test_worst_cases_against_each_other(text: str) -> None:
 
 
 def test_no_layer_sees_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What bounds the time a comparison can take."""
+    """Check the length limit that bounds the time of a comparison."""
     seen: list[str] = []
 
     def judge(*arguments: Any) -> bool:
@@ -51,7 +51,7 @@ def test_no_layer_sees_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_comparison_is_a_bounded_number_of_calls() -> None:
-    """Counted, as a clock says more about the machine. How long they take is measured by `python -m benchmarks limits`."""
+    """Count calls instead of seconds, which depend on the machine; `python -m benchmarks limits` measures seconds."""
     calls = 0
 
     def count(frame: Any, event: str, argument: Any) -> None:

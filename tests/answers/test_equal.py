@@ -1,4 +1,4 @@
-"""Hand-written cases for each layer of equal(), the golden files, made-up rows and the real ones of the sample."""
+"""Tests of equal(): hand-written cases for each layer, golden files, made-up rows and the real rows of the sample."""
 
 import json
 import subprocess
@@ -66,7 +66,7 @@ def check_option_text_and_letter_stand_for_each_other(asked: list[tuple[dict, li
 
 
 def equal_options(asked: list[tuple[dict, list[str]]]) -> set[str]:
-    """Questions two of whose options are the same answer."""
+    """Return the ids of questions with two options that are the same answer."""
     return {row["id"] for row, options in asked for a, b in permutations(options, 2) if equal(a, b)}
 
 
@@ -157,7 +157,7 @@ EQUAL = [
 ]
 
 DIFFERENT = [
-    # what careless cleaning would merge
+    # pairs that careless cleaning would merge
     ("2*3", "23"),
     ("5²", "52"),
     ("1½", "11/2"),
@@ -181,7 +181,7 @@ DIFFERENT = [
     ("12 red apples", "12 green apples"),
     ("£5", "$5"),
     ("$3", "3%"),
-    # sentences that leave doubt
+    # ambiguous sentences
     ("12-15", "15"),
     ("It is not 18", "18"),
     ("5 or more", "5"),

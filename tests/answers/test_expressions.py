@@ -1,4 +1,4 @@
-"""What algebra may be asked: single formulas, and nothing that it would misread."""
+"""Tests of the filter in front of algebra: single formulas pass, text that algebra would misread does not."""
 
 import pytest
 

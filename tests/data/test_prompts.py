@@ -1,4 +1,4 @@
-"""The exact training strings, and parse() as the inverse of completion_cot()."""
+"""Tests of the exact training strings, and of parse() as the inverse of completion_cot()."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Real samples, a generated one and broken ones through the loader."""
+"""Tests of the loader on real samples, a generated sample and broken ones."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def read(
     assert not scratch.exists()
     assert found.counts["rows"] == found.counts["kept"] + sum(v for k, v in found.counts.items() if "dropped" in k)
     assert found.counts["kept"] == len(found.rows) == len({row["id"] for row in found.rows})
-    for row in found.rows:  # what the templates need
+    for row in found.rows:  # the fields that the templates need
         assert prompts.spans(row, "<EOS>", "every_turn")
     return found
 
@@ -123,7 +123,7 @@ def test_the_reddit_subset(tmp_path: Path) -> None:
     part = read(tmp_path, place, SHIPPED["reddit"], limit=100)
     assert part.counts["kept"] == 100
     assert part.counts["dropped_limit"] == kept - 100
-    # What the author most probably did, word for word.
+    # The author's most probable code, literally.
     table = datasets.Dataset.from_list(rows).filter(lambda row: not re.search(r"[\[\]]", row["post_title"]))
     first = [row for row in table.shuffle(seed=42) if row["comment_text"].strip()][:100]
     assert [row["response"] for row in part.rows] == [row["comment_text"] for row in first]
@@ -202,7 +202,7 @@ def test_conversations_with_other_words(tmp_path: Path) -> None:
         ({"prompt": "a\n### User: b"}, "header"),
         ({"prompt": "### Answer:"}, "header"),
         ({"rationale": "a\n### Answer:\nb"}, "header"),
-        ({"rationale": "### Step 1\na"}, "header"),  # a generation like this would be thrown away
+        ({"rationale": "### Step 1\na"}, "header"),  # a generation like this would be discarded
         ({"rationale": "short"}, "short_rationale"),
     ],
 )
@@ -212,7 +212,7 @@ def test_each_reason_is_counted(tmp_path: Path, change: dict[str, Any], reason: 
     found = read(tmp_path, place, LOCAL, max_drop_frac=0.25, min_rationale_chars=6)
     assert found.counts == {"rows": 4, "kept": 3, f"dropped_{reason}": 1}
     assert [row["id"] for row in found.rows] == ["it/0", "it/1", "it/2"]
-    if reason == "short_rationale":  # asked for: no fault of the data
+    if reason == "short_rationale":  # requested by a setting: not an error in the data
         assert read(tmp_path, place, LOCAL, max_drop_frac=0.0, min_rationale_chars=6)
     else:
         text = refused(tmp_path, place, LOCAL, max_drop_frac=0.24)

@@ -1,4 +1,4 @@
-"""The laptop's task: sets that never meet, rationales whose arithmetic is right, a tokenizer that knows numbers."""
+"""Tests of the laptop's task: disjoint sets, rationales with correct arithmetic, a tokenizer that knows numbers."""
 
 import random
 import re
@@ -46,7 +46,7 @@ def corpus():
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
-    """Where the tokenizer is saved."""
+    """Return the directory in which the tokenizer is saved."""
     return tmp_path_factory.mktemp("tokenizer")
 
 
@@ -101,7 +101,7 @@ def test_the_corpus_contains_no_question_of_another_set(sets, corpus):
 
 
 def test_every_problem_in_the_corpus_belongs_to_the_base_set():
-    """Found by the wording of the questions, not by what the generator says it used."""
+    """Find problems by the wording of their questions, not by the generator's own record."""
     shapes = []
     for name, question, _ in TEMPLATES:
         pattern = re.escape(re.sub(r"\{[a-h]\}", "<number>", re.sub(r"\{[ABCstop]\}", "<word>", question)))
@@ -124,7 +124,7 @@ def test_the_same_arguments_give_the_same_rows_and_fewer_are_the_first_of_more(s
 
 
 def test_rows_stay_as_they_are(sets):
-    """A change here moves every published tiny number: bump the versions of `data` and `base`."""
+    """Pin the rows. A change moves every published tiny number: bump the versions of `data` and `base`."""
     assert sets["test"][0]["prompt"] == FIRST_TEST_QUESTION
     assert (split_of("gift", (3, 4)), split_of("gift", (4, 3)), split_of("bus", (9, 2, 3, 4))) == SPLIT_EXAMPLES
 
@@ -294,7 +294,7 @@ def test_a_vocabulary_without_room_for_words_is_refused(tmp_path):
 
 
 def test_the_corpus_has_every_token_that_later_stages_use(tokenizer, corpus, sets):
-    """With frozen embeddings a token unseen in pre-training keeps its random vector."""
+    """Check coverage: with frozen embeddings, a token unseen in pre-training keeps its random vector."""
     known = {token for text in corpus for token in tokenizer(text)["input_ids"]}
     for row in sets["train"][:1000]:
         text = f"### User:\n{row['prompt']}\n### Rationale:\n{row['rationale']}\n### Answer:\n{row['answer']}"
@@ -313,7 +313,7 @@ def test_the_corpus_never_shows_the_supervised_format(corpus):
 @pytest.mark.parametrize("seed", [1, 1403, 521824405])
 @pytest.mark.parametrize("difficulty", [Difficulty(), Difficulty(5, 2, 1), Difficulty(99, 12, 3)])
 def test_every_problem_has_three_wrong_choices(seed: int, difficulty: Difficulty) -> None:
-    """Small numbers can use up the plausible mistakes: a seed was found for which a fourth choice was missing."""
+    """Check a regression: small numbers can use up the plausible mistakes; one seed had no fourth choice."""
     for row in problems("test", 60 if difficulty.max_number == 5 else 1500, seed, difficulty):
         assert len(set(row["choices"])) == 4
         assert row["choices"][row["gold"]] == row["answer"]

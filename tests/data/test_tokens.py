@@ -1,4 +1,4 @@
-"""Token ids and labels: prompts equal, borders clean, long rows counted."""
+"""Tests of token ids and labels: equal prompts, clean borders, counts of long rows."""
 
 import json
 from pathlib import Path
@@ -50,7 +50,7 @@ KEEP = {"max_length": 1000, "eos": "every_turn", "overlong": "drop"}
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
-    # merges across a newline exist, so that a border that is not respected would show
+    # merges across a newline exist, so that a violated border would show
     return train_tokenizer(["### Rationale:\n7 + 12 = 19.\n### Answer:\n19\n"] * 20, 540, tmp_path_factory.mktemp("t"))
 
 
@@ -84,7 +84,7 @@ def test_the_generation_prompt_is_the_masked_prefix(tokenizer) -> None:
 
 
 def test_no_token_crosses_the_border_between_prompt_and_completion(tokenizer) -> None:
-    row = {**COT, "rationale": "\n\n 7 + 12 = 19."}  # stripped; and a whole-text call could merge newline and digit
+    row = {**COT, "rationale": "\n\n 7 + 12 = 19."}  # stripped; one call for all could merge newline and digit
     (example,), _ = sft_examples([row], tokenizer, **KEEP)
     completion = example.sequences[0].input_ids[example.prompt_length :]
     assert tokenizer.decode(completion) == prompts.completion_cot(row["rationale"], row["answer"]) + tokenizer.eos_token

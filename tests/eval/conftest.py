@@ -1,4 +1,4 @@
-"""The benchmarks' data that evaluations read."""
+"""Fixtures with the benchmark data that evaluations read."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ from tests import made_up
 
 @pytest.fixture(scope="session")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made-up items of all 36 tasks, laid out as the real ones are. Not to be changed."""
+    """Return a folder of made-up items of all 36 tasks, laid out like the real ones. Do not change it."""
     return made_up.mirror(tmp_path_factory.mktemp("mirror"))

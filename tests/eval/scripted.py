@@ -1,4 +1,4 @@
-"""A language model whose answers are written down beforehand, for tests of everything but models: no engine, no weights."""
+"""Scripted language model for tests of everything but models: fixed answers, no engine, no weights."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ Say = Callable[[Instance, int], str]  # request, seed -> generated text
 
 
 class Scripted(TemplateLM):
-    """say: gives the text of a generation. Log-likelihoods are pseudo-random, between -40 and 0."""
+    """Fake language model. say: returns the generated text. Log-likelihoods: pseudo-random, between -40 and 0."""
 
     def __init__(self, say: Say, seed: int = 0, max_length: int = 1 << 20) -> None:
         super().__init__()
@@ -49,18 +49,18 @@ class Scripted(TemplateLM):
 
 
 def drawn(*parts: object) -> float:
-    """A number in [0, 1) that depends on `parts` alone."""
+    """Return a number in [0, 1) that depends only on `parts`."""
     return random.Random(digest([str(part) for part in parts])).random()
 
 
 class FakeEngine:
-    """What the harness asks an engine itself, beside what the language model does."""
+    """Engine attributes that the harness reads itself, not through the language model."""
 
     name, dtype, max_model_len = "hf", "float32", 1 << 20
 
 
 class Evaluation:
-    """Calls of `harness.evaluate` with a Scripted model in place of the engine's."""
+    """Caller of `harness.evaluate` that puts a Scripted model in place of the engine's."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, say: Say, max_length: int = 1 << 20) -> None:
         self.models: list[Scripted] = []
@@ -91,7 +91,7 @@ class Evaluation:
 
 
 def plain_score(suite: str, task: str, sample: dict[str, Any]) -> float:
-    """EVALUATION.md sections 1 and 2 in plain Python, from question and model's output."""
+    """Score a sample by EVALUATION.md sections 1 and 2 in plain Python, from the question and the model's output."""
     doc, answers = sample["doc"], [answer for (answer,) in sample["resps"]]
     if task.startswith("agieval"):
         shares = [float(answer[0]) / len(choice) for answer, choice in zip(answers, doc["choices"], strict=True)]

@@ -1,4 +1,4 @@
-"""The benchmarks on real engines with a random model: all 36 tasks through vLLM and through transformers."""
+"""Tests of the benchmarks on real engines with a random model: all 36 tasks through vLLM and through transformers."""
 
 import json
 import os
@@ -26,7 +26,7 @@ LIMIT = 2
 
 @pytest.fixture(scope="module")
 def model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random StableLM with a context of 4,096 that ends most of its answers by itself."""
+    """Return a random StableLM with a context of 4,096 tokens that ends most of its answers by itself."""
     vocabulary = benchmark_tokenizer(shared / "benchmarks")
     path = write_model(tmp_path_factory.mktemp("model") / "m", 0, max_positions=4096, vocabulary=vocabulary)
     weights = load_file(path / "model.safetensors")
@@ -126,11 +126,11 @@ def test_tasks_that_share_a_batch_are_scored_and_kept_one_by_one(
         assert file.read_bytes() == (tmp_path / f"{harness.TOGETHER}" / "samples" / file.name).read_bytes()
     (tmp_path / "1" / "tasks" / f"{bbh.tasks[1]}.json").unlink()
     run(engine, model, "current", shared, tmp_path / "1")
-    assert batches == [[bbh.tasks[1]]]  # only what is missing
+    assert batches == [[bbh.tasks[1]]]  # only the missing task
 
 
 def test_card_on_vllm_with_two_seeds(shared: Path, model: Path, tmp_path: Path) -> None:
-    """AGIEval is asked as in `current`, so it is scored once for both; GSM8K is drawn anew for each seed."""
+    """Check reuse: AGIEval has the prompts of `current` and is scored once for both; GSM8K is sampled for each seed."""
     engine = vllm_engine(model)
     card = run(engine, model, "card", shared, tmp_path, limit=1, seeds=[0, 1])
     files = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "tasks").iterdir()}
@@ -142,7 +142,7 @@ def test_card_on_vllm_with_two_seeds(shared: Path, model: Path, tmp_path: Path) 
     drawn = [sample["resps"] for sample in samples_of(tmp_path, card["tasks"]["gsm8k"])]
     assert drawn[0] != drawn[1]
     (tmp_path / "record.json").write_text(json.dumps({"card": card, "current": current}))
-    assert set(load(tmp_path / "record.json").records) == {"card", "current"}  # and everything in it adds up
+    assert set(load(tmp_path / "record.json").records) == {"card", "current"}  # load() also checks the sums in it
 
 
 def test_any_model_is_evaluated_offline_by_one_command(shared: Path, model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Paired comparison: numbers worked out by hand, identities, and refusals."""
+"""Tests of the paired comparison: numbers worked out by hand, identities, and refusals."""
 
 import math
 from pathlib import Path
@@ -69,14 +69,14 @@ def test_mcnemar_is_the_exact_binomial_test() -> None:
 
 
 def test_the_bootstrap_draws_within_each_task() -> None:
-    # All of one task better and all of another worse: no resample can differ, as neither task's share can change.
+    # One task all better, another all worse: no resample can differ, as each task keeps its number of items.
     assert np.ptp(bootstrap([[1.0] * 30, [-1.0] * 10], 1000, seed=0)) == 0
     strata = [[1.0] * 3 + [0.0] * 15 + [-1.0] * 2, [1.0] * 20 + [-0.5] * 20 + [0.0] * 60]
     drawn = bootstrap(strata, 20_000, seed=1)
     variance = sum(len(stratum) * np.var(stratum, ddof=1) for stratum in strata) / sum(map(len, strata)) ** 2
     assert drawn.mean() == pytest.approx(sum(map(sum, strata)) / 120, abs=0.002)
     assert drawn.std() == pytest.approx(math.sqrt(variance), rel=0.03)
-    small = [[-1.0, 0.0]] * 3 + [[0.0, 0.0]] * 5  # tasks of two items: still the standard error of the statistics book
+    small = [[-1.0, 0.0]] * 3 + [[0.0, 0.0]] * 5  # tasks of two items: still the textbook standard error
     assert bootstrap(small, 20_000, seed=1).std() == pytest.approx(math.sqrt(3 * 2 * 0.5) / 16, rel=0.03)
     assert np.array_equal(drawn, bootstrap(strata, 20_000, seed=1))
     assert not np.array_equal(drawn, bootstrap(strata, 20_000, seed=2))
@@ -94,7 +94,7 @@ def test_a_group_counts_items_and_not_tasks(tmp_path: Path) -> None:
     assert (agieval.n, agieval.difference) == (2546, pytest.approx(6 * 8 / 2546))
     assert (bbh.n, bbh.difference, len(bbh.only_b)) == (6511, pytest.approx(6 * 27 / 6511), 6 * 27)
     assert agieval.low < 6 * 8 / 2546 < agieval.high
-    assert agieval.p == pytest.approx(2 / 10_001)  # the smallest that so many resamples can show
+    assert agieval.p == pytest.approx(2 / 10_001)  # the smallest p-value that this many resamples can show
     assert tasks[0].p == pytest.approx(2 / 2**6)
 
 

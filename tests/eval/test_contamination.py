@@ -1,6 +1,6 @@
-"""Contamination: planted rows are found, clean ones are not, and what the shared samples hold.
+"""Tests of the contamination check: planted rows are found, clean ones are not; the matches in the shared samples.
 
-On made-up items, and where it is said on the real ones.
+They use made-up items, and real ones where the name of the test says so.
 """
 
 import json
@@ -69,7 +69,7 @@ def test_words_forget_what_a_copy_may_have_changed() -> None:
 def test_planted_items_of_every_benchmark_are_found(index: Index, mirror: Path) -> None:
     gsm8k = lines(mirror / "gsm8k/test.jsonl")[7]
     aqua = lines(mirror / "agieval/hub/aqua-rat/test.jsonl")[0]["query"]
-    aqua = aqua.replace(" Answer Choices: (A)", "\nA) ").replace("(B)", "\nB) ").upper()  # as TinyCoT might show it
+    aqua = aqua.replace(" Answer Choices: (A)", "\nA) ").replace("(B)", "\nB) ").upper()  # a possible TinyCoT layout
     bbh = lines(mirror / "bbh/test/causal_judgement.jsonl")[3]["input"]
     planted = [
         row(gsm8k["question"]),
@@ -190,7 +190,7 @@ def test_bad_input_is_one_line(tmp_path: Path, mirror: Path) -> None:
 
 
 def small_mirror(folder: Path, mirror: Path) -> Path:
-    """The first two items of each task."""
+    """Write the first two items of each task to `folder`."""
     for column in CURRENT.columns:
         for task in column.tasks:
             name = task.removeprefix("agieval_").replace("_", "-")

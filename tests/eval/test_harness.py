@@ -1,4 +1,4 @@
-"""The harness on real engines with a random model: what the record says, and that a killed evaluation goes on."""
+"""Tests of the harness on real engines with a random model: the record's content, and resuming a killed evaluation."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def engine(model: Path) -> HfEngine:
 
 
 class Run:
-    """One call of evaluate with what it logged."""
+    """Caller of evaluate that keeps the rows and kill points of the call."""
 
     def __init__(self, engine: Engine, model: Path, data_dir: Path, out: Path, **knobs: Any) -> None:
         out.mkdir(exist_ok=True)
@@ -123,7 +123,7 @@ def test_a_killed_evaluation_goes_on_where_it_was(
     again = Run(engine, model, data_dir, tmp_path / "killed")
     assert without_seconds(again()) == without_seconds(whole)
     assert again.points.count("task") == 3 - len(kept)  # only the missing ones were run
-    assert [row["step"] for row in again.rows[:-1]] == [1, 2, 3]  # the rows are complete all the same
+    assert [row["step"] for row in again.rows[:-1]] == [1, 2, 3]  # the rows are complete nevertheless
     for name, changed in kept.items():
         assert (tmp_path / "killed/tasks" / name).stat().st_mtime_ns == changed
     for unit in UNITS:

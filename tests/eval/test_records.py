@@ -1,4 +1,4 @@
-"""Finding and checking records; and made-up stages and runs for the tests of table and compare."""
+"""Tests of finding and checking records; also made-up stages and runs for the tests of table and compare."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ Right = Mapping[str, Sequence[float]]  # task -> one entry per item: 1 right, 0 
 
 
 def spread(count: int, column: Column) -> dict[str, int]:
-    """`count` right answers over a column's tasks, in full benchmarks."""
+    """Spread `count` right answers over a column's tasks, in full benchmarks."""
     counts = {task: count * ITEMS[task] // sum(ITEMS[t] for t in column.tasks) for task in column.tasks}
     for task in column.tasks[: count - sum(counts.values())]:
         counts[task] += 1
@@ -44,7 +44,7 @@ def entry(column: Column, count: int, n: int, seeds: Sequence[int] = ()) -> dict
 
 
 def make_record(suite: str, counts: Mapping[str, tuple[int, int]], **changes: Any) -> dict[str, Any]:
-    """A record as the harness writes it. counts: task -> (right, items)."""
+    """Return a record as the harness writes it. counts: task -> (right, items)."""
     columns, tasks = {}, {}
     for column in SUITES[suite].columns:
         for task in column.tasks:
@@ -71,7 +71,7 @@ def make_record(suite: str, counts: Mapping[str, tuple[int, int]], **changes: An
 
 
 def full_record(suite: str, gsm8k: int, agieval: int, bbh: int, **changes: Any) -> dict[str, Any]:
-    """All items of the three benchmarks, with so many right answers."""
+    """Return a record of all items of the three benchmarks, with the given numbers of right answers."""
     counts = {}
     for column, right in zip(SUITES[suite].columns, (gsm8k, agieval, bbh), strict=True):
         counts |= {task: (count, ITEMS[task]) for task, count in spread(right, column).items()}
@@ -99,7 +99,7 @@ def write_samples(file: Path, column: Column, right: Sequence[float], prompts: s
 
 
 def write_stage(folder: Path, records: Mapping[str, Any], right: Right | None = None, prompts: str = "prompt") -> Path:
-    """An evaluate stage as the store has it; `right` gives the samples of all suites."""
+    """Write an evaluate stage as the store has it; `right` gives the samples of all suites."""
     folder.mkdir(parents=True)
     for suite in records:
         for column in SUITES[suite].columns:
@@ -119,7 +119,7 @@ def seal(folder: Path) -> None:
 def write_run(
     root: Path, name: str, records: Mapping[str, Any], overrides: Sequence[str] = (), slug: str = "default"
 ) -> Path:
-    """A finished run with two evaluations, of which the last has `records`."""
+    """Write a finished run with two evaluations; the last one has `records`."""
     run = root / name / "s0" / slug
     run.mkdir(parents=True)
     config = to_dict(compose_config(*overrides, f"name={name}"))

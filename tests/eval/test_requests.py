@@ -1,4 +1,4 @@
-"""What the suites ask, hash by hash: `card` against the harness commit of the model card, `current` against lm-eval 0.4.13.
+"""Tests of requests by hash: `card` against the model card's harness commit, `current` against lm-eval 0.4.13.
 
 The recordings (reference/golden/card_requests.md) have eight columns for each of 19,277 requests. They are compared as they
 are, with the one substitution that the recording itself states.
@@ -20,8 +20,8 @@ from eval.tasks import load_task
 from memphis.jsonl import read_rows
 
 SETTINGS = ("until", "max_gen_toks", "temperature", "do_sample")
-# GSM8K: the card's harness dropped do_sample=false and set no temperature, so its engine's default of 1 applied; lm-eval
-# 0.4.13 must be told to sample.
+# GSM8K: the card's harness dropped do_sample=false and set no temperature, so its engine's default of 1 applied; with
+# lm-eval 0.4.13, sampling must be set explicitly.
 RECORDED = {"do_sample": False, "max_gen_toks": None, "temperature": None, "until": ["\n\n", "Question:"]}
 TODAY = {"do_sample": True, "max_gen_toks": None, "temperature": 1.0, "until": ["\n\n", "Question:"]}
 
@@ -45,7 +45,7 @@ def recorded(shared: Path, suite: Suite, limit: int | None) -> list[Request]:
 
 
 def asked(suite: Suite, data_dir: Path, folder: Path, limit: int | None) -> list[Request]:
-    """As the harness builds them, in the order of the recording: tasks by name, then items, then choices."""
+    """Return the requests of the harness, in the order of the recording: tasks by name, then items, then choices."""
     rows = []
     order = {"gsm8k": 0, "agieval": 1, "bbh": 2}
     for column in suite.columns:
@@ -111,7 +111,7 @@ def contexts(suite: Suite, place: int, task: str, mirror: Path, folder: Path) ->
 def test_made_up_items_are_asked_in_the_form_that_was_recorded(
     mirror: Path, tmp_path: Path, suite: Suite, line: str
 ) -> None:
-    """In plain Python. Byte by byte the real ones are compared above, where their data are at hand."""
+    """Rebuild prompts in plain Python. The tests above compare the real ones byte by byte where their data exist."""
     train = {row["question"]: row["answer"] for row in read_rows(mirror / "gsm8k" / "train.jsonl")}
     for context, _, doc in contexts(suite, 0, "gsm8k", mirror, tmp_path):
         *shots, last = context.split("\n\n")
@@ -135,7 +135,7 @@ def test_made_up_items_are_asked_in_the_form_that_was_recorded(
 
 
 def test_what_the_hashes_do_not_cover(mirror: Path, tmp_path: Path) -> None:
-    """Filters and what is ignored when answers are compared."""
+    """Check the filters and the patterns that are ignored when answers are compared."""
     found = {}
     for suite in (CARD, CURRENT):
         (tmp_path / suite.name).mkdir()
@@ -154,7 +154,7 @@ def test_what_the_hashes_do_not_cover(mirror: Path, tmp_path: Path) -> None:
 
 
 class _WithBos:
-    """A tokenizer as LLaMA's: it puts a beginning-of-text token before every text unless told not to."""
+    """Tokenizer like LLaMA's: it puts a beginning-of-text token before every text unless add_special_tokens=False."""
 
     eos_token_id = 2
 
@@ -163,7 +163,7 @@ class _WithBos:
 
 
 def test_no_bos_is_put_before_prompts_with_transformers() -> None:
-    """vLLM: `add_bos_token=False`, asserted in test_benchmarks.py."""
+    """Check transformers; for vLLM, test_benchmarks.py asserts `add_bos_token=False`."""
 
     class Engine:
         tokenizer, max_model_len = _WithBos(), 64

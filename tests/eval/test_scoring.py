@@ -1,5 +1,5 @@
-"""Right and wrong: by hand, in plain Python and by lm-eval itself, on the same stored answers: to made-up questions, in slow
-tests to the real ones."""
+"""Tests of scoring: by hand, in plain Python and by lm-eval itself, on the same stored answers to made-up questions,
+in slow tests to the real ones."""
 
 import math
 import random
@@ -81,7 +81,7 @@ def filled(text: str, doc: dict[str, Any]) -> str:
 def scored(
     suite: Suite, column: Column, task: str, texts: list[str], data_dir: Path, folder: Path
 ) -> list[tuple[str, float]]:
-    """lm-eval's own result of an answer to each of the first items: (text, exact_match)."""
+    """Return lm-eval's own result of an answer to each of the first items: (text, exact_match)."""
     described = load_task(suite, column, task, data_dir, folder)
     described.set_fewshot_seed(seed=1234)
     described.build_all_requests(limit=len(texts), rank=0, world_size=1)
@@ -117,7 +117,7 @@ def test_bbh_by_hand(mirror: Path, tmp_path: Path, name: str, task: str) -> None
 
 
 def say(request: Instance, seed: int) -> str:
-    """Right three times of seven, else one of the cases above."""
+    """Return a right answer three times of seven, else one of the cases above."""
     if request.task_name == "gsm8k":  # sampled under `card`, so that the seed matters
         place = drawn(request.doc_id, seed)
         texts = [text for text, *_ in GSM8K] + [GSM8K[0][0]] * 17
@@ -128,7 +128,7 @@ def say(request: Instance, seed: int) -> str:
 
 
 def lm_evals_own(suite: Suite, data_dir: Path, folder: Path, limit: int | None) -> Any:
-    """All tasks in one call, with lm-eval's own groups."""
+    """Run all tasks in one lm-eval call, with lm-eval's own groups."""
     files = folder / "tasks"
     files.mkdir()
     for column in suite.columns:
@@ -146,7 +146,7 @@ GROUPS = {"gsm8k": "gsm8k", "agieval": "agieval_nous", "bbh": "bbh_cot_fewshot"}
 
 
 def equal_to_lm_eval(suite: str, data_dir: Path, folder: Path, limit: int | None, run: Evaluation) -> int:
-    """Compare the record with lm-eval's own results of one call for everything; returns the number of items."""
+    """Compare the record with lm-eval's own results of one call for everything; return the number of items."""
     record = run(suite, folder / "out", data_dir=data_dir, limit=limit)
     own = lm_evals_own(SUITES[suite], data_dir, folder, limit)
     items = 0
@@ -164,7 +164,7 @@ def equal_to_lm_eval(suite: str, data_dir: Path, folder: Path, limit: int | None
                 assert sample[column.metric] == plain_score(suite, task, sample), sample["resps"]
                 items += 1
         whole, group = record["columns"][column.name], own["results"][GROUPS[column.name]]
-        assert 0.2 < whole["score"] < 0.9  # both verdicts occur
+        assert 0.2 < whole["score"] < 0.9  # right and wrong answers both occur
         assert whole["score"] == pytest.approx(group[key], abs=1e-12)
         assert whole["stderr"] == pytest.approx(group[key.replace(",", "_stderr,")], rel=1e-9)
         assert whole["count"] == round(group[key] * whole["n"])
@@ -187,7 +187,7 @@ def test_columns_are_lm_evals_groups_on_all_items(
 
 @pytest.fixture
 def short_card(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """`card` with two of the 27 BBH tasks and without AGIEval."""
+    """Replace `card` by a suite with two of the 27 BBH tasks and without AGIEval; return its tasks."""
     gsm8k, _, bbh = SUITES["card"].columns
     short = replace(SUITES["card"], columns=(gsm8k, replace(bbh, tasks=bbh.tasks[:2])))
     monkeypatch.setattr(suites, "SUITES", {**SUITES, "card": short})
@@ -243,7 +243,7 @@ def test_a_benchmark_goes_on_between_tasks_and_seeds(
     assert timeless(run("card", tmp_path / "killed", **knobs)) == whole
     assert len(run.asked()) - first == 3 * (
         5 - len(kept)
-    )  # three seeds of GSM8K and two tasks, without those that are there
+    )  # three seeds of GSM8K and two tasks, without the finished ones
     assert [row["step"] for row in run.rows[-6:-1]] == [1, 2, 3, 4, 5]
     for file in (tmp_path / "whole" / "samples").iterdir():
         assert file.read_bytes() == (tmp_path / "killed" / "samples" / file.name).read_bytes()
@@ -256,7 +256,7 @@ def timeless(value: Any) -> Any:
 
 
 def test_the_stderr_over_seeds_is_what_repeating_the_experiment_gives() -> None:
-    """400 repetitions: new items of unequal difficulty, three draws each. Counting all draws as independent is too small."""
+    """Repeat 400 times: new items of unequal difficulty, three draws each. Assuming independence underestimates."""
     generator = random.Random(0)
     scores, honest, naive = [], [], []
     for _ in range(400):

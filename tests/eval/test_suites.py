@@ -1,4 +1,4 @@
-"""What the suites claim, and the arithmetic of their columns."""
+"""Tests of the suites' definitions, and of the arithmetic of their columns."""
 
 import math
 

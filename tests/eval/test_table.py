@@ -1,4 +1,4 @@
-"""The table: the card's numbers from counts, our rows beside them, and what must not get in."""
+"""Tests of the table: the card's numbers from counts, our rows beside them, and records that must stay out."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from eval.table_rows import REFERENCE
 from memphis.errors import MemphisError
 from tests.eval.test_records import ITEMS, full_record, tiny_record, write_run, write_stage
 
-# As the model card prints them. Marks too, but for the second best of GSM8K, which the card leaves without.
+# As the model card prints them, with its marks; the mark for the second best of GSM8K is added, the card has none.
 CARD = """
 | stabilityai/stablelm-3b-4e1t | 3B | Base | Base | 2.05% | 25.14% | 36.75% |
 | cxllin/StableHermes-3b | 3B | GPT | SFT | 3.64% | 24.31% | **37.28%** |
@@ -30,21 +30,21 @@ ALL_ITEMS = (1319, 2546, 6511)
 
 
 def cells(text: str) -> list[list[str]]:
-    """Rows of the first Markdown table in a text, without heading."""
+    """Return the rows of the first Markdown table in a text, without heading."""
     block = next(block for block in text.split("\n\n") if block.startswith("| Model"))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()[2:]]
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """An empty folder of committed results."""
+    """Return an empty folder of committed results."""
     (tmp_path / "results").mkdir()
     return tmp_path / "results"
 
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Path:
-    """A run of the whole recipe, evaluated with both suites."""
+    """Write a run of the whole recipe, evaluated with both suites."""
     records = {"card": full_record("card", 260, 700, 2500), "current": full_record("current", 240, 700, 2450)}
     return write_run(tmp_path, "memphis_cot", records, ["+exp=memphis_cot"])
 
@@ -135,7 +135,7 @@ def test_a_published_model_that_was_measured_here(tmp_path: Path) -> None:
     assert names[names.index("StableLM Zephyr 3B") + 1] == "StableLM Zephyr 3B (ours)"  # right below the quoted row
     row = cells(text)[names.index("StableLM Zephyr 3B (ours)")]
     assert row[1:4] == ["3B", "GPT", "DPO"]
-    assert row[4].startswith("possibly contaminated (45.49 ± ")  # whoever measures it
+    assert row[4].startswith("possibly contaminated (45.49 ± ")  # also in our own measurement
     assert "StableLM Zephyr 3B (ours) minus StableLM Zephyr 3B, as independent samples" in text
 
 
@@ -228,7 +228,7 @@ def test_saved_records_replace_the_run(ours: Path, results: Path, capsys: pytest
     assert shown(capsys, "--results", results, "--per-task") == direct
     assert shown(capsys, ours, "--results", results, "--per-task") == direct  # once, not twice
     assert find(file).about is not None
-    assert save([find(file)], results, read_reference()) == [file]  # and again gives the same
+    assert save([find(file)], results, read_reference()) == [file]  # a second time writes the same file
     with pytest.raises(MemphisError, match="--save: name the runs"):
         main(["--save", "--results", str(results)])
 

@@ -1,4 +1,4 @@
-"""Task files as lm-eval reads them: the tiny suite's prompts are those of training and of the base corpus."""
+"""Tests of task files as lm-eval reads them: the tiny suite's prompts are those of training and of the base corpus."""
 
 import json
 from pathlib import Path
@@ -86,7 +86,7 @@ def score(task: Any, request: Any, response: str) -> float:
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One item per benchmark, laid out as the mirror is."""
+    """Write items of a few benchmarks, laid out like the real mirror."""
     folder = tmp_path_factory.mktemp("mirror")
     for name, lines in {
         "gsm8k/main/train.jsonl": [

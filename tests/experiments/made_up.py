@@ -1,4 +1,4 @@
-"""Run directories that nobody ran: the layout of memphis/runs.py with numbers chosen by hand, or drawn by a fixed seed."""
+"""Made-up run directories: the layout of memphis/runs.py with numbers chosen by hand, or drawn by a fixed seed."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @cache
 def config_of(*overrides: str) -> dict[str, Any]:
-    """Not to be changed: it is the same object every time."""
+    """Return the config of these overrides. It is cached: do not change it."""
     return to_dict(compose_config(*overrides))
 
 
@@ -44,7 +44,7 @@ def run(
     questions: int = 40,
     text: str = "because of {k}\n### Answer:\n{k}",
 ) -> Path:
-    """counts: evaluated model (`base`, `sft`, `1`, …, `sft-continued`) -> right answers of 200."""
+    """Write a run. counts: evaluated model (`base`, `sft`, `1`, …, `sft-continued`) -> right answers of 200."""
     config = {**config, "seed": seed, "model": {**config["model"], "base": {**config["model"]["base"], "seed": seed}}}
     slug = digest({**config, "seed": 0, "model": 0})[:10]
     path = root / config["name"] / f"s{seed}" / slug
@@ -68,7 +68,7 @@ def run(
             rows += [
                 {"stage": name, "step": s, "global_step": start + s, f"{kind}/loss": 1 / (1 + s)} for s in range(1, 21)
             ]
-            step += 0 if kind == "base" or (control and kind == "rank") else 20  # those only say for how long
+            step += 0 if kind == "base" or (control and kind == "rank") else 20  # those only set the length
         elif kind == "generate":
             summary = {"tokens": 5_000, "samples": 800}
             rows.append({"stage": name, "gen/samples": 800, "gen/questions": 100})
@@ -125,7 +125,7 @@ def _there(kind: str, k: int, counts: dict[str, int]) -> bool:
 
 
 def judged(k: int) -> dict[str, Any]:
-    """800 samples of 100 questions: 180 in 90 pairs, 480 without a partner, 60 twice, 80 unusable."""
+    """Return metrics of 800 samples of 100 questions: 180 in 90 pairs, 480 unpaired, 60 duplicates, 80 unusable."""
     return {
         **{"gen/pass@1": 0.4 + 0.02 * k, "gen/pass@1_se": 0.03, "gen/pass@8": 0.8, "pairs/count": 90},
         **{"pairs/discarded_invalid": 80, "pairs/discarded_duplicate": 60, "pairs/discarded_surplus": 480},
@@ -134,7 +134,7 @@ def judged(k: int) -> dict[str, Any]:
 
 
 def evaluation(directory: Path, count: int, questions: int, text: str) -> None:
-    """Answers to `questions` questions, of which those with a number below count/200 of them are right."""
+    """Write answers to `questions` questions; the first count/200 of them are right."""
     rows = [
         {
             "doc_id": k,
@@ -153,7 +153,7 @@ def evaluation(directory: Path, count: int, questions: int, text: str) -> None:
 
 
 def sweep(root: Path, seeds: int = 3) -> list[Path]:
-    """Twelve arms: four SLERP factors, three rank weights. One run of one arm stopped."""
+    """Write twelve arms: four SLERP factors, three rank weights. One run of one arm stopped."""
     draw, found = random.Random(0), []
     config = config_of("name=sweep")
     for t in (0.0, 0.5, 0.9, 0.99):

@@ -1,4 +1,4 @@
-"""report.html in a real headless Chromium: quiet, quick, usable by script and keyboard, readable on a small screen."""
+"""Tests of report.html in headless Chromium: no errors, quick, usable by script and keyboard, fits small screens."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def demo(unbroken, tmp_path_factory):
-    """memphis and its control at micro scale, as `make demo` runs them: the root. Only the control is still to be built."""
+    """Run memphis and its control at micro scale, as `make demo` does; return the root. Only the control is built."""
     root = tmp_path_factory.mktemp("demo")
     copy(unbroken, root, "*")
     done = micro.run(root, "method=memphis,sft_continued", "tracking=none", "-m")
@@ -36,7 +36,7 @@ def demo(unbroken, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """Twelve arms, three seeds: the comparison's report."""
+    """Return the report of a comparison of twelve arms with three seeds."""
     root = tmp_path_factory.mktemp("sweep")
     report.compare(made_up.sweep(root))
     (file,) = root.glob("comparisons/*/report.html")
@@ -49,7 +49,7 @@ def pages(demo: Path, sweep: Path) -> list[Path]:
 
 
 def test_every_page_is_quiet_small_and_alone(page, demo, sweep):
-    """A page is quick because it is small, draws few things and loads nothing: seconds are the machine's."""
+    """Check what makes pages quick on any machine: they are small, draw few things and load nothing."""
     for file in pages(demo, sweep):
         page.open(file)
         assert page.complaints == []

@@ -1,4 +1,4 @@
-"""Sweeps: the arms are Hydra's, the graph is counted by hand, frozen arms stay, and every fault is one clear line."""
+"""Tests of sweeps: arms as Hydra makes them, the graph counted by hand, arms that stay frozen, one-line errors."""
 
 import itertools
 import json
@@ -46,7 +46,7 @@ def program(*words: str, path: str | None = None) -> "subprocess.CompletedProces
 
 
 def pretend(stages: list[Stage], arm: Arm) -> None:
-    """Finish stages without doing them."""
+    """Mark stages as finished without running them."""
     arm.store.create()
     for stage in stages:
         path = arm.store.publish(stage)
@@ -63,7 +63,7 @@ def pretend(stages: list[Stage], arm: Arm) -> None:
 
 
 def test_arms_are_the_product_and_each_is_what_compose_makes_of_it() -> None:
-    """Values are set on a copy of what the groups compose to: that must be what Hydra makes of all at once."""
+    """Compare with Hydra: values set on a copy of the composed groups must give the config composed in one go."""
     swept = {"method": ["memphis", "star"], "seed": ["0", "1"], "rank.optim.lr": ["0.001", "0.02"]}
     fixed = [
         "+exp=memphis_cot",
@@ -84,7 +84,7 @@ def test_arms_are_the_product_and_each_is_what_compose_makes_of_it() -> None:
 
 
 def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which takes it 0.2 s: 360 arms of one choice must not pay it 360 times. Seconds: `python -m benchmarks limits`."""
+    """Count compositions, 0.2 s each: 360 arms of one choice need one. Seconds: `python -m benchmarks limits`."""
     calls = []
     original = ConfigLoaderImpl.load_configuration
 
@@ -94,7 +94,7 @@ def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load)
     assert len(enumerate_arms("method=memphis,star", "seed=0,1", "rank.optim.lr=0.001,0.01,0.02")) == 12
-    assert len(calls) == 1 + 2  # what is typed, and each method
+    assert len(calls) == 1 + 2  # the overrides as typed, and each method
 
 
 @pytest.mark.parametrize("name", options("sweep"))
@@ -108,7 +108,7 @@ def test_every_sweep_composes_with_every_seed(name: str) -> None:
         count *= len(str(values).split(","))
     arms = enumerate_arms(f"+sweep={name}", "seed=0,1", *extra)
     assert len(arms) == 2 * count
-    assert not [word for arm in arms for word in arm.overrides if "sweep" in word]  # a frozen arm is no sweep
+    assert not [word for arm in arms for word in arm.overrides if "sweep" in word]  # a frozen arm has no sweep override
 
 
 def test_gold_needs_as_many_rationales_as_questions() -> None:
@@ -119,7 +119,7 @@ def test_gold_needs_as_many_rationales_as_questions() -> None:
 
 
 def unique_stages(points: list[tuple[float, float, int]], seeds: int) -> Counter[str]:
-    """By hand: what a stage depends on, for `eval.at=final`. A cycle k depends on (t, weight) once a merge came before."""
+    """Count stages by dependencies, for `eval.at=final`. Cycle k depends on (t, weight) once a merge came before."""
     found = set()
     for (t, weight, iterations), seed in itertools.product(points, range(seeds)):
         found |= {("data",), ("base",), ("sft", seed)}
@@ -191,7 +191,7 @@ def test_a_leg_is_a_stage_but_one_engine_serves_all_that_a_model_is_asked() -> N
     engines = [job for job in jobs if job.needs == "engine"]
     assert len({job.stages[0].inputs["model"].key for job in engines}) == len(engines)
     names = [[stage.name for stage in job.stages] for job in engines]
-    assert ["generate-1", "evaluate-sft"] in names  # what others wait for comes first
+    assert ["generate-1", "evaluate-sft"] in names  # stages that others wait for come first
     assert names.count(["generate-2", "evaluate-1"]) == 2
     assert {job.stages[0].kind for job in jobs if job.needs == "train"} == {"base", "sft", "rank"}
     assert {job.stages[0].kind for job in jobs if job.needs == "cpu"} == {"data", "pairs", "merge"}
@@ -237,7 +237,7 @@ def test_weights_that_a_grid_has_yet_to_read_are_kept() -> None:
     rank = merge.inputs["updated"].directory
     assert rank in arms[1].store.readers()
     pretend([merge], arms[1])
-    results = {arm.stages[-1].directory for arm in arms}  # what is left are the models the arms end with
+    results = {arm.stages[-1].directory for arm in arms}  # only the final models of the arms are left
     assert arms[1].store.readers() == results
     rows = json.loads((grid.path / "stages.json").read_text())
     assert {row["dir"] for row in rows if row["result"]} == {f"store/{name}" for name in results}
@@ -273,7 +273,7 @@ def test_train_runs_a_frozen_arm_in_the_directory_of_what_was_typed_and_builds_n
     arm = grid.arms[1]
     words = [f"--config-path={grid.path / 'arms'}", "--config-name=001"]
     line = [str(REPOSITORY / "train.py"), *words]
-    environment = micro.environment(Path("elsewhere"))  # where it runs was frozen too
+    environment = micro.environment(Path("elsewhere"))  # the root was frozen too
     planned = commands.run(*line, "plan=true", cwd=REPOSITORY, env=environment)
     assert arm.stages[0].directory in planned.stdout, planned.stderr
     done = commands.run(*line, cwd=REPOSITORY, env=environment)
@@ -305,7 +305,7 @@ def test_arms_that_are_the_same_run_are_run_once(tmp_path: Path) -> None:
     assert len(arms) == 2
     assert notes[0] == "the same run twice, once is enough: seed=0 slerp.t=0.99 is seed=0 slerp.t=0.99"
     assert len(notes) == 2
-    for folder in (tmp_path / "a" / "b", tmp_path / "a-b"):  # no two things of a directory's name
+    for folder in (tmp_path / "a" / "b", tmp_path / "a-b"):  # two paths with the same name for a run directory
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({"of": str(folder)}))
     with pytest.raises(MemphisError, match=r"would have the same directory; give each a name=… of its own"):
@@ -321,7 +321,7 @@ def test_several_files_of_sweeps_are_for_the_grid_alone() -> None:
 
 
 def test_runs_of_a_grid_are_in_the_group_of_their_sweep(tmp_path: Path) -> None:
-    """The W&B report asks for the runs by it; a frozen arm has no word of its sweep."""
+    """Check the group that the W&B report filters by: the overrides of a frozen arm do not name its sweep."""
     sweeps.freeze(enumerate_arms("+sweep=rank_weight,iterations"), tmp_path / "grid")
     arms = sweeps.thaw(tmp_path / "grid")
     assert not any("sweep" in word for arm in arms for word in arm.overrides)
@@ -361,7 +361,7 @@ else:
 
 
 def fake_slurm(folder: Path, limit: int) -> str:
-    """squeue and sbatch that only keep a list: for what a real one in a test does not say. Returns a PATH."""
+    """Write squeue and sbatch that only keep a list, for refusals that a real Slurm cannot show. Return a PATH."""
     folder.mkdir(exist_ok=True)
     for name in ("squeue", "sbatch"):
         text = FAKE.format(python=sys.executable, queue=str(folder / "queue"), limit=limit)

@@ -1,4 +1,4 @@
-"""report.html and the committed folders: whole, harmless, the same every time."""
+"""Tests of report.html and the committed folders: well-formed, safe and reproducible."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ COUNTS = {"base": 0, "sft": 60, "1": 62, "2": 64, "3": 66}
 
 @pytest.fixture
 def runs(tmp_path):
-    """Two seeds of memphis and its control; what the models wrote wants out."""
+    """Write two seeds of memphis and its control; the models' texts try to break out of the page."""
     made = []
     for seed in (0, 1):
         made.append(made_up.run(tmp_path, config_of(), seed, COUNTS | {"3": 60 + 2 * seed}, text=EVIL))
@@ -32,7 +32,7 @@ def runs(tmp_path):
 
 
 class Elements(HTMLParser):
-    """Tags in their order with attributes; fails on what is closed and not open."""
+    """Parser that lists tags in order with their attributes, and fails on a closing tag without an open one."""
 
     VOID = ("meta", "link", "input")
 
@@ -222,7 +222,7 @@ def test_the_slerp_folder_shows_the_drift_too(tmp_path):
 
 
 def test_points_are_where_their_numbers_are():
-    """Two points, 0 and 100 %: the ticks 0 and 100 are at the ends of the axis, and so are the markers."""
+    """Check two points, 0 and 100 %: the ticks 0 and 100 are at the ends of the axis, and so are the markers."""
     drawing = plots.lines("t", [Series("a", [(0, 0.0, None), (1, 100.0, 20.0)], 0)], "x", "y")
     ticks = {label: float(y) - 4 for y, label in re.findall(r'y="([\d.]+)" class="soft end">(\d+)<', drawing)}
     markers = [float(y) for y in re.findall(r'class="f0" d="M[\d.]+ ([\d.]+)', drawing)]

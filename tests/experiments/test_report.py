@@ -1,4 +1,4 @@
-"""The end of a run: table, figure and samples from a made-up run directory with known numbers."""
+"""Tests of the report of one run: table, figure and samples from a made-up run directory with known numbers."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def column(score, n=600, title="Word problems (trained format)"):
 
 
 def evaluation(directory, right, limit=None):
-    """Ten questions: `right` are the ids answered correctly. A scored task comes first and must be passed over."""
+    """Write ten answers. right: ids answered correctly. A multiple-choice task comes first and must be skipped."""
     rows = [
         {
             "doc_id": k,
@@ -53,7 +53,7 @@ def evaluation(directory, right, limit=None):
 
 @pytest.fixture
 def run_dir(tmp_path):
-    """base, SFT, two iterations; base and data came from the store."""
+    """Write a run with base, SFT and two iterations; base and data came from the store."""
     run = tmp_path / "tiny" / "s0" / "default"
     run.mkdir(parents=True)
     kinds = ["data", "base", "sft", "evaluate-base", "evaluate-sft"]

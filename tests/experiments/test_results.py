@@ -1,4 +1,4 @@
-"""Run directories to numbers, and runs to arms."""
+"""Tests of reading numbers from run directories, and of grouping runs into arms."""
 
 import json
 

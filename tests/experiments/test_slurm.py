@@ -1,4 +1,4 @@
-"""On a real Slurm of two pretended nodes: whatever ends the processes, the tables are those of an undisturbed multirun."""
+"""Tests on a real Slurm with two emulated nodes: after interruptions, tables are those of an undisturbed multirun."""
 
 import json
 import os
@@ -20,19 +20,19 @@ from memphis.runs import REPOSITORY
 from tests import micro
 from tests.test_faults import copy
 
-# One multirun of four arms, the same four as 20 jobs, and three runs that are interrupted: nearly all of it starts of
-# Python (every job imports torch), and up to two minutes until a time limit is looked at.
+# One multirun of four arms, the same four as 20 jobs, and three interrupted runs. Nearly all the time goes to starting
+# Python (every job imports torch), and up to two minutes to Slurm's check of a time limit.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 # Hydra's sweeper rewrites numbers (3e-3 becomes 0.003), and run directories are named after what it wrote.
 MICRO = [*(item.replace("3e-3", "0.003") for item in micro.OVERRIDES), "eval.at=final"]
 ARMS = ["slerp.t=0.5,0.9", "seed=0,1"]
-WAIT_S = 1500  # of a busy machine
+WAIT_S = 1500  # enough on a busy machine
 
 
 @pytest.fixture(scope="module")
 def cluster(shared: Path) -> Iterator[dict[str, str]]:
-    """Environment variables under which Slurm's commands talk to a cluster of our own."""
+    """Start a local cluster; yield the environment variables under which Slurm's commands talk to it."""
     tool = shared / "cluster" / "local-slurm"
     if shutil.which("sbatch") is None or not tool.exists():
         pytest.skip("Slurm is not installed: apt-get install -y --no-install-recommends slurm-wlm")
@@ -48,7 +48,7 @@ def cluster(shared: Path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(unbroken: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The four arms one after the other, without Slurm; data and base model are those of `unbroken`."""
+    """Run the four arms one after the other, without Slurm; data and base model are those of `unbroken`."""
     root = tmp_path_factory.mktemp("undisturbed")
     copy(unbroken, root, "data", "base")
     done = micro.run(root, "slerp.t=0.2,0.5,0.9,1", "seed=0,1", "until=sft", "-m", words=MICRO, **micro.UNTRACKED)
@@ -80,17 +80,17 @@ class Cluster:
         return done.stdout.strip()
 
     def jobs(self, field: str, *which: str) -> list[tuple[str, ...]]:
-        """(id, state, field) of jobs."""
+        """Return (id, state, field) of jobs."""
         said = self.ask("squeue", "--noheader", f"--format=%i|%T|{field}", *which).stdout
         return [tuple(line.split("|", 2)) for line in said.splitlines()]
 
     def running(self, what: str) -> str | None:
-        """Id of a running job whose comment has a word that begins like this."""
+        """Return the id of a running job whose comment has a word that begins with `what`."""
         found = [number for number, state, comment in self.jobs("%k") if state == "RUNNING" and f" {what}" in comment]
         return found[0] if found else None
 
     def builder(self, kind: str, rows: int) -> dict[str, Any] | None:
-        """The claim of a stage of this kind that has written so many rows."""
+        """Return the claim of a stage of this kind that has written at least `rows` rows."""
         for file in (self.root / "store").glob(f"{kind}-*.part-*/metrics.jsonl"):
             try:
                 if file.read_text().count("\n") >= rows:
@@ -113,7 +113,7 @@ def wait_for(what: Callable[[], Any]) -> Any:
 
 
 def tables(root: Path) -> dict[str, Any]:
-    """Scores by run directory."""
+    """Return scores by run directory."""
     found = {}
     for file in sorted(root.glob("micro/s*/*/summary.json")):
         summary = json.loads(file.read_text())
@@ -133,13 +133,13 @@ def test_killed_submitter_killed_stage_and_cancelled_job(
     done = here.grid("--submit")
     assert re.search(r"^15 jobs submitted, ", done.stdout, re.M), done.stdout + done.stderr
     comments = [comment for _, _, comment in here.jobs("%k", "--states=all")]
-    assert len(comments) == len(set(comments)) == 16 + 4  # nothing twice
+    assert len(comments) == len(set(comments)) == 16 + 4  # no job was submitted twice
 
     claim = wait_for(lambda: here.builder("sft", rows=5))
     os.kill(claim["pid"], signal.SIGKILL)
     cancelled = wait_for(lambda: here.running("rank-") or here.running("merge-"))
     assert here.ask("scancel", cancelled).returncode == 0
-    wait_for(here.drained)  # what depended on these is gone, all the rest is built
+    wait_for(here.drained)  # jobs that depended on these are gone, all others are done
     told = here.grid("--status")
     assert told.returncode == 1
     assert re.search(rf"^failed  sft  {claim['name']}: .*log: .*/logs/{claim['name']}\.log$", told.stdout, re.M)
@@ -188,7 +188,7 @@ def test_time_limit_with_usr1_goes_on_in_the_same_job(
     job = here.submit("--signal=B:USR1@100", "slurm/train.sbatch", *MICRO, "slerp.t=0.5", "seed=0")
     wait_for(lambda: here.builder("base", rows=10))
     passed = int(here.ask("squeue", "--noheader", "--format=%M", f"--jobs={job}").stdout.split(":")[-2])
-    # One to two minutes from now. Slurm looks at limits every half minute: the warning must come before the end does.
+    # One to two minutes from now. Slurm checks limits every half minute: the warning must come before the end.
     assert here.ask("scontrol", "update", f"JobId={job}", f"TimeLimit={passed + 2}").returncode == 0
     wait_for(lambda: restarts(here, job) == 1)
     assert here.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60").returncode == 0

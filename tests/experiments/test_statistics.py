@@ -1,4 +1,4 @@
-"""Student's paired t-test against numbers worked by hand, and against chance itself."""
+"""Tests of Student's paired t-test: against numbers worked by hand, and against simulated chance."""
 
 import random
 
@@ -17,7 +17,7 @@ def test_mean_and_deviation():
 
 
 def test_paired_t_by_hand():
-    """Differences 1, 2, 3: mean 2, sd 1, error 1/sqrt 3; t = 2 sqrt 3 with 2 degrees of freedom.
+    """Check differences 1, 2, 3: mean 2, sd 1, error 1/sqrt 3; t = 2 sqrt 3 with 2 degrees of freedom.
 
     There the distribution is 1/2 + t / (2 sqrt(2 + t^2)): p = 1 - t / sqrt(2 + t^2) = 1 - sqrt(12/14), and the quantile
     at 0.975 is 0.95 sqrt(2 / (1 - 0.95^2)) = 4.3027.
@@ -32,7 +32,7 @@ def test_paired_t_by_hand():
 
 
 def test_two_pairs_have_the_cauchy_distribution():
-    """One degree of freedom, differences 0 and 2: t = 1, p = 1/2; the interval is 12.706 errors to each side."""
+    """Check one degree of freedom, differences 0 and 2: t = 1, p = 1/2; the interval is 12.706 errors to each side."""
     found = paired({0: 1.0, 1: 3.0}, {0: 1.0, 1: 1.0})
     assert found.p == pytest.approx(0.5)
     assert found.high - found.mean == pytest.approx(12.7062, abs=1e-4)
@@ -46,17 +46,17 @@ def test_a_control_against_itself_shows_no_difference():
 def test_what_cannot_be_said_is_not_said():
     assert paired({0: 0.3}, {1: 0.3}) is None
     assert paired({0: 0.4}, {0: 0.3}) == Difference(pytest.approx(0.1), None, None, None, None, 1)
-    same = paired({0: 0.4, 1: 0.5}, {0: 0.3, 1: 0.4})  # no spread: two runs cannot show how much chance there is
+    same = paired({0: 0.4, 1: 0.5}, {0: 0.3, 1: 0.4})  # no spread: two runs cannot show the noise
     assert (same.mean, same.p, same.low) == (pytest.approx(0.1), None, None)
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_equal_arms_differ_as_often_as_chance_allows(seeds):
-    """4,000 simulated pairs of arms of the same distribution: p < 0.05 in 5 % of them (± 3.3 standard errors)."""
+    """Simulate 4,000 pairs of arms of the same distribution: p < 0.05 in 5 % of them (± 3.3 standard errors)."""
     draw = random.Random(seeds)
     below = 0
     for _ in range(4_000):
-        shared = [draw.gauss(0.3, 0.05) for _ in range(seeds)]  # of a seed: data, base model
+        shared = [draw.gauss(0.3, 0.05) for _ in range(seeds)]  # effect of a seed: data, base model
         arms = [{k: value + draw.gauss(0, 0.015) for k, value in enumerate(shared)} for _ in range(2)]
         below += paired(*arms).p < 0.05
     assert 0.0385 < below / 4_000 < 0.0615

@@ -1,4 +1,4 @@
-"""The W&B report: built without a server, it shows what is logged; published twice, it is one page."""
+"""Tests of the W&B report: built without a server, it shows what is logged; published twice, it is one page."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def _no_account(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory) -> Path:
-    """Four SLERP factors, three rank weights, a seed each."""
+    """Write a sweep of four SLERP factors and three rank weights, with one seed each."""
     root = tmp_path_factory.mktemp("runs")
     made_up.sweep(root, seeds=1)
     return root / "sweep"
@@ -51,7 +51,7 @@ def blocks(file: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def everything(value: Any) -> Iterator[dict[str, Any]]:
-    """All objects of a JSON value."""
+    """Yield all objects of a JSON value."""
     if isinstance(value, dict):
         yield value
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -73,7 +73,7 @@ def test_without_key_and_network_the_same_bytes_twice(sweep, tmp_path, monkeypat
     one, other = ((tmp_path / out / FILE).read_bytes() for out in ("a", "b"))
     assert one == other
     assert f"W&B       {tmp_path / 'b' / FILE}" in capsys.readouterr().out
-    assert (tmp_path / "a" / "report.html").exists()  # what is made without --wandb is made as well
+    assert (tmp_path / "a" / "report.html").exists()  # --wandb still makes the other files
     ids = [item[key] for item in everything(json.loads(one)) for key in ("id", "__id__") if key in item]
     assert len(set(ids)) == len(ids) > 20
     assert all(re.fullmatch(r"id\d+", one) for one in ids)

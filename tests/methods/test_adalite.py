@@ -48,7 +48,7 @@ def test_eps_accumulates_in_the_statistic():
 
 @pytest.mark.parametrize(("std", "relative"), [(1e-6, 316), (1e-3, 281), (1e-2, 83), (1e-1, 9.8)])
 def test_size_of_the_first_step(std, relative):
-    """Small gradients: 316 lr whatever their size. Large ones: the larger the gradient, the smaller the step."""
+    """Check the first step: 316 lr for small gradients of any size; for large ones it shrinks as the gradient grows."""
     torch.manual_seed(0)
     p = torch.nn.Parameter(torch.randn(1024, 1024))
     before = p.detach().clone()
@@ -186,7 +186,7 @@ def test_refuses(settings):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_scale_of_small_gradients_does_not_matter(variant):
-    """So a wrong normalisation of the loss shows in gradients, never in weights: compare gradients elsewhere."""
+    """Show that a wrong normalisation of the loss never shows in weights: other tests must compare gradients."""
     moved = []
     for scale in (1e-9, 1e-7):
         p = parameters()[0]
@@ -247,7 +247,7 @@ def _sharded(rank: int, init_file: str) -> None:
 
 @pytest.mark.slow
 def test_sharded_parameters_take_the_same_steps(tmp_path):
-    """Two processes, FSDP2, rows that do not divide by two (7, 5 and 1)."""
+    """Compare two FSDP2 processes with one; numbers of rows that do not divide by two (7, 5 and 1)."""
     torch.multiprocessing.spawn(_sharded, args=(str(tmp_path / "store"),), nprocs=2)
 
 

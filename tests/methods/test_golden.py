@@ -1,6 +1,6 @@
-"""Numbers recorded from the original implementations (tests/golden), every case in its own dtype and tolerance.
+"""Tests against numbers recorded from the original implementations (tests/golden), each in its dtype and tolerance.
 
-`RUN` says how our functions are called on a case, `OUTSIDE` which cases they cannot express, on purpose.
+`RUN` defines how our functions are called on a case; `OUTSIDE` lists the cases they cannot express, on purpose.
 """
 
 import json
@@ -22,7 +22,7 @@ def tensor(values, case: dict, *, grad: bool = False) -> Tensor:
 
 
 class Close:
-    """Largest difference relative to the largest expected value, the measure the files are written for."""
+    """Assertion on the largest difference relative to the largest expected value: the measure of the golden files."""
 
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
@@ -64,7 +64,7 @@ def run_adalite(variant: str) -> Callable:
 
 
 def targets_of(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The flat way of the training loop: (logps [N], index of the sequence of each), head = identity matrix."""
+    """Compute (logps [N], index of the sequence of each) in the training loop's flat way, head = identity matrix."""
     sequence, position = (labels[:, 1:] != losses.IGNORE).nonzero(as_tuple=True)
     hidden = logits[sequence, position]
     identity = torch.eye(logits.shape[-1], dtype=logits.dtype)
@@ -72,7 +72,7 @@ def targets_of(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def padded(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The plain way: full logits, then the target positions."""
+    """Compute the same in the plain way: full logits, then the target positions."""
     sequence, position = (labels[:, 1:] != losses.IGNORE).nonzero(as_tuple=True)
     return losses.token_logps(logits, labels)[sequence, position], sequence
 
@@ -252,7 +252,7 @@ OUTSIDE = {
     ],
     "bfloat16, recorded for information only": ["adalite/2d_bfloat16_informative"],
 }
-OUTSIDE_FILES = ["adalite_v2"]  # the March optimizer is another one
+OUTSIDE_FILES = ["adalite_v2"]  # the March optimizer is a different one
 
 
 def load(name: str) -> dict:
@@ -293,7 +293,7 @@ def test_no_case_was_lost(name: str) -> None:
     assert len(FILES[name]["cases"]) == RUN[name][1]
 
 
-# Each entry breaks one thing that is easy to get wrong; the named case has to notice.
+# Each entry breaks one thing that is easy to get wrong; the named case must fail.
 MUTANTS = {
     "q keeps its gradient in MixCE": (
         "mixce/mixce_0.75",

@@ -36,7 +36,7 @@ def test_a_draw_belongs_to_seed_step_and_example_alone():
     torch.manual_seed(5)
     torch.rand(1000)
     draw(example_key=18)
-    assert torch.equal(draw(), first)  # whatever was drawn in between
+    assert torch.equal(draw(), first)  # regardless of draws in between
     others = [draw(seed=1), draw(step=4), draw(example_key=18), draw(seed=3, step=0)]
     for other in others:
         assert not torch.equal(other, first)

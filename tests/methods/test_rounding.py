@@ -1,4 +1,4 @@
-"""Rounding at random: right on average, exact where nothing is to be rounded."""
+"""Tests of stochastic rounding: right on average, exact where nothing is to be rounded."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_what_bfloat16_holds_stays() -> None:
 
 
 def test_plain_bfloat16_loses_the_rank_stage_and_rounding_at_random_does_not() -> None:
-    """The finding behind master weights in float32: 40 steps of the card's rank learning rate on a 1024 x 1024 weight."""
+    """Show why master weights are float32: 40 steps of the card's rank learning rate on a 1024 x 1024 weight."""
     draw = generator(3)
     start = (torch.randn(1024, 1024, generator=draw) * 0.02).bfloat16()
     gradient = torch.randn(1024, 1024, generator=draw) * 1e-4  # far below sqrt(eps), as in any large model

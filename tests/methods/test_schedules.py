@@ -20,7 +20,7 @@ def test_shape(schedule):
     assert factors[:11] == sorted(factors[:11])
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert schedule(0, 1, 0.0) == 1  # a single step without warm-up is a full step
-    assert schedule(80, 50, 0.2) in (0, 1)  # past the end: nothing comes back up
+    assert schedule(80, 50, 0.2) in (0, 1)  # past the end it does not rise again
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values())

@@ -117,7 +117,7 @@ def test_dtype_and_layout():
     assert slerp(torch.tensor(2.0), torch.tensor(-4.0), 0.5).item() == -1  # 0-D, opposite: linear
     assert slerp(torch.empty(0), torch.empty(0), 0.5).shape == (0,)
     step = torch.tensor([7])
-    assert slerp(step, step.clone(), 0.5) is step  # equal counters pass, unequal ones mean nothing
+    assert slerp(step, step.clone(), 0.5) is step  # equal counters pass; unequal ones cannot be merged
 
 
 def test_lerp():

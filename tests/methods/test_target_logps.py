@@ -140,7 +140,7 @@ def test_large_logits_stay_finite():
 
 @pytest.mark.parametrize("trainable", [False, True])
 def test_no_tensor_is_larger_than_a_chunk(trainable):
-    """Largest tensor made in forward and backward, seen by a dispatch mode."""
+    """Check the largest tensor made in forward and backward, recorded by a dispatch mode."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     n, width, vocab, chunk_bytes = 64, 4, 1000, 8 * 4000
@@ -173,7 +173,7 @@ def test_refuses_shapes_that_do_not_fit():
 
 @pytest.mark.parametrize("trainable", [False, True])
 def test_exact_for_losses_built_on_it(trainable):
-    """MixCE plus rank of three sequences through the chunked head: the gradients of full logits."""
+    """Compare MixCE plus rank of three sequences through the chunked head with the gradients of full logits."""
     arguments = problem()
     ids = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
 

@@ -1,4 +1,4 @@
-"""The transformers engine against transformers itself and against numbers worked out by hand."""
+"""Tests of the transformers engine against transformers itself and against numbers worked out by hand."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The vLLM engine: a living engine must behave like a new one, whatever it has done before."""
+"""Tests of the vLLM engine: a used engine must behave like a new one."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_new_weights_in_a_living_engine_equal_a_new_engine(engine: Engine, model
     reloaded = engine.generate(PROMPTS, **SAMPLED)
     assert engine.llm is living
     assert reloaded != first
-    engine.load(models["wide"])  # another architecture: the engine is built anew
+    engine.load(models["wide"])  # a different architecture: the engine is built again
     assert engine.llm is not living
     assert engine.generate(PROMPTS, **GREEDY) == HfEngine(models["wide"], dtype="float32").generate(PROMPTS, **GREEDY)
     engine.load(models["b"])  # and once more, so this is a new engine on b
@@ -60,7 +60,7 @@ def test_a_shard_has_the_same_tokens_alone_after_another_and_after_an_evaluation
 def test_greedy_equals_transformers(engine: Engine, models: dict[str, Path]) -> None:
     found = engine.generate(PROMPTS, **GREEDY)
     assert found == HfEngine(models["a"], dtype="float32").generate(PROMPTS, **GREEDY)
-    assert {completion.finished for (completion,) in found} == {True, False}  # both ends are compared
+    assert {completion.finished for (completion,) in found} == {True, False}  # both kinds occur
     assert engine.generate(PROMPTS[:2], **GREEDY | {"num_samples": 3}) == [[c] * 3 for (c,) in found[:2]]
 
 
@@ -73,7 +73,7 @@ def test_first_tokens_are_drawn_from_the_same_distribution_as_with_transformers(
         tokens = [completion.token_ids[0] for completion in sampler.generate(PROMPTS[:1], **knobs)[0]]
         shares.append({token: tokens.count(token) / 800 for token in set(tokens)})
     mine, theirs = shares
-    assert mine.keys() == theirs.keys()  # what top_p leaves
+    assert mine.keys() == theirs.keys()  # the tokens that top_p leaves
     assert 3 < len(mine) < 20
     assert sum(abs(mine.get(t, 0) - theirs.get(t, 0)) for t in mine | theirs) / 2 < 0.1
 
@@ -97,7 +97,7 @@ def test_a_prompt_without_room_gets_empty_completions(engine: Engine) -> None:
 
 
 def test_an_exported_model_says_the_same_here_and_in_transformers(engine: Engine, tmp_path: Path) -> None:
-    """As anybody would load it from the hub: without a word of memphis."""
+    """Load the export as a user of the hub would, without memphis."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from vllm import SamplingParams
 

@@ -1,4 +1,4 @@
-"""A model from outside: linked and pinned as it is, an old StableLM with its config.json in today's words."""
+"""Tests of the base stage: outside models are linked and pinned unchanged; an old StableLM's config.json is updated."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def change(path: Path, **values: Any) -> None:
 
 @pytest.fixture
 def today(tmp_path: Path) -> Path:
-    """A checkpoint whose rotary share and epsilon are not the defaults, so that losing one would show."""
+    """Write a checkpoint with a non-default rotary fraction and epsilon, so that losing one would show."""
     path = write_model(tmp_path / "today", 0)
     rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
     change(path, rope_parameters=rope, layer_norm_eps=0.3)
@@ -37,7 +37,7 @@ def today(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def old(today: Path) -> Path:
-    """The same weights as StableLM checkpoints of winter 2023/24 were written."""
+    """Write the weights of `today` in the form of StableLM checkpoints of winter 2023/24."""
     path = today.with_name("old")
     path.mkdir()
     for file in today.iterdir():
@@ -97,7 +97,7 @@ def test_an_old_stablelm_computes_what_it_did(today: Path, old: Path, tmp_path: 
 
 
 def test_the_hub_config_of_stablelm_3b_of_that_time() -> None:
-    """As stabilityai/stablelm-3b-4e1t was first published."""
+    """Check the config.json with which stabilityai/stablelm-3b-4e1t was first published."""
     old = {
         "architectures": ["StableLMEpochForCausalLM"],
         "auto_map": {"AutoConfig": "configuration_stablelm_epoch.StableLMEpochConfig"},
@@ -135,7 +135,7 @@ def test_faults_of_a_checkpoint_are_one_line(today: Path, tmp_path: Path) -> Non
     (today / "model.safetensors").rename(today / "pytorch_model.bin")
     with pytest.raises(NotLoadable, match=r"no \*.safetensors there") as fault:
         pinned(today, tmp_path / "3")
-    assert str(tmp_path) not in fault.value.reason  # goes into a table that others read
+    assert str(tmp_path) not in fault.value.reason  # the reason goes into a published table
     with pytest.raises(MemphisError, match="neither a directory nor a model that can be had"):
         pinned(tmp_path / "nowhere", tmp_path / "4")
 
@@ -154,7 +154,7 @@ def test_a_model_that_transformers_cannot_load(today: Path, values: dict[str, An
     with pytest.raises(NotLoadable, match=reason):
         open_engine("hf", today, dtype="float32")
     with pytest.raises((NotLoadable, MemphisError, RuntimeError)):
-        models.load(today)  # not with random numbers in the place of what is missing
+        models.load(today)  # must not replace missing tensors by random ones
 
 
 def test_tied_embeddings_are_not_missing(tmp_path: Path) -> None:

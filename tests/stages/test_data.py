@@ -1,4 +1,4 @@
-"""The four sources of the card's recipe, and one's own rows, through the stage and through train.py."""
+"""Tests of the data stage and train.py on the four sources of the card's recipe, and on a user's own rows."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 
 
 def fill(cache: Path, shared: Path | None, cfg: Config) -> int:
-    """The four data sets of the card in a hub cache; the number of rows that reddit's stand-in keeps.
+    """Write the four data sets of the card to a hub cache; return the number of rows that reddit's stand-in keeps.
 
     shared: None = all rows are made up.
     """

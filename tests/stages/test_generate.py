@@ -1,4 +1,4 @@
-"""Questions that cannot be asked: left out and said, or one clear line when none is left."""
+"""Tests of questions that cannot be sampled: left out with a warning, or one clear error when none is left."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every method through the same stages, for real and small: what they share comes from the unbroken run."""
+"""Tests of every method in small real runs; the stages they have in common come from the unbroken run."""
 
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def test_rationalisation_learns_from_what_only_the_hint_made_right_without_the_h
     plain = finished(store, "method=star")
     stages = finished(store, "method=star", "rank.examples=rationalized")
     assert [name for name in stages if name not in plain] == ["judge-1", "rationalize-1"]
-    assert stages["judge-1"].key == plain["pairs-1"].key  # nothing is sampled or judged twice
+    assert stages["judge-1"].key == plain["pairs-1"].key  # no sampling or judging is repeated
     questions = {row["id"]: row for row in rows(store, stages["data"], "questions")}
     judged = rows(store, stages["judge-1"], "judged")
     unsolved = {row["id"] for row in judged if not any(sample["correct"] for sample in row["samples"])}
@@ -111,9 +111,9 @@ def test_rationalisation_learns_from_what_only_the_hint_made_right_without_the_h
     assert counts["pairs/rationalized"] == len(new)
     assert counts["pairs/count"] == len(after) == len(before) + len(new)
     known = rows(store, plain["pairs-1"])[-1]
-    same = [key for key in known if key.startswith("gen/")]  # skill is that of samples without the hint
+    same = [key for key in known if key.startswith("gen/")]  # gen/ metrics count only samples without the hint
     assert {key: counts[key] for key in same} == {key: known[key] for key in same}
-    for pair in after:  # what is trained on never tells the answer beforehand
+    for pair in after:  # no training prompt contains the hint
         assert pair["prompt"] == questions[pair["id"]]["prompt"]
         assert "Hint" not in pair["prompt"]
     assert "gen/len_mean" not in rows(store, stages["rationalize-1"])[-1]

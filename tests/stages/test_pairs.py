@@ -1,4 +1,4 @@
-"""Judging, pairing and counting of samples, with numbers worked by hand."""
+"""Tests of judging, pairing and counting samples, with numbers worked by hand."""
 
 import itertools
 import math
@@ -80,7 +80,7 @@ def test_counts_and_pairs_of_two_questions(tmp_path: Path) -> None:
     total = 2 * counts["pairs/count"] + sum(
         counts[f"pairs/discarded_{why}"] for why in ("invalid", "duplicate", "surplus")
     )
-    assert total == 8  # every sample is in exactly one place
+    assert total == 8  # every sample is counted exactly once
 
 
 def test_unfinished_may_count_as_incorrect(tmp_path: Path) -> None:

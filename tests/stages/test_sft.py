@@ -1,4 +1,4 @@
-"""The control of self-teaching: as long as the cycles, on the human rationales of the questions asked in them."""
+"""Tests of the control of self-teaching: as long as the cycles, on the human rationales of the cycles' questions."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def place(tmp_path: Path) -> Path:
 def run(
     place: Path, *budget: tuple[int, int], batch: int = 4, typed: tuple[str, ...] = ()
 ) -> tuple[dict[str, Any], Path]:
-    """budget: (steps, tokens) of each cycle."""
+    """Run the sft stage. budget: (steps, tokens) of each cycle."""
     plain = config.to_dict(
         compose_config(f"sft.global_batch_size={batch}", "sft.epochs=2", "sft.max_length=64", *typed)
     )
@@ -58,7 +58,7 @@ def run(
 
 
 def steps_of(out: Path, key: str) -> list[float]:
-    """What was logged at each step; a last row says which rows of the data were cut or left out."""
+    """Return the values of `key` by step; the last row counts the data rows that were cut or left out."""
     *steps, last = read_rows(out / "metrics.jsonl")
     assert key not in last
     assert last["sft/drop_frac"] < 1
@@ -73,7 +73,7 @@ def test_without_a_budget_all_rows_are_trained_for_all_epochs(place: Path) -> No
 
 def test_it_trains_on_the_asked_questions_rationales_for_as_many_steps(place: Path) -> None:
     summary, out = run(place, (4, 1), (7, 1))
-    assert summary["examples"]["kept"] == QUESTIONS  # neither the rows without a question nor the other way round
+    assert summary["examples"]["kept"] == QUESTIONS  # neither rows without a question nor questions without a row
     assert summary["steps"] == 11
     rates = steps_of(out, "optim/lr")
     assert len(rates) == 11
@@ -82,7 +82,7 @@ def test_it_trains_on_the_asked_questions_rationales_for_as_many_steps(place: Pa
 
 
 def test_it_never_sees_fewer_tokens_than_the_cycles(place: Path) -> None:
-    tokens = run(place, (1, 1), batch=QUESTIONS)[0]["examples"]["tokens"]  # of an epoch, which is one step
+    tokens = run(place, (1, 1), batch=QUESTIONS)[0]["examples"]["tokens"]  # tokens of an epoch, which is one step
     for file in place.glob("rank-*/stage.json"):
         file.unlink()
         file.parent.rmdir()

@@ -1,4 +1,4 @@
-"""Shards on two devices: the samples of one, whoever is killed, and nothing left behind."""
+"""Tests of shards on two devices: the samples of one device, after any kill, and no leftover processes."""
 
 import multiprocessing
 import re
@@ -25,7 +25,7 @@ KNOBS = {"engine": "hf", "num_samples": 4, "temperature": 1.0, "top_p": 0.9, "ma
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """11 questions in 6 shards, the last one with a single question; none of them was answered rightly before."""
+    """Write 11 questions in 6 shards, the last with a single question; no question has a right answer before."""
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "model").mkdir()
     write_model(folder / "model" / "model", 0, max_positions=128)
@@ -111,7 +111,7 @@ def test_two_devices_write_what_one_writes(
 
     monkeypatch.setattr(shards._Child, "sample", sample)
     assert run(inputs, tmp_path / "two", 2) == alone
-    assert 1 <= len(others) < 6  # both had work
+    assert 1 <= len(others) < 6  # both devices had work
     assert curves(tmp_path / "two") == curves(tmp_path / "one")
     assert not multiprocessing.active_children()
 
@@ -134,7 +134,7 @@ def samples(root: Path) -> bytes:
     return path.read_bytes()
 
 
-# Five starts of the program, each as far as generation.
+# Starts the program five times, each time up to generation.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(unbroken: Path, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_stopped_and_killed_on_two_devices_it_ends_as_on_one(unbroken: Path, tmp
     assert samples(together) == samples(alone)
 
 
-# Two starts of the program and three of vLLM.
+# Starts the program twice and vLLM three times.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_vllm_on_two_devices_and_the_time_around_it_is_told(unbroken: Path, tmp_path: Path) -> None:
@@ -188,4 +188,4 @@ def test_vllm_on_two_devices_and_the_time_around_it_is_told(unbroken: Path, tmp_
         (path,) = (root / "store").glob("generate-*/DONE")
         around += [row["gen/around_frac"] for row in micro.rows_of(path.parent) if "gen/around_frac" in row]
     assert found[0] == found[1]
-    assert all(0 < share < 1 for share in around)  # how large it is: `python -m benchmarks limits`
+    assert all(0 < share < 1 for share in around)  # measured by `python -m benchmarks limits`

@@ -1,4 +1,4 @@
-"""The algebra worker: what it finds equal, and that nothing makes it hang."""
+"""Tests of the algebra worker: answers that it finds equal, and no input that makes it hang."""
 
 import sys
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_what_only_algebra_finds_equal(algebra: Algebra) -> None:
 
 @pytest.mark.slow
 def test_nothing_hangs_and_the_next_question_is_answered(algebra: Algebra) -> None:
-    """Each of the first two would take for ever: that the test ends is the proof, that they were given up is counted."""
+    """Check timeouts: the first two inputs would never end. The test must end and the timeouts must be counted."""
     before = dict(algebra.counts)
     assert not algebra("9^{9^{9^{9}}}", "3")
     assert not algebra(r"\sum_{n=1}^{10^9} n^n", "3")
@@ -60,7 +60,7 @@ def test_nothing_hangs_and_the_next_question_is_answered(algebra: Algebra) -> No
 
 @pytest.mark.slow
 def test_different_options_of_real_questions(algebra: Algebra, shared: Path) -> None:
-    """10,529 pairs of options, of which some hundred are formulas: half a minute."""
+    """Compare 10,529 pairs of options, of which a few hundred are formulas: takes half a minute."""
     same = set()
     for name in ("train", "heldout", "extra_aqua_dev"):
         for row in lines(shared / "data" / "tinycot_sample" / f"{name}.jsonl"):

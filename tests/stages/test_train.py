@@ -1,4 +1,4 @@
-"""What a trained stage says about rows that it cannot use, and how many layers it recomputes."""
+"""Tests of trained stages: the warning about rows that they cannot use, and the number of layers they recompute."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ def run(
     config = cut("sft", plain)
     config["model"]["checkpointing"] = checkpointing
     if prompts == ("long " * 99,):
-        (model / "model.safetensors").unlink()  # it is not even looked at
+        (model / "model.safetensors").unlink()  # the error comes before it would be read
     inputs = {"data": folder / "data", "model": folder / "model"}
     runtime = Runtime("cpu", 1, 4096, compile=compiled)
     context = Context("sft", inputs, 0, 0, {}, folder / "out", Worker(runtime))
@@ -79,10 +79,10 @@ def test_layers_that_are_recomputed(tmp_path: Path) -> None:
     assert shape is not None
     slots = memory.slots_per_token(1)
     needs = [memory.recomputing(n, shape, cfg.model, "adalite", tokens=4096, slots=slots).total for n in range(3)]
-    assert needs[0] > needs[2] > needs[1]  # one layer is at work in any case, and what it is computed from is kept
+    assert needs[0] > needs[2] > needs[1]  # one layer is always active, and its saved input adds to it
     rooms = [needs[0] / 0.9 + 1, needs[0] / 0.9 - 1, needs[1] / 0.9 - 1]
     assert [chosen(room, checkpointing="auto") for room in rooms] == [0, 1, 1]
-    del model.config.intermediate_size  # of a model with other words the formula knows nothing: the safe choice
+    del model.config.intermediate_size  # a config the formula cannot read: the safe choice
     assert chosen(rooms[0], checkpointing="auto") == 2
 
 
@@ -104,6 +104,6 @@ def test_layers_are_compiled_if_asked_for(tmp_path: Path, monkeypatch: pytest.Mo
     assert seen == []
     run(tmp_path / "yes", "a?", "c?", compiled=True)
     assert len(seen) == 1
-    assert tuple(field.name for field in fields(Runtime)) == FOR_STAGES  # so the key reaches the stage
+    assert tuple(field.name for field in fields(Runtime)) == FOR_STAGES  # so the setting reaches the stage
     assert not compose_config().runtime.compile
     assert compose_config("runtime=gpu", "runtime.compile=true").runtime.compile

@@ -1,4 +1,4 @@
-"""A tracker as train.py opens it, in an environment without any W&B of its own."""
+"""Fixtures for a tracker as train.py opens it, in an environment without W&B settings."""
 
 import os
 from collections.abc import Callable
@@ -26,10 +26,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def online(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> WandbServer:
-    """The server of our own, which this process will talk to."""
+    """Return the local server, and make this process talk to it."""
     for name, value in wandb_server.environment.items():
         monkeypatch.setenv(name, value)
-    wandb.teardown()  # a service that runs already has another server in mind
+    wandb.teardown()  # a running service would keep talking to another server
     return wandb_server
 
 
@@ -52,5 +52,5 @@ def run_dir(run: Any) -> Path:
 
 @pytest.fixture
 def open_tracker(run: Any, composed: Config) -> Callable[..., Tracker]:
-    """Keywords go to the section `tracking`."""
+    """Return a function that opens a tracker; its keywords go to the section `tracking`."""
     return lambda **settings: Tracker(replace(composed, tracking=replace(composed.tracking, **settings)), run)

@@ -1,4 +1,4 @@
-"""Stages, rows and samples that no training made, and what wandb's own reader finds in the segments of a run."""
+"""Made-up stages, rows and samples, and access to the segments of a run through wandb's own reader."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ PAIRS = stage("pairs-1", data=DATA, samples=GENERATE)
 
 
 def run_at(root: Path, cfg: Config) -> Any:
-    """What a Tracker needs of a run, with its two files about itself."""
+    """Return the attributes of a run that a Tracker reads, and write the run's config.yaml and run.json."""
     path = root / "tiny" / "s7" / "slerp.t-0.9"
     path.mkdir(parents=True, exist_ok=True)
     overrides = ["seed=7", "+sweep=slerp_factor", "slerp.t=0.9"]
@@ -38,7 +38,7 @@ def run_at(root: Path, cfg: Config) -> Any:
 
 
 def write_samples(store: Store, questions: int) -> list[str]:
-    """What the samples table is made from: two samples per question, the first right, the second without an answer."""
+    """Write the inputs of the samples table: two samples per question, the first right, the second with no answer."""
     right = {"text": "1 + 1 = 2\n### Answer:\n2", "valid": True, "reason": "", "answer": "2", "correct": True}
     wrong = {"text": "x" * 5000, "valid": False, "reason": "no_answer", "answer": None, "correct": None}
     ids = [f"q{k}" for k in range(questions)]
@@ -58,7 +58,7 @@ def write_samples(store: Store, questions: int) -> list[str]:
 
 
 def finished(store: Store, made: Stage, rows: list[dict[str, Any]] = (), **summary: Any) -> dict[str, Any]:  # type: ignore[assignment]
-    """Make what lies in the directory of a stage a finished stage; returns its record."""
+    """Turn the content of a stage's directory into a finished stage; return its record."""
     path = store.path(made)
     path.mkdir(parents=True, exist_ok=True)
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -78,7 +78,7 @@ def finished(store: Store, made: Stage, rows: list[dict[str, Any]] = (), **summa
 
 
 def finished_pairs(store: Store, questions: int = 70) -> dict[str, Any]:
-    """All that the pairs of an iteration are made from, finished; returns the record of the pairs."""
+    """Write the pairs of an iteration and their input stages as finished; return the record of the pairs."""
     write_samples(store, questions)
     for source in (DATA, GENERATE):
         finished(store, source)
@@ -96,14 +96,14 @@ def segments(run_dir: Path) -> list[Path]:
 
 @cache
 def inspect(segment: Path) -> list[dict[str, Any]]:
-    """All records of one segment through `wandb leet inspect --json`."""
+    """Return all records of one segment, read by `wandb leet inspect --json`."""
     program = Path(sys.executable).with_name("wandb")
     done = subprocess.run([program, "leet", "inspect", "--json", segment], capture_output=True, text=True, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def records(run_dir: Path, kind: str) -> list[Any]:
-    """All records of one type, over all attempts in order."""
+    """Return all records of one type, over all attempts in order."""
     return [record[kind] for path in segments(run_dir) for record in inspect(path) if record["type"] == kind]
 
 

@@ -1,4 +1,4 @@
-"""Whatever happens to the server, the disk or wandb itself, the run goes on, ends in time, and its data are there."""
+"""Tests of faults in the W&B server, the disk or wandb itself: the run goes on, ends in time, and keeps its data."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ def until(what, seconds=300.0):
 
 @contextlib.contextmanager
 def ends_by_itself():
-    """What ends here has not waited for a silent server: that holds a connection for much longer."""
+    """Check that the block did not wait for a silent server, which holds a connection for much longer."""
     began = time.monotonic()
     yield
     assert time.monotonic() - began < MUTE_SECONDS / 2
@@ -45,7 +45,7 @@ def ends_by_itself():
 
 @pytest.fixture
 def callers(monkeypatch):
-    """The threads that called wandb: whoever calls it may have to wait for it."""
+    """Record the threads that call wandb: a caller may have to wait for it."""
     found = set()
 
     def watched(original):
@@ -78,7 +78,7 @@ def test_a_mute_server_at_the_start(run_dir, open_tracker, online, callers, caps
     with ends_by_itself(), open_tracker(mode="wandb") as tracker:
         tracker.rows(SFT, 0, ROWS)
         until(lambda: tracker._clock["start"] > 0)
-    assert callers == {tracker._thread}  # the run itself waits for nothing
+    assert callers == {tracker._thread}  # the run itself never waits
     assert "recording offline" in capsys.readouterr().err
     assert losses(history(run_dir)) == ALL
 
@@ -114,7 +114,7 @@ def test_wandbs_own_process_is_killed(run_dir, open_tracker, capsys):
         stack.enter_context(ends_by_itself())
     said = capsys.readouterr().err.splitlines()
     assert len([line for line in said if line.startswith("tracking: ")]) == 1, said
-    with contextlib.suppress(OSError):  # to that process
+    with contextlib.suppress(OSError):  # the connection to the killed service
         wandb.teardown()
 
 
@@ -147,7 +147,7 @@ def test_finish_that_hangs(open_tracker, monkeypatch, capsys):
     until(lambda: tracker._clock[SFT.directory] > 0)
     monkeypatch.setattr(wandb.Run, "finish", lambda *_, **__: released.wait(600))
     tracker.close(0)
-    assert tracker._thread.is_alive()  # it still waits, and was left to itself
+    assert tracker._thread.is_alive()  # it still waits, and was abandoned
     assert "did not answer in time" in capsys.readouterr().err
     monkeypatch.undo()
     released.set()
@@ -180,6 +180,6 @@ def test_the_process_ends_although_the_server_has_fallen_silent(tmp_path, online
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=REPOSITORY, env=os.environ) as process:
         assert process.stdout.readline() == "ready\n"
         online.mute()
-        out, _ = process.communicate("\n", timeout=MUTE_SECONDS / 2)  # a silent server keeps it for longer
+        out, _ = process.communicate("\n", timeout=MUTE_SECONDS / 2)  # a silent server would hold it for longer
     assert out == "closed\n"
     assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""Whole micro runs against a W&B server of our own: what arrives is what the files say, also after a kill."""
+"""Tests of whole micro runs against a local W&B server: it receives what the files have, also after a kill."""
 
 import json
 import os
@@ -46,7 +46,7 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    """A whole run, online, with secrets planted in its environment and in what was typed."""
+    """Run a whole micro run online, with secrets planted in its environment and in its overrides."""
     root = tmp_path_factory.mktemp("whole")
     with WandbServer() as server:
         more = {**SECRETS, "SLURM_JOB_ID": "4711", **server.environment}
@@ -60,7 +60,7 @@ def local(run_dir: Path) -> Rows:
 
 
 def curves(rows: Rows, *stages: str) -> dict[str, list[tuple[Any, Any]]]:
-    """Metric -> points over its axis; of local rows without what W&B has under other names."""
+    """Return metric -> points over its axis; local rows without the metrics that W&B has under other names."""
     found: dict[str, list[tuple[Any, Any]]] = {}
     for row in rows:
         if row.get("stage") in ("base", "evaluate-base") or (stages and row["stage"] not in stages):
@@ -74,7 +74,7 @@ def curves(rows: Rows, *stages: str) -> dict[str, list[tuple[Any, Any]]]:
 
 
 def exact(found: dict[str, list[tuple[Any, Any]]]) -> dict[str, list[tuple[Any, Any]]]:
-    """Without what depends on the clock."""
+    """Remove the metrics that depend on the clock."""
     return {key: points for key, points in found.items() if not key.startswith("perf/")}
 
 
@@ -137,13 +137,13 @@ def test_planted_secrets_are_nowhere(whole: Whole) -> None:
     assert not [path for path in files if b"s3cr3t" in path.read_bytes() or "s3cr3t" in str(path)]
     assert not [raw[:200] for raw in whole.server.raw if b"s3cr3t" in raw]
     sent = b"".join(whole.server.raw)
-    assert b"api_key=***" in sent  # the tag was there
+    assert b"api_key=***" in sent  # the tag was sent, with its secret masked
     assert b"diff.patch" not in sent
     assert b"diff --git" not in sent
 
 
 def test_what_tracking_costs_is_recorded_and_the_server_is_asked_seldom(whole: Whole) -> None:
-    """Seconds are for `python -m benchmarks limits`; what makes them few is that rows travel together."""
+    """Check that rows are sent in batches, which keeps the cost low; `python -m benchmarks limits` measures seconds."""
     cost = json.loads((whole.run_dir / "summary.json").read_text())["tracking"]
     assert cost["stages_cpu_s"] > 0
     assert cost["calls_s"] > 0
@@ -180,7 +180,7 @@ def strings(value: Any) -> Iterator[str]:
 
 @pytest.fixture
 def begun(whole: Whole, tmp_path: Path) -> Path:
-    """A root that has the data and the base model."""
+    """Return a root that has the data and the base model."""
     (tmp_path / "store" / "specs").mkdir(parents=True)
     for path in (whole.root / "store").glob("*-*"):
         if path.name.startswith(("data-", "base-")):
@@ -208,20 +208,20 @@ def test_a_child_that_was_killed_leaves_no_trace(whole: Whole, begun: Path) -> N
 
 
 def sent_steps(server: WandbServer) -> Counter[int]:
-    """How often the server has each step of SFT."""
+    """Count how often the server has each step of SFT."""
     return Counter(row["global_step"] for run in server.runs.values() for row in run.history if "sft/loss" in row)
 
 
 def marked(root: Path) -> int:
-    """How many rows of SFT the run believes to have sent."""
+    """Return the number of SFT rows that the run has marked as sent."""
     files = root.glob("micro/s0/*/wandb/sent.json")
     return max((n for file in files for key, n in json.loads(file.read_text()).items() if key[:4] == "sft-"), default=0)
 
 
 def test_a_parent_that_was_killed_costs_a_second_of_rows(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WandbServer() as server:
-        longer = [*SFT_ONLY, "sft.epochs=15"]  # longer than what may be lost
-        # A checkpoint after each step makes them long, and none is made until W&B has begun.
+        longer = [*SFT_ONLY, "sft.epochs=15"]  # more rows than may be lost
+        # A checkpoint after each step makes steps long, and the child is paused until W&B has received the first ones.
         parent = micro.start(begun, *longer, MEMPHIS_CHECKPOINT_S="0", **server.environment)
         while not (rows := list(begun.glob("store/sft-*.part-*/metrics.jsonl"))) or not rows[0].read_bytes():
             assert parent.poll() is None
@@ -245,12 +245,12 @@ def test_a_parent_that_was_killed_costs_a_second_of_rows(begun: Path, monkeypatc
 
         run_dir = next((begun / "micro" / "s0").iterdir())
         mine = [step for step, _ in curves(local(run_dir))["sft/loss"]]
-        assert mine == list(range(1, len(mine) + 1))  # their values: tests/test_faults.py
+        assert mine == list(range(1, len(mine) + 1))  # tests/test_faults.py checks their values
         assert len(mine) > 200
         (received,) = server.runs.values()
         steps = sent_steps(server)
         assert set(steps) <= set(mine)
-        # What was written and had not arrived: a look at the file (0.2 s) and the next sending (0.3 s here) later.
+        # Rows written but not yet received: delayed by polling the file (0.2 s) and by the next sending (0.3 s here).
         assert {step for step in mine if steps[step] != 1} <= set(range(len(seen) + 1, written + 1))
 
         for name, value in server.environment.items():

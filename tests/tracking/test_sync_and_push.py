@@ -1,4 +1,4 @@
-"""Bringing to W&B what was recorded offline, and making a W&B run anew from files, against a server of our own."""
+"""Tests of sync (offline recordings to W&B) and push (a new W&B run from files), against a local server."""
 
 import shutil
 from dataclasses import replace
@@ -17,7 +17,7 @@ ROWS = [row(k, **{"sft/loss": 1 / k}) for k in range(1, 7)]
 
 @pytest.fixture
 def offline(run_dir, open_tracker, monkeypatch):
-    """A run with three offline segments of two rows each, the last with a table and an artifact."""
+    """Write a run with three offline segments of two rows each, the last with a table and an artifact."""
     with monkeypatch.context() as context:
         for name in ("WANDB_BASE_URL", "WANDB_API_KEY"):
             context.delenv(name, raising=False)
@@ -41,7 +41,7 @@ def test_three_segments_become_one_run_once(offline, online, capsys):
     (offline / "wandb" / "offline-run-20200101_000000-x").mkdir()
     (offline / "wandb" / "offline-run-20200101_000000-x" / "run-x.wandb").write_bytes(
         b":W&B\xff\xff\x00"
-    )  # killed at once
+    )  # a run killed at its start
     assert program.main(["sync", str(offline)]) == 1  # something was left out
     said = capsys.readouterr().out.splitlines()
     assert said == [
@@ -108,7 +108,7 @@ def test_sync_needs_segments_and_a_key(run_dir, offline, tmp_path):
 
 @pytest.fixture
 def untracked(run_dir):
-    """A finished run that was not tracked: SFT and the pairs of an iteration."""
+    """Write a finished run that was not tracked: SFT and the pairs of an iteration."""
     store = Store(run_dir.parents[2] / "store")
     store.specs.mkdir(parents=True)
     finished_pairs(store, 3)
@@ -117,7 +117,7 @@ def untracked(run_dir):
     ]
     finished(store, SFT, rows, steps=6, tokens=54)
     finished(store, PAIRS, [{"pairs/count": 3}], pairs=3)
-    # A stage's name and iteration are the run's: in the store it may have got others from the run that built it.
+    # A stage's name and iteration come from the run: in the store they may be those of another run, which built it.
     finished(store, replace(DATA, name="data-of-another"), [{"data/tiny/kept": 9}])
     table = [
         {"name": made.name, "iteration": made.iteration, "dir": f"store/{made.directory}"}

@@ -1,4 +1,4 @@
-"""What W&B gets, read back with its own reader; and that nothing about it can hurt a run."""
+"""Tests of the tracker: records read back with W&B's own reader, and no tracking error can hurt a run."""
 
 import json
 import os
@@ -190,7 +190,7 @@ def test_unwritable_directory_gives_one_warning(run_dir, open_tracker, capsys):
 
 def test_failure_on_the_way_gives_one_warning(open_tracker, capsys):
     with open_tracker() as tracker:
-        tracker.finished(PAIRS, {"reads": {"data": "x", "samples": "y"}}, False)  # whose files are not there
+        tracker.finished(PAIRS, {"reads": {"data": "x", "samples": "y"}}, False)  # its files do not exist
         tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
@@ -251,7 +251,7 @@ def test_final_values():
     assert final_values({"scores": []}) == {}
     values = final_values(SUMMARY)
     assert values["final/word_se"] == 0.02
-    assert values["best/word"] == 0.5  # the base model's 0.9 is not the run's
+    assert values["best/word"] == 0.5  # the base model's 0.9 does not count
     assert "best/word_se" not in values
     assert "final/wall_s/data" not in values
     assert values["final/gpu_hours"] == 6 / 3600

@@ -1,4 +1,4 @@
-"""Tiny real objects: a tokenizer, a two-layer StableLM with weights large enough for attention to matter."""
+"""Fixtures and helpers for training tests: a small tokenizer, micro-batches and random examples."""
 
 import random
 from pathlib import Path
@@ -17,7 +17,7 @@ WORDS = "Ann has 7 pens and buys 12 more. How many pens does she have? 7 + 12 = 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """Bit-equality is promised for equal numbers of threads."""
+    """Set one thread: bit-equality is promised only for equal numbers of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -35,14 +35,14 @@ def log(tmp_path: Path) -> RowLog:
 
 
 def micro_batches(examples: list[Example], budget_tokens: int) -> list[FlatBatch]:
-    """Those of one device."""
+    """Return the micro-batches of one device."""
     return [flatten(examples, members) for members in cut(examples, budget_tokens)]
 
 
 def make_examples(
     number: int, *, rejected: int = 0, gold: bool = False, seed: int = 0, vocab: int = 97, longest: int = 24
 ) -> list[Example]:
-    """Random token ids; very unequal lengths, the first completion being a single token."""
+    """Make examples of random token ids with very unequal lengths; the first completion is a single token."""
     draw = random.Random(seed)
 
     def ids(low: int, high: int) -> list[int]:

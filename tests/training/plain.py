@@ -1,4 +1,4 @@
-"""The slow, obvious way: padded batches, eager attention, full logits, in float64. What the fast way is compared with."""
+"""Reference for the fast implementation: padded batches, eager attention, full logits, in float64. Slow and obvious."""
 
 import copy
 
@@ -34,7 +34,7 @@ def make_model(seed: int = 0, frozen: str = "both", kind: str = "stablelm") -> P
     }
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if kind == "gpt_neox":  # of exp/small
+        if kind == "gpt_neox":  # as in exp/small
             del shape["num_key_value_heads"]
             model = GPTNeoXForCausalLM(GPTNeoXConfig(**shape))
         elif kind == "llama":
@@ -50,7 +50,7 @@ def make_model(seed: int = 0, frozen: str = "both", kind: str = "stablelm") -> P
 
 
 def plain_logps(model: PreTrainedModel, sequences: list) -> list[Tensor]:
-    """Target log-probabilities of every sequence from one right-padded batch with full logits."""
+    """Return the target log-probabilities of every sequence from one right-padded batch with full logits."""
     length = max(len(s.input_ids) for s in sequences)
     ids = torch.zeros(len(sequences), length, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -96,6 +96,6 @@ def plain_gradients(model: PreTrainedModel, window: list[Example], **how) -> dic
 
 
 def worst_error(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """Largest relative error of any gradient, by norm."""
+    """Return the largest relative error of any gradient, by norm."""
     assert actual.keys() == expected.keys()
     return max(((actual[n].double() - g.double()).norm() / g.double().norm()).item() for n, g in expected.items())

@@ -1,4 +1,4 @@
-"""Two processes and FSDP2 give what one process gives, by gloo on a CPU; checkpoints go from any number to any other."""
+"""Tests of two FSDP2 processes against one, with gloo on a CPU; checkpoints move between any numbers of processes."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ PLANS: dict[str, tuple[TrainPlan, dict[str, Any], str]] = {
 
 
 def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, Any]:
-    """What a run leaves: weights, movement, gradients before each step, rows."""
+    """Train and return the results: weights, displacement, gradients before each step, rows."""
     plan, shape, frozen = PLANS[name]
     model, examples, gradients, steps = make_model(frozen=frozen), make_examples(9, **shape), [], []
     if name == "rank":
@@ -60,7 +60,7 @@ def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, An
     try:
         if stop_after is None:
             train(model, examples, plan, **how)
-        else:  # only one of them is asked
+        else:  # only the last rank requests the stop
             with pytest.raises(Stopped):
                 train(
                     model,
@@ -82,7 +82,7 @@ def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, An
 
 
 def _process(rank: int, work: Callable[[Path], Any], out: Path) -> None:
-    dist.GroupMember.WORLD = None  # of a vLLM engine that an earlier test started in the process this was forked from
+    dist.GroupMember.WORLD = None  # left by a vLLM engine that an earlier test started in the parent process
     dist.init_process_group("gloo", init_method=f"file://{out}/rendezvous", rank=rank, world_size=2)
     result = work(out)
     if rank == 0:
@@ -92,7 +92,7 @@ def _process(rank: int, work: Callable[[Path], Any], out: Path) -> None:
 
 
 def in_two(work: Callable[[Path], Any], out: Path) -> Any:
-    """The result of `work` in the first of two processes. Forked: nothing need be imported again."""
+    """Run `work` in two forked processes, which need no imports; return the result of the first."""
     out.mkdir()
     torch.multiprocessing.start_processes(_process, (work, out), nprocs=2, start_method="fork")
     return torch.load(out / "result")
@@ -129,7 +129,7 @@ def averaged(out: Path) -> dict[str, Any]:
 
 
 def skewed(out: Path) -> dict[str, Any]:
-    distributed.gather = lambda numbers: [list(numbers)]  # each device divides by the totals of its own share
+    distributed.gather = lambda numbers: [list(numbers)]  # each device divides by the totals of its own partition
     return trained("base", out / "base")
 
 

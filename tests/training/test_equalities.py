@@ -1,4 +1,4 @@
-"""The fast way gives the gradients of the slow way, whatever the micro-batches look like."""
+"""Tests that the fast implementation gives the gradients of the slow one, for any micro-batches."""
 
 from dataclasses import replace
 
@@ -123,7 +123,7 @@ def test_bfloat16_autocast_is_close() -> None:
 
 @pytest.mark.parametrize("reduction", ["token", "microbatch_mean"])
 def test_displacement_of_a_few_steps(reduction: str, tmp_path, log) -> None:
-    """Weights move as a plain padded loop moves them; a wrong normalisation shows here, too."""
+    """Compare displacements with those of a plain padded loop; a wrong normalisation shows here, too."""
     plan = replace(SFT, objective=CrossEntropy(mixce=0.75), global_batch_size=4, reduction=reduction, warmup_ratio=0.0)
     examples = make_examples(12)
     fast, slow = make_model(), make_model()

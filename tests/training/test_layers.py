@@ -1,4 +1,4 @@
-"""Compiled layers give what uncompiled ones give, and are compiled once for micro-batches of any length."""
+"""Tests of compiled layers: same results as uncompiled ones, and one compilation for micro-batches of any length."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_compiled_layers_give_the_same_and_are_compiled_once() -> None:
     model, window = make_model(), make_examples(7, rejected=1)
     expected, scores = flat_gradients(model, window, RANK), score(model, window, RANK)
     names = list(model.state_dict())
-    recompute(model, 1)  # of two layers
+    recompute(model, 1)  # one of two layers
     counters.clear()
     torch._dynamo.reset()
     compile_layers(model)
@@ -37,13 +37,13 @@ def test_compiled_layers_give_the_same_and_are_compiled_once() -> None:
     assert graphs[0] > 0
     assert graphs == 4 * graphs[:1]
     (why,) = counters["graph_break"]
-    assert "row_attention" in why  # all of a layer but its attention
+    assert "row_attention" in why  # everything in a layer except its attention is compiled
     torch.testing.assert_close(score(model, window, RANK), scores, rtol=1e-5, atol=1e-4)
     assert list(model.state_dict()) == names
 
 
 def compiled(out: Path) -> dict[str, Any]:
-    """As `trained`; without code generation, which would be most of the time and is tested above."""
+    """Train like `trained`, without code generation, which would take most of the time and is tested above."""
     make, compiler = test_distributed.make_model, torch.compile
     torch.compile = lambda function, **how: compiler(function, backend="aot_eager", **how)
 

@@ -1,4 +1,4 @@
-"""Steps, order, rows, stopping and resuming of the one loop."""
+"""Tests of the training loop: steps, order, rows, stopping and resuming."""
 
 import json
 import math
@@ -55,7 +55,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def lasting(path: Path) -> list[dict]:
-    """Rows without what the clock decides."""
+    """Return the rows without values that depend on the clock."""
     rows = read_rows(path)
     return [{k: v for k, v in row.items() if k != "_t" and not k.startswith("perf/")} for row in rows]
 
@@ -98,7 +98,7 @@ def test_a_broken_run_ends_as_an_unbroken_one(name: str, tmp_path: Path) -> None
     assert len(lasting(broken / "m")) == 2
     attempt(Killed, checkpoint_every=0.0, kill_point=lambda p: die(p, {"step": 2}))  # one step is lost
     assert [path.name for path in (broken / "checkpoint").iterdir()] == ["3"]
-    attempt(Killed, checkpoint_every=0.0, kill_point=lambda p: die(p, {"checkpoint": 2}))  # a torn checkpoint is there
+    attempt(Killed, checkpoint_every=0.0, kill_point=lambda p: die(p, {"checkpoint": 2}))  # leaves a torn checkpoint
     assert {path.name for path in (broken / "checkpoint").iterdir()} == {"4", "5.part"}
     attempt(None)
     assert same(weights(again), weights(model))
@@ -204,7 +204,7 @@ def test_every_example_is_seen_once_an_epoch_and_the_last_window_makes_a_step(
 
 def test_mfu_by_hand() -> None:
     shape = Shape(hidden=10, layers=2, heads=1, kv_heads=1, intermediate=20, vocab_size=50)
-    flops = 6 * (2 * (4 * 100 + 3 * 200) + 500) + 12 * 2 * 10 * 30  # per token, in sequences of 30
+    flops = 6 * (2 * (4 * 100 + 3 * 200) + 500) + 12 * 2 * 10 * 30  # per token, in sequences of 30 tokens
     assert shape.model_flops(30) == flops
     speed = loop._Speed(make_model(), SFT)
     speed.shape, speed.peak, speed.devices = shape, 1e6, 2
@@ -228,7 +228,7 @@ def test_rows_carry_the_names_of_the_schema(tmp_path: Path, log: RowLog) -> None
     assert shared | {f"rank/{name}" for name in names.split()} <= set(rows[0])
     first = rows[0]
     assert first["perf/tokens_per_sec_per_device"] == first["perf/tokens_per_sec"]
-    assert first["perf/mfu"] is None  # of a processor no peak is known
+    assert first["perf/mfu"] is None  # no peak is known for a CPU
     assert first["optim/lr"] == 0  # the first warm-up step
     assert first["optim/update_ratio"] == first["optim/moved_frac"] == 0
     assert rows[3]["optim/moved_frac"] > 0.9

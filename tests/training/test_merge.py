@@ -1,4 +1,4 @@
-"""Merging checkpoints on disk equals merging tensors in memory, whatever the pieces."""
+"""Tests that merging checkpoints on disk equals merging tensors in memory, for any pieces."""
 
 import math
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_equals_the_tensors_in_memory(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_numbers_of_a_merge_worked_by_hand(tmp_path: Path) -> None:
-    """Orthogonal unit vectors: the angle is a right one, and half-way is (1, 1)/sqrt 2."""
+    """Merge orthogonal unit vectors: the angle is pi/2, and half-way is (1, 1)/sqrt 2."""
     old, new = {"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([0.0, 1.0])}
     first, second = checkpoint(tmp_path / "old", old), checkpoint(tmp_path / "new", new)
     found = merge(first, second, tmp_path / "out", t=0.5, reference=first)
@@ -71,7 +71,7 @@ def test_numbers_of_a_merge_worked_by_hand(tmp_path: Path) -> None:
 
 
 def test_small_angles_are_not_lost(tmp_path: Path) -> None:
-    """The card's cycle turns weights by 1e-3 and less: arccos of a float32 cosine would say 0."""
+    """Check small angles: the card's cycle turns weights by 1e-3 and less, where arccos of a float32 cosine gives 0."""
     old = {"w": torch.tensor([1.0, 0.0], dtype=torch.float64)}
     new = {"w": torch.tensor([math.cos(1e-6), math.sin(1e-6)], dtype=torch.float64)}
     found = merge(checkpoint(tmp_path / "old", old), checkpoint(tmp_path / "new", new), tmp_path / "out", t=0.99)

@@ -1,4 +1,4 @@
-"""Checkpoints survive a round trip, are found equal when they are equal, and load where they must."""
+"""Tests of checkpoints: round trips, detection of equal checkpoints, freezing, and refusals of what must not load."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The window's loss against numbers recorded from the original trainer, through our flat micro-batches."""
+"""Tests of the window's loss in flat micro-batches against numbers recorded from the original trainer."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ def from_labels(labels: list[int]) -> Sequence:
 def window_loss(
     examples: list[Example], groups: list[list[int]], logits: list[Tensor], plan: TrainPlan
 ) -> tuple[Tensor, dict]:
-    """logits: [T-1, V] of every sequence in the order in which the micro-batches hold them."""
+    """Return a window's loss and summed metrics. logits: [T-1, V] of every sequence, in micro-batch order."""
     batches = [flatten(examples, members) for members in groups]
     totals = Totals.of(batches, plan)
     total, sums = torch.zeros((), dtype=torch.float64), {}
@@ -91,7 +91,7 @@ def test_cross_entropy_and_rank(case: dict) -> None:
 
 @pytest.mark.parametrize("case", golden("ce_target"), ids=lambda case: case["name"])
 def test_cross_entropy_target(case: dict) -> None:
-    """A bigram table as the model, so that prompts can be shared as they are in training."""
+    """Check the target with a bigram table as the model, so that prompts can be shared as in training."""
     table = torch.tensor(case["bigram_table"], dtype=torch.float64, requires_grad=True)
     examples = []
     for i, row in enumerate(case["rows"]):

@@ -1,4 +1,4 @@
-"""Losses of the rivals against numbers recorded from their own implementations, through our flat micro-batches."""
+"""Tests of the rival methods' losses in flat micro-batches against numbers recorded from their own implementations."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ PROMPT = [1, 2]
 
 
 def completion(length: int) -> Sequence:
-    """A prompt of two tokens, then so many targets."""
+    """Return a prompt of two tokens followed by `length` targets."""
     return Sequence([*PROMPT, *range(3, 3 + length)], [-100, -100, *range(3, 3 + length)])
 
 
@@ -29,7 +29,7 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 def run(case: dict[str, Any], loss: Any, reduction: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """(loss, metrics, gradient of every target's log-probability in the order chosen, rejected of each pair)."""
+    """Return (loss, metrics, gradient of every target's log-probability in the order chosen, rejected of each pair)."""
     given = case["inputs"]
     examples = [
         Example(str(i), (completion(len(chosen)), completion(len(rejected))), len(PROMPT))
@@ -75,7 +75,7 @@ def test_dpo_and_irpo_are_those_of_trl(number: int, recorded: str) -> None:
 
 @pytest.mark.parametrize("number", range(len(cases("irpo"))))
 def test_metrics_are_relative_to_the_reference(number: int) -> None:
-    """As TRL's rewards/chosen, rewards/rejected, rewards/margins and rewards/accuracies: beta * (policy - reference)."""
+    """Compare with TRL's rewards/chosen, /rejected, /margins and /accuracies: beta * (policy - reference)."""
     case = cases("irpo")[number]
     given = case["inputs"]
     _, metrics, _ = run(case, LOSSES["dpo"](beta=given["beta"]), "token")

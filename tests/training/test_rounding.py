@@ -1,4 +1,4 @@
-"""bfloat16 master weights with stochastic rounding in the real loop: resumed and cut anew, bit for bit."""
+"""Tests of bfloat16 master weights with stochastic rounding in the real loop: resumed and cut anew, bit for bit."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_the_log_tells_the_share_of_weights_that_moved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("optim", OPTIMS, ids=lambda optim: optim.name)
 def test_the_draws_do_not_depend_on_the_gradients_or_on_other_tensors(optim: Optim) -> None:
-    """So a window that is cut in another way, which changes gradients by rounding, meets the same draws."""
+    """Check the draws: a window cut differently, which changes gradients by rounding, must get the same draws."""
 
     def stepped(gradients: list[torch.Tensor | None]) -> list[torch.Tensor]:
         params = [torch.nn.Parameter(torch.full((64, 64), 0.5).bfloat16()) for _ in gradients]
@@ -81,7 +81,7 @@ def test_the_draws_do_not_depend_on_the_gradients_or_on_other_tensors(optim: Opt
 
 
 def test_the_optimizers_own_result_is_what_is_rounded() -> None:
-    """On average over draws the step is that of a float32 parameter, for both optimizers."""
+    """Check that the average step over draws is that of a float32 parameter, for both optimizers."""
     for optim in OPTIMS:
         draw = torch.Generator().manual_seed(0)
         start, gradient = (torch.randn(32, 32, generator=draw).bfloat16() for _ in range(2))

@@ -1,4 +1,4 @@
-"""Half a checkpoint is told from a whole one before anything is read from it."""
+"""Tests that an incomplete checkpoint is detected before anything is read from it."""
 
 import json
 from pathlib import Path

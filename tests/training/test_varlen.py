@@ -1,4 +1,4 @@
-"""Attention for rows of any length. Its kernel needs a GPU: on a CPU a loop with the kernel's semantics stands in for it."""
+"""Tests of attention for rows of any length. The kernel needs a GPU: on a CPU an equivalent loop replaces it."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Kernel = Callable[..., Tensor]
 
 
 def looped(*, corner: str = "lower right", shift: int = 0) -> Kernel:
-    """torch.nn.attention.varlen.varlen_attn, by its documentation. corner, shift: mistakes that it could be used with."""
+    """Return torch.nn.attention.varlen.varlen_attn, by its documentation. corner, shift: mistakes in its use."""
 
     def attend(
         query: Tensor,
@@ -65,12 +65,12 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Kernel], None]:
     return replaced
 
 
-# Up to three completions share a prompt; the first one of all is a single token.
+# Up to three completions share a prompt; the very first completion is a single token.
 CASES = {"one": (SFT, {}, {}), "two": (RANK, {"rejected": 1}, {}), "three": (RANK, {"rejected": 2}, {})}
 CASES["gold"] = (replace(RANK, objective=RankLoss(ce_target="gold")), {"rejected": 1, "gold": True}, {"gold": True})
 
 
-@pytest.mark.parametrize("kind", ["stablelm", "llama"])  # with as many heads for keys as for queries, and with fewer
+@pytest.mark.parametrize("kind", ["stablelm", "llama"])  # as many heads for keys as for queries, and fewer
 @pytest.mark.parametrize("case", CASES)
 def test_it_equals_blocks_and_padded_batches(case: str, kind: str, use: Callable[[Kernel], None]) -> None:
     plan, shape, how = CASES[case]
@@ -92,7 +92,7 @@ def test_mistakes_are_noticed(mistake: dict[str, object], use: Callable[[Kernel]
     expected = flat_gradients(model, window, RANK)
     use(looped(**mistake))  # type: ignore[arg-type]
     wrong = flat_gradients(model, window, RANK)
-    assert not worst_error(wrong, expected) <= 1000 * TOLERANCE  # rows that see nothing are not numbers
+    assert not worst_error(wrong, expected) <= 1000 * TOLERANCE  # rows that attend to nothing are NaN
 
 
 def test_nothing_is_padded_and_no_query_computed_twice(use: Callable[[Kernel], None]) -> None:
@@ -113,7 +113,7 @@ def test_nothing_is_padded_and_no_query_computed_twice(use: Callable[[Kernel], N
 
 
 def test_under_autocast_it_computes_in_half_precision(use: Callable[[Kernel], None]) -> None:
-    """Rotary embeddings leave queries and keys in float32, which the kernel does not take."""
+    """Check the cast: rotary embeddings leave queries and keys in float32, which the kernel does not take."""
     model, window = make_model(), make_examples(7, rejected=1)
     plan, kinds = replace(RANK, dtype="bfloat16"), set()
     expected = flat_gradients(model, window, plan)
@@ -139,7 +139,7 @@ def test_other_devices_and_precisions_use_blocks() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("kv_heads", [4, 2])
 def test_the_real_kernel_equals_blocks(kv_heads: int) -> None:
-    """On a GPU: outputs and gradients of torch's kernel in bfloat16 against blocks in float32."""
+    """Compare outputs and gradients of torch's kernel in bfloat16 on a GPU with blocks in float32."""
     device = torch.device("cuda")
     window = make_examples(9, rejected=2, longest=200)
     rows = flatten(window, range(9)).to(device).rows
