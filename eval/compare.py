@@ -1,7 +1,7 @@
 """Two evaluations of the same items, paired: `python -m eval.compare A B` (run or evaluate stage directories).
 
 Differences are B minus A. A task's p-value is exact (McNemar's test), a benchmark of several tasks is resampled within
-each task. Reads samples only, and refuses to compare models that were not asked the same.
+each task. Reads samples only, and refuses to compare models with different items or prompts.
 """
 
 import argparse
@@ -23,7 +23,7 @@ FEW = 30  # items of a task below which resampling them is rough
 
 @dataclass(frozen=True)
 class PairedResult:
-    """One task or benchmark: shares of right answers, their difference with its 95 % interval, and who was right alone.
+    """Result of a task or benchmark: shares of right answers, difference with 95 % interval, items one side got right.
 
     only_a, only_b: ids (task/item) of the items that only one side got right, or got right in more of its answers.
     """
@@ -45,7 +45,7 @@ class PairedResult:
 
 
 def compare(a: Evaluation, b: Evaluation, *, resamples: int = RESAMPLES, seed: int = 0) -> list[list[PairedResult]]:
-    """Per suite and column that both have: the column's comparison, then those of its tasks if it has several.
+    """Compare per suite and column that both have: first the column, then each of its tasks if it has several.
 
     Raises MemphisError when nothing can be compared, or when the items are not the same.
     """
@@ -67,14 +67,14 @@ def compare(a: Evaluation, b: Evaluation, *, resamples: int = RESAMPLES, seed: i
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p-value of so many discordant pairs: each is as likely to fall either way."""
+    """Return the exact two-sided p-value of so many discordant pairs: each is as likely to fall either way."""
     n, fewer = only_a + only_b, min(only_a, only_b)
     tail = sum(math.comb(n, k) for k in range(fewer + 1))
     return min(1.0, tail / 2 ** (n - 1)) if n else 1.0
 
 
 def bootstrap(strata: Sequence[Sequence[float]], resamples: int, seed: int) -> np.ndarray:
-    """Means over all items, items drawn with replacement within each stratum. Deterministic given the seed.
+    """Return means over all items, items drawn with replacement within each stratum. Deterministic given the seed.
 
     Drawing n items of k different values is drawing their k counts, so the cost does not depend on n. Each stratum is
     spread by sqrt(n / (n - 1)), without which the means of small ones would vary too little.
@@ -127,7 +127,7 @@ def _group(
     strata = [[y - x for x, y in zip(a.right, b.right, strict=True)] for a, b in pairs.values()]
     drawn = bootstrap(strata, resamples, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    # Share of resamples on the other side of zero; the one added keeps it from being 0, which no resampling can show.
+    # Share of resamples on the other side of zero; one is added, because no resampling can show a p-value of 0.
     p = min(1.0, 2 * (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (resamples + 1))
     n = sum(task.n for task in tasks)
     a, b = (sum(getattr(task, side) * task.n for task in tasks) / n for side in ("a", "b"))
@@ -136,7 +136,7 @@ def _group(
 
 
 def report(found: Sequence[Sequence[PairedResult]], *, per_task: bool, flips: int) -> str:
-    """Lines for a terminal, in % and percentage points."""
+    """Format lines for a terminal, in % and percentage points."""
     rows = [["", "N", "A", "B", "B - A", "95 % interval", "only A", "only B", "p"]]
     for whole, *tasks in found:
         rows.append(_row(f"{whole.suite}/{whole.name}", whole))

@@ -1,7 +1,7 @@
 """Test items inside training rows: `python -m eval.contamination DATA` (a data stage, a file of rows, or a directory).
 
-Finds runs of N words that a row shares with GSM8K's, AGIEval's or BBH's test set, after normalisation. Says how much of
-the item the row has, and judges nothing. Reads local files only.
+Finds runs of N words that a row shares with GSM8K's, AGIEval's or BBH's test set, after normalisation. Reports how much
+of the item the row has, and judges nothing. Reads local files only.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from memphis.jsonl import write_rows
 # As in the checks of GPT-3 and many after it. On the 6,351 rows of shared/data 8 words give 151 pairs and 10 give 51,
 # nearly all turns of phrase ("multiply by 100 to express the answer as a percentage"); 13 give 4, two of them real.
 NUM_WORDS = 13
-MIN_LETTERED = 6  # so many of a run's words must have two letters or more: what is left of choices is "A 5 B 10 C 15"
-SHORTEST = 6  # a part of fewer than N words is looked for as a whole, down to this length
+MIN_LETTERED = 6  # words of a run that must have two letters or more, which excludes bare choices: "A 5 B 10 C 15"
+SHORTEST = 6  # a part of fewer than N words is searched for in full, down to this length
 COMMON = 10  # a run that more items than this have is the wording of a task, not an item
 COPY_RATIO = 0.5  # a row that has this share of a part of an item counts as a copy of it
 NOT_TEXT = {"id", "source", "kind", "role", "licence", "license", "url"}  # keys of a row
@@ -42,7 +42,7 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a test item that would be found on its own: question, passage, solution, choices."""
+    """Piece of a test item that would be found on its own: question, passage, solution, choices."""
 
     task: str
     item: int
@@ -66,14 +66,14 @@ class TrainingRow:
 
 @dataclass(frozen=True)
 class Match:
-    """A row and a part of a test item. overlap: the share of the part's runs of words that the row has."""
+    """Pair of a row and a part of a test item. overlap: the share of the part's runs of words that the row has."""
 
     row: TrainingRow
     part: Part
     overlap: float
 
     def stretch(self) -> str:
-        """The longest sequence of words that they have in common."""
+        """Return the longest sequence of words that they have in common."""
         theirs, best = words_of(self.part.text), list[str]()
         for text in self.row.texts:
             mine = words_of(text)
@@ -83,19 +83,19 @@ class Match:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words and numbers without any punctuation, thousands separators or calculator annotations."""
+    """Return lower-case words and numbers without punctuation, thousands separators or calculator annotations."""
     text = _MARKS.sub(" ", unicodedata.normalize("NFKC", text).casefold())
     return _WORD.findall(re.sub(r"(?<=\d),(?=\d{3})", "", text))
 
 
 class Index:
-    """The test parts by the hashes of their runs of words."""
+    """Index of the test parts by the hashes of their runs of words."""
 
     def __init__(self, parts: Sequence[Part], num_words: int = NUM_WORDS) -> None:
         self.parts, self.num_words = parts, num_words
         self._words: dict[str, int] = {}
         stream = self._stream([[part.text] for part in parts])
-        self._tables: dict[int, tuple[Hashes, Numbers]] = {}  # length of run -> sorted hashes, and whose they are
+        self._tables: dict[int, tuple[Hashes, Numbers]] = {}  # length of run -> sorted hashes, and their owners
         sizes = np.zeros(len(parts), dtype=np.int64)
         lengths = np.bincount(stream.owners[stream.words > 0], minlength=len(parts))
         for length in range(min(SHORTEST, num_words), num_words + 1):
@@ -110,7 +110,7 @@ class Index:
         self.sizes = sizes
 
     def unchecked(self) -> dict[str, tuple[int, int]]:
-        """Per benchmark: items, and those that have nothing to look for (too short, or all of it common wording)."""
+        """Return per benchmark: items, and those with nothing to look for (too short, or only common wording)."""
         items: dict[str, dict[tuple[str, int], bool]] = {}
         for part, size in zip(self.parts, self.sizes, strict=True):
             known = items.setdefault(part.benchmark, {})
@@ -118,7 +118,7 @@ class Index:
         return {name: (len(known), sum(not found for found in known.values())) for name, known in items.items()}
 
     def matches(self, rows: Sequence[TrainingRow]) -> list[Match]:
-        """Every row with every part that it shares a run of words with, the largest overlap first."""
+        """Return every row with every part that it shares a run of words with, the largest overlap first."""
         stream = self._stream([row.texts for row in rows])
         found: dict[tuple[int, int], int] = {}
         for length, (hashes, owners) in self._tables.items():
@@ -154,14 +154,14 @@ class Index:
 
 @dataclass(frozen=True)
 class _Stream:
-    """All texts in one array of word numbers, 0 after each of them. owners: whose a word is."""
+    """Texts in one array of word numbers, each followed by 0. owners: the index of the text that a word belongs to."""
 
     words: Numbers
     owners: Numbers
     lettered: Numbers
 
     def runs(self, length: int) -> tuple[Hashes, Numbers]:
-        """Hash and owner of every run of so many words that crosses no border and has enough real words."""
+        """Return hash and owner of every run of `length` words that crosses no border and has enough real words."""
         count = len(self.words) - length + 1
         if count < 1:
             return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
@@ -175,7 +175,7 @@ class _Stream:
 
 
 def _scatter(words: Numbers) -> Hashes:
-    """A 64-bit number for each word number (splitmix64), so that sums of them rarely meet."""
+    """Return a 64-bit number for each word number (splitmix64), so that sums of them rarely collide."""
     mixed = words.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -188,7 +188,7 @@ def _windows(values: NDArray[Any], length: int) -> Numbers:
 
 
 def _pairs(hashes: Hashes, owners: Numbers) -> tuple[Hashes, Numbers]:
-    """Each (hash, owner) once, sorted by hash."""
+    """Return each (hash, owner) once, sorted by hash."""
     order = np.lexsort((owners, hashes))
     hashes, owners = hashes[order], owners[order]
     new = np.ones(len(hashes), dtype=bool)
@@ -200,7 +200,7 @@ def _pairs(hashes: Hashes, owners: Numbers) -> tuple[Hashes, Numbers]:
 
 
 def read_parts(benchmarks: Path) -> list[Part]:
-    """All items of the three test sets, from a local mirror (gsm8k/, agieval/hub/, bbh/test/).
+    """Read all items of the three test sets from a local mirror (gsm8k/, agieval/hub/, bbh/test/).
 
     Raises MemphisError naming the file that is missing or damaged.
     """
@@ -232,7 +232,7 @@ def _gsm8k(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _agieval(row: dict[str, Any]) -> dict[str, str]:
-    """A query: passage if any, "Q: ", question, " Answer Choices: ", choices, last line "A: Among A through E, …"."""
+    """Split a query: passage if any, "Q: ", question, " Answer Choices: ", choices, line "A: Among A through E, …"."""
     stem, _, choices = row["query"].rpartition("\nA: ")[0].rpartition(" Answer Choices: ")
     passage, _, question = stem.rpartition("Q: ")
     return {"passage": passage, "question": question, "choices": choices}
@@ -247,8 +247,8 @@ def _bbh(row: dict[str, Any]) -> dict[str, str]:
 
 
 def read_training(data: Path) -> list[TrainingRow]:
-    """Rows of a data stage (sft.jsonl, and the questions that are not among them), of a .jsonl, .json or .parquet file,
-    or of all .jsonl and .parquet files below a directory. Every text of a row counts, whatever its column is called.
+    """Read rows of a data stage (sft.jsonl, and the questions that are not among them), of a .jsonl, .json or .parquet
+    file, or of all .jsonl and .parquet files below a directory. Every text of a row counts, in any column.
 
     Raises MemphisError when there are none, or a file cannot be read.
     """
@@ -291,7 +291,7 @@ def _rows(file: Path) -> Iterator[Any]:
 
 
 def read_json_lines(file: Path, *, whole: bool = False) -> Iterator[Any]:
-    """Rows of JSON lines, or of one JSON list. The last line may lack its line break."""
+    """Yield rows of JSON lines, or of one JSON list. The last line may lack its line break."""
     try:
         text = file.read_text(encoding="utf-8")
         if whole and text.lstrip().startswith("["):
@@ -308,7 +308,7 @@ def read_json_lines(file: Path, *, whole: bool = False) -> Iterator[Any]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All strings inside a row, ids and the like left out."""
+    """Yield all strings inside a row, ids and the like left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -324,7 +324,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def report(rows: Sequence[TrainingRow], index: Index, found: Sequence[Match], show: int) -> str:
-    """Counts per source and benchmark, then the pairs with the largest overlap."""
+    """Format counts per source and benchmark, then the pairs with the largest overlap."""
     checked = index.unchecked()
     sources = Counter(row.source for row in rows)
     table = [["source", "rows", *checked]]
@@ -362,7 +362,7 @@ def _shortened(text: str, width: int = 160) -> str:
 
 
 def default_benchmarks() -> Path:
-    """$MEMPHIS_SHARED/benchmarks, else `shared/benchmarks` beside the repository."""
+    """Return $MEMPHIS_SHARED/benchmarks, else `shared/benchmarks` beside the repository."""
     beside = Path(__file__).resolve().parents[2] / "shared"
     return Path(os.environ.get("MEMPHIS_SHARED", beside)) / "benchmarks"
 

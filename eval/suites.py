@@ -1,6 +1,6 @@
-"""What is measured: suites of columns, each a set of lm-eval tasks that share a metric, a filter and shots.
+"""Definition of what is measured: suites of columns, each a set of lm-eval tasks with one metric, filter and shots.
 
-Pure data. Tasks are written down by `tasks.py`, run by `harness.py`. Counts and settings of the two benchmark suites
+Pure data. `tasks.py` writes the tasks, `harness.py` runs them. Counts and settings of the two benchmark suites
 were measured against the harness of the model card: `card` gives the same 19,277 requests byte for byte, `current` is
 lm-eval 0.4.13 as it is.
 """
@@ -16,14 +16,14 @@ from memphis.errors import MemphisError
 
 @dataclass(frozen=True)
 class Column:
-    """One number of the table: correct answers over items, all tasks together.
+    """Column of the table: correct answers over items, all tasks together.
 
     tasks: lm-eval task names.
     metric, filter: which of the task's numbers counts; "none" is lm-eval's word for no filter.
     shots: demonstrations in the prompt, for the record. The tasks set them themselves.
-    items: only the first so many of each task; None = all.
+    items: number of items of each task, from its beginning; None = all.
     overrides: keys of the stock task that are replaced; `task_overrides` do so for single tasks.
-    variant: tells runs of the same task with other settings apart; "" = as lm-eval has it.
+    variant: distinguishes runs of one task with different settings; "" = as lm-eval has it.
     sampled: the task draws at random, so the seed matters.
     """
 
@@ -40,13 +40,13 @@ class Column:
     sampled: bool = False
 
     def unit(self, task: str, seed: int) -> str:
-        """Name of the files of one task: equal for requests that are equal, so that suites can share them."""
+        """Return the name of the files of one task: equal for equal requests, so that suites can share them."""
         return "-".join([task, *([self.variant] if self.variant else []), *([f"s{seed}"] if self.sampled else [])])
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Columns and where their data come from: "stage" = the tiny task's data stage, "benchmarks" = hub or mirror."""
+    """Columns and the origin of their data: "stage" = the tiny task's data stage, "benchmarks" = hub or mirror."""
 
     name: str
     columns: tuple[Column, ...]
@@ -111,7 +111,7 @@ TINY = Suite(
     data="stage",
 )
 
-# What choices are made on: the test questions are left for the last command.
+# Suite for making choices: the test questions are kept for the last command.
 DEV = Suite(
     "dev",
     (Column("tiny_gen", "Word problems, dev", ("tiny_gen",), "exact_match", "get-answer", shots=0),),
@@ -190,20 +190,20 @@ SUITES: Mapping[str, Suite] = {
 
 
 def find_suite(name: str) -> Suite:
-    """Raises MemphisError for an unknown name."""
+    """Return the suite of that name. Raises MemphisError for an unknown name."""
     if name not in SUITES:
         raise MemphisError(f"eval.suites: {name} is unknown; use some of {', '.join(SUITES)}")
     return SUITES[name]
 
 
 def stderr_over_seeds(draws: Sequence[Sequence[float]]) -> float | None:
-    """Standard error of the mean over all items and seeds. draws: per seed the items' values, in the same order.
+    """Return the standard error of the mean over all items and seeds. draws: per seed the items' values, in one order.
 
     The items are the sample: with v_i the mean of item i over the seeds and m the mean of the n values v_i,
 
         stderr = sqrt( sum_i (v_i - m)^2 / (n - 1) / n ).
 
-    It holds the spread between items and, divided by the number of seeds, that between draws; with one seed it is
+    It contains the spread between items and, divided by the number of seeds, that between draws; with one seed it is
     lm-eval's. Taking all answers as independent would make it too small by up to the root of the number of seeds,
     because each seed asks the same items. None for a single item.
     """
@@ -212,7 +212,7 @@ def stderr_over_seeds(draws: Sequence[Sequence[float]]) -> float | None:
 
 
 def pooled_stderr(stderrs: Sequence[float | None], sizes: Sequence[int]) -> float | None:
-    """Standard error of the mean over all items of several tasks, from each task's own; in the same unit.
+    """Return the standard error of the mean over all items of several tasks, from each task's own; in the same unit.
 
     Square root of sum (n-1) n se^2 / (sum n - k) / sum n, as lm-eval 0.4.13 has it. (The card's harness added the
     spread between the tasks' means: 17 points where half a point is right.) None if one is unknown, as with one item.

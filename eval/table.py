@@ -35,7 +35,7 @@ BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
 
 
 def markdown(rows: Sequence[Row], reference: Reference, *, per_task: bool = False) -> str:
-    """All that belongs between the markers."""
+    """Return everything that belongs between the markers."""
     ours = [row for row in rows if not row.published and row.cells]
     parts = []
     for suite, title in SUITE_TITLES.items():
@@ -88,7 +88,7 @@ def _plain(text: str) -> str:
 
 
 def notes(rows: Sequence[Row], reference: Reference) -> list[str]:
-    """What one must know to read the numbers rightly. What is said of differences is computed from the rows shown."""
+    """Return notes needed to read the numbers correctly. Those about differences are computed from the rows shown."""
     published, ours = reference.rows, [row for row in rows if not row.published]
     sizes = ", ".join(str(benchmark["items"]) for benchmark in reference.benchmarks.values())
     bbh = [100 * (row.cells["bbh"].stderr or 0.0) for row in published]
@@ -123,7 +123,7 @@ def notes(rows: Sequence[Row], reference: Reference) -> list[str]:
 
 
 def _ties(rows: Sequence[Row], reference: Reference, where: str) -> list[str]:
-    """Per column: who is not told apart from the best."""
+    """List per column the models that do not differ significantly from the best."""
     found = []
     for name in reference.benchmarks:
         ranked = [row for row in rows if name not in row.excluded]
@@ -138,7 +138,7 @@ def _ties(rows: Sequence[Row], reference: Reference, where: str) -> list[str]:
 
 
 def _differences(rows: Sequence[Row], reference: Reference) -> list[str]:
-    """The card's model against its base, and each of ours against the published row that it repeats."""
+    """Compare the card's model with its base, and each of ours with the published row that it repeats."""
     subject, base = reference.published(reference.subject), reference.published(reference.base)
     pairs = [(subject, base)]
     for row in rows:
@@ -163,7 +163,7 @@ def _differences(rows: Sequence[Row], reference: Reference) -> list[str]:
 
 
 def _errors(one: Cell, other: Cell) -> float:
-    """The size of the difference in its standard errors, the two taken as independent."""
+    """Return the size of the difference in its standard errors, the two taken as independent."""
     error = math.hypot(one.stderr or 0.0, other.stderr or 0.0)
     if not error:
         return 0.0 if one.share == other.share else math.inf
@@ -192,7 +192,7 @@ def _provenance(row: Row) -> str:
 
 
 def comma_separated(rows: Sequence[Row], reference: Reference, *, per_task: bool = False) -> str:
-    """One line per number, with what is needed to use it elsewhere; `task` is empty for whole benchmarks."""
+    """Format as CSV: one line per number, with what is needed to use it elsewhere; `task` is empty for benchmarks."""
     out = io.StringIO()
     words = ("model", "hub", "origin", "suite", "size", "data", "method", "benchmark", "task")
     numbers = ("percent", "stderr", "count", "n", "seeds", "shots", "excluded", "lm_eval", "engine", "record")
@@ -214,7 +214,7 @@ def comma_separated(rows: Sequence[Row], reference: Reference, *, per_task: bool
 
 
 def between_markers(file: Path, text: str) -> str:
-    """The content of `file` with `text` between its two markers."""
+    """Return the content of `file` with `text` between its two markers."""
     try:
         content = file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -240,7 +240,7 @@ def save(evaluations: Sequence[Evaluation], folder: Path, reference: Reference) 
 
 
 def collect(results: Path, named: Sequence[Evaluation]) -> list[Evaluation]:
-    """The committed copies and the ones named, each record once."""
+    """Return the committed copies and the ones named, each record once."""
     found: dict[str, Evaluation] = {}
     for evaluation in [*map(load, sorted(results.glob("*.json"))), *named]:
         found.setdefault(digest([evaluation.records.get(suite) for suite in SUITE_TITLES]), evaluation)

@@ -1,4 +1,4 @@
-"""The rows of the benchmark table: published ones from reference.json, ours from records, and how they are ranked."""
+"""Rows of the benchmark table: published ones from reference.json, ours from records, and their ranking."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from memphis.store import read_json
 FOLDER = Path(__file__).resolve().parent
 REFERENCE = FOLDER / "reference.json"
 RESULTS = FOLDER / "results"
-NOISE = 1.96  # standard errors of a difference: what is closer is not told apart at 95 %
+NOISE = 1.96  # standard errors of a difference; below it a difference is not significant at 95 %
 SUITE_TITLES = {  # each suite has a table of its own
     "card": "Measured as the model card did (suite `card`)",
     "current": "Measured by lm-evaluation-harness as it is today (suite `current`)",
@@ -25,7 +25,7 @@ SUITE_TITLES = {  # each suite has a table of its own
 
 @dataclass(frozen=True)
 class Cell:
-    """Right answers of n items and the standard error of their share. seeds: if each item was answered with several."""
+    """Right answers of n items and standard error of their share. seeds: set if each item was answered with several."""
 
     count: int
     n: int
@@ -37,13 +37,13 @@ class Cell:
         return self.count / self.n / max(1, len(self.seeds))
 
     def text(self) -> str:
-        """`18.80 ± 1.08`: percent and percentage points."""
+        """Format as `18.80 ± 1.08`: percent and percentage points."""
         return f"{100 * self.share:.2f}" + ("" if self.stderr is None else f" ± {100 * self.stderr:.2f}")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model under one suite; cells by benchmark, tasks by lm-eval's name.
+    """Model under one suite; cells by benchmark, tasks by lm-eval's name.
 
     hub: its id on the hub, if it has one. excluded: benchmark -> why its number does not count. facts: for the notes.
     """
@@ -67,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Reference:
-    """reference.json: what was published. subject, base: hub ids of the model that is repeated here and of its base."""
+    """Published numbers, from reference.json. subject, base: hub ids of the model repeated here and of its base."""
 
     benchmarks: Mapping[str, Mapping[str, Any]]
     rows: Sequence[Row]
@@ -83,7 +83,7 @@ class Reference:
 
 
 def read_reference(file: Path = REFERENCE) -> Reference:
-    """Raises MemphisError when the file is damaged, or when a count is not the percentage that was printed."""
+    """Read reference.json. Raises MemphisError if it is damaged or a count does not give the printed percentage."""
     try:
         value = read_json(file)
         rows = [_published_row(row, value["benchmarks"]) for row in value["rows"]]
@@ -106,7 +106,7 @@ def _published_row(row: Mapping[str, Any], benchmarks: Mapping[str, Mapping[str,
 
 
 def our_rows(evaluations: Iterable[Evaluation], reference: Reference) -> list[Row]:
-    """A row per evaluation and suite.
+    """Return a row per evaluation and suite.
 
     Raises MemphisError for a limited record, missing items, and a record without any suite that the table shows.
     """
@@ -153,7 +153,7 @@ def _cell(result: Mapping[str, Any], stderr: float | None) -> Cell:
 
 
 def describe(evaluation: Evaluation, reference: Reference) -> dict[str, Any]:
-    """Words of the row: those of a committed copy, else those that follow from the run's config.yaml and run.json."""
+    """Return the words of the row: those of a committed copy, else those from the run's config.yaml and run.json."""
     words = {"model": evaluation.stage, "hub": None, "size": "–", "data": "–", "method": "–", "run": None}
     if evaluation.about is not None:
         about = {key: value for key, value in evaluation.about.items() if key in words and value is not None}
@@ -189,15 +189,15 @@ def _of_run(config: Mapping[str, Any], info: Mapping[str, Any], reference: Refer
 
 
 def ordered(rows: Sequence[Row], suite: str) -> list[Row]:
-    """Rows of a suite that have numbers: the published ones in the card's order, each followed by our measurements of
-    the same model, then our other ones."""
+    """Return the rows of a suite that have numbers: the published ones in the card's order, each followed by our
+    measurements of the same model, then our other ones."""
     place = {row.hub: index for index, row in enumerate(row for row in rows if row.published)}
     chosen = [row for row in rows if row.suite == suite and row.cells]
     return sorted(chosen, key=lambda row: (place.get(row.hub, len(place)), not row.published))
 
 
 def best_two(rows: Sequence[Row], benchmark: str) -> tuple[float | None, float | None]:
-    """The best and the second best share of a column; cells that do not count are left out."""
+    """Return the best and the second best share of a column; cells that do not count are left out."""
     shares = {row.cells[benchmark].share for row in rows if benchmark not in row.excluded}
     first, second, *_ = [*sorted(shares, reverse=True), None, None]
     return first, second

@@ -1,11 +1,11 @@
-"""lm-eval task files, written when needed: the tiny suite's, and the stock ones with the data of a local mirror.
+"""Write lm-eval task files when needed: the tiny suite's, and the stock ones with the data of a local mirror.
 
 A file includes the stock one by its path and replaces keys, so nothing of lm-eval is copied, and loading a task does
 not read lm-eval's whole tree of tasks, which takes half a minute.
 
 Data of the benchmarks: with `eval.data_dir` they are read from that mirror and nothing has to be fetched. Without it
 the first evaluation downloads them through `datasets`, into whose cache later ones look first; `until=data` fetches
-training data only. For a machine without network fill that cache elsewhere: evaluate any model there once with
+training data only. For a machine without network, fill that cache elsewhere: evaluate any model there once with
 eval.limit=1, or run the command that the error names.
 """
 
@@ -30,9 +30,9 @@ MAX_ANSWER_TOKENS = 96  # twice the longest right answer of the tiny task
 
 
 def load_task(suite: Suite, column: Column, task: str, data_dir: Path | None, folder: Path) -> Any:
-    """The task as lm-eval has it, with its data; arguments as those of `write_task`. `folder` must outlive it.
+    """Load the task as lm-eval has it, with its data; arguments as those of `write_task`. `folder` must outlive it.
 
-    Raises MemphisError if the data cannot be had.
+    Raises MemphisError if the data cannot be loaded.
     """
     file = write_task(suite, column, task, data_dir, folder)
     try:
@@ -99,7 +99,7 @@ def _tiny(task: str, data_dir: Path | None, folder: Path, split: str) -> dict[st
             "doc_to_target": "{{rationale}} So the answer is {{answer}}.",
         },
         "generation_kwargs": _greedy(["Q:", "\n\n"]),
-        "filter_list": _first_match("(?<=the answer is )(.*)(?=.)"),  # BBH's
+        "filter_list": _first_match("(?<=the answer is )(.*)(?=.)"),  # as BBH
     }
 
 
@@ -125,7 +125,7 @@ def _missing(suite: Suite, task: str, data_dir: Path | None, error: Exception) -
 
 
 def _places(task: str) -> tuple[str, str, tuple[str, str | None]]:
-    """Where the stock definition is, the mirror's folder, and the data set's name on the hub with its configuration."""
+    """Return the path of the stock definition, the mirror's folder, and the data set's hub name with configuration."""
     name = task.removeprefix("bbh_cot_fewshot_").removeprefix("agieval_")
     dashed = name.replace("_", "-")
     if task == "gsm8k":
@@ -149,7 +149,7 @@ def _stock(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
 
 
 def _cache(folder: Path) -> dict[str, str]:
-    """Converted local files go with the task file instead of staying in the user's cache."""
+    """Keep converted local files beside the task file instead of in the user's cache."""
     return {"cache_dir": str(folder / "cache")}
 
 

@@ -1,4 +1,4 @@
-"""Runs by arm: an arm is everything but the seed. Finds what the arms differ in and names them by it.
+"""Group runs by arm: an arm is everything but the seed. Finds what the arms differ in and names them by it.
 
 A `Comparison` is also what experiments/<folder>/results.json holds: arms, seeds, scores with their counts, costs.
 """
@@ -14,12 +14,12 @@ from memphis.config.methods import method_keys, methods
 from memphis.errors import MemphisError
 
 CONTROL = "sft_continued"
-KEPT = ("seed", "status", "complete", "commit", "dirty", "key", "scores", "iterations", "costs")  # of a run, committed
+KEPT = ("seed", "status", "complete", "commit", "dirty", "key", "scores", "iterations", "costs")  # committed per run
 
 
 @dataclass(frozen=True)
 class Arm:
-    """label: in what it differs from the others. settings: the differing keys and their values here."""
+    """Runs that differ in the seed alone. label: how they differ from other arms. settings: values of varying keys."""
 
     label: str
     method: str
@@ -28,11 +28,11 @@ class Arm:
 
     @property
     def complete(self) -> dict[int, dict[str, Any]]:
-        """Seed -> run, of those that got to their end."""
+        """Complete runs by seed: those that got to their end."""
         return {run["seed"]: run for run in self.runs if run["complete"]}
 
     def scores(self, column: str, label: str | None = None) -> dict[int, float]:
-        """Seed -> score (0 to 1) of the last model, or of the one with that label."""
+        """Return seed -> score (0 to 1) of the last model, or of the one with that label."""
         found = {}
         for seed, run in self.complete.items():
             rows = [row for row in run["scores"] if label in (None, row["label"])]
@@ -45,14 +45,14 @@ class Arm:
         return spread(values) if values else None
 
     def cost(self, key: str) -> float | None:
-        """Mean over the complete runs that know it."""
+        """Return the mean over the complete runs that recorded it."""
         values = [run["costs"][key] for run in self.complete.values() if run["costs"][key] is not None]
         return sum(values) / len(values) if values else None
 
 
 @dataclass
 class Comparison:
-    """factor: the one key in which all arms differ, if it is one; numeric: its values are numbers, in rising order.
+    """Arms to compare. factor: the only key in which they differ, if it is one; numeric: has numbers, in rising order.
 
     items: label of an arm -> column -> Difference of the items against the baseline, where a single pair of runs can be
     compared by its answers.
@@ -75,7 +75,7 @@ class Comparison:
         return found
 
     def arm(self, label: str) -> Arm:
-        """By its label, or by a part of it that no other has. Raises MemphisError with the labels there are."""
+        """Find an arm by its label, or by a part that no other has. Raises MemphisError with the labels there are."""
         fitting = [arm for arm in self.arms if arm.label == label] or [a for a in self.arms if label in a.label]
         if len(fitting) != 1:
             there = ", ".join(arm.label for arm in self.arms)
@@ -85,7 +85,7 @@ class Comparison:
         return fitting[0]
 
     def difference(self, arm: Arm, column: str) -> Difference | None:
-        """Against the baseline: over seeds, or over items where there is one pair of runs; None for the baseline."""
+        """Return the difference to the baseline: over seeds, or over items for one pair of runs; None for itself."""
         if arm.label == self.baseline:
             return None
         over_seeds = paired(arm.scores(column), self.arm(self.baseline).scores(column))
@@ -100,7 +100,7 @@ class Comparison:
 
 
 def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Comparison:
-    """Arms of runs as `read_run` gives them. baseline: a label; by default the control, else the first arm.
+    """Group runs, as `read_run` gives them, by arm. baseline: a label; by default the control, else the first arm.
 
     Raises MemphisError when two runs with other results claim the same arm and seed.
     """
@@ -130,14 +130,14 @@ def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Compar
 
 
 def along(runs: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Those runs that differ in `key` alone, and in their seeds; of several such sets the one with the most values of
-    it, then with the most runs; none where no run has such a sibling."""
+    """Return the runs that differ in `key` alone, and in their seeds; of several such sets the one with the most values
+    of it, then with the most runs; [] where no run has such a sibling."""
     found = max(_grouped(runs, key), key=lambda group: (len(_values(group, key)), len(group)), default=[])
     return found if len(_values(found, key)) > 1 else []
 
 
 def _grouped(runs: Sequence[dict[str, Any]], *apart: str) -> list[list[dict[str, Any]]]:
-    """Runs of equal configurations, seeds and the keys `apart` set aside."""
+    """Group runs of equal configurations; seeds and the keys `apart` are ignored."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         rest = sorted((key, value) for key, value in run["config"].items() if not _seed(key) and key not in apart)
@@ -150,7 +150,7 @@ def _values(runs: Sequence[dict[str, Any]], key: str) -> set[str]:
 
 
 def _label(run: dict[str, Any], factor: str | None, siblings: Sequence[dict[str, Any]], methods: bool) -> str:
-    """The factor's value; or the method, with what varies among the arms of that method."""
+    """Return the factor's value; or the method, with what varies among the arms of that method."""
     config = run["config"]
     keys = [factor] if factor else [key for key in _varying(siblings) if not (methods and key in method_keys())]
     parts = [f"{key}={_harmless(config.get(key))}" for key in keys if key]
@@ -165,7 +165,7 @@ def _varying(configs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _by_seed(label: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One run per seed: the same result under another name counts once, and a complete one before its failed rival."""
+    """Return one run per seed: an equal result under another name counts once, a complete run before a failed one."""
     found: dict[int, dict[str, Any]] = {}
     for run in sorted(runs, key=lambda run: not run["complete"]):
         rival = found.setdefault(run["seed"], run)
@@ -176,7 +176,7 @@ def _by_seed(label: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _seed(key: str) -> bool:
-    """Not part of an arm: `model.base.seed=${seed}` gives every seed another value."""
+    """True for a seed, which is not part of an arm: `model.base.seed=${seed}` gives every seed another value."""
     return key.split(".")[-1] == "seed"
 
 
@@ -185,5 +185,5 @@ def _number(value: Any) -> bool:
 
 
 def _harmless(value: Any) -> Any:
-    """A path of this machine by its last part."""
+    """Reduce a path of this machine to its last part."""
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "~", ".")) else value

@@ -1,4 +1,4 @@
-"""Which plots a run and a comparison have: series and error bars from their data, drawn by plots.py."""
+"""Choose the plots of a run and of a comparison: series and error bars from their data, drawn by plots.py."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from experiments.plots import Series, dots, lines, stacked
 from experiments.statistics import spread
 from memphis.pipeline import KINDS
 
-BASE = -1  # place of the base model on the axis of iterations, left of SFT
+BASE = -1  # position of the base model on the axis of iterations, left of SFT
 ACCURACY = "accuracy (%)"
 ONE_ERROR = "bars: ± 1 standard error"
 OVER_SEEDS = "mean over seeds, bars: ± 1 standard error of the mean"
@@ -20,7 +20,7 @@ def _place(row: dict[str, Any]) -> float:
 
 
 def _title(column: dict[str, Any]) -> str:
-    return f"{column['title']}, N\u00a0=\u00a0{column['n']}"  # not to be torn apart at the end of a line
+    return f"{column['title']}, N\u00a0=\u00a0{column['n']}"  # non-breaking spaces keep it on one line
 
 
 def _ticks(places: Iterable[float]) -> dict[float, str]:
@@ -28,7 +28,7 @@ def _ticks(places: Iterable[float]) -> dict[float, str]:
 
 
 def accuracy_of_run(run: dict[str, Any], control: dict[str, Any] | None) -> list[str]:
-    """Accuracy by iteration, one line per column; and for each column that the control has too, both."""
+    """Plot accuracy by iteration, one line per column; and for each column that the control has too, both."""
     rows = [row for row in run["scores"] if row["columns"]]
     if not rows:
         return []
@@ -57,7 +57,7 @@ def _percent(cell: dict[str, Any]) -> tuple[float, float | None]:
 
 
 def cycles_of_run(run: dict[str, Any]) -> list[str]:
-    """pass@1 and pass@k, where the samples went, how far the weights moved: of these what there is."""
+    """Plot pass@1 and pass@k, where the samples went, how far the weights moved: as far as there are data."""
     cycles, found = run["iterations"], []
     judged = [cycle for cycle in cycles if "pass@1" in cycle]
     if judged:
@@ -114,12 +114,12 @@ def losses_of_run(run: dict[str, Any]) -> list[str]:
 
 
 def _before_the_axis(run: dict[str, Any]) -> set[str]:
-    """Names of the stages whose steps are not the run's own."""
+    """Return names of the stages whose steps are not the run's own."""
     return {stage["name"] for stage in run["stages"] if KINDS[stage["kind"]].starts}
 
 
 def results(comparison: Comparison) -> list[str]:
-    """Per column the last model by arm, or by the factor where that is a number; with the column by iteration."""
+    """Plot per column the last model by arm, or by the factor if that is a number; and the column by iteration."""
     found = []
     for name, column in comparison.columns.items():
         title = _title(column)
@@ -134,7 +134,7 @@ def results(comparison: Comparison) -> list[str]:
 
 
 def _bars(comparison: Comparison) -> str:
-    """What error bars of scores are here."""
+    """Describe what error bars of scores are here."""
     several = {len(arm.complete) > 1 for arm in comparison.arms if arm.complete}
     if several == {True}:
         return OVER_SEEDS
@@ -142,7 +142,7 @@ def _bars(comparison: Comparison) -> str:
 
 
 def _mean(arm: Arm, column: str, label: str | None = None) -> tuple[float, float | None] | None:
-    """Mean in % and its standard error: over seeds; of the items where there is a single seed."""
+    """Return mean in % and its standard error: over seeds; of the items where there is a single seed."""
     values = list(arm.scores(column, label).values())
     if not values:
         return None
@@ -157,7 +157,7 @@ def _mean(arm: Arm, column: str, label: str | None = None) -> tuple[float, float
 def _by_factor(
     comparison: Comparison, title: str, y_label: str, means: Mapping[str, tuple[float, float | None] | None]
 ) -> str:
-    """means: by label of the arm."""
+    """Plot means over the factor. means: by label of the arm."""
     factor = comparison.factor or ""
     places = list(enumerate(comparison.arms))
     points = [(float(x), *mean) for x, arm in places if (mean := means[arm.label]) is not None]
@@ -183,7 +183,7 @@ def _by_iteration(comparison: Comparison, name: str, title: str) -> list[str]:
 
 
 def cycles(comparison: Comparison) -> list[str]:
-    """pass@1, pass@k and drift by iteration, one line per arm, and where the samples of the last cycle went."""
+    """Plot pass@1, pass@k and drift by iteration, one line per arm, and where the samples of the last cycle went."""
     found = []
     shown = {"pass@1": "pass@1", "pass@k": "pass@k", "drift_sft": "Drift from SFT"}
     ks = {cycle.get("k") for arm in comparison.arms for run in arm.runs for cycle in run["iterations"]} - {None}
@@ -224,7 +224,7 @@ def cycles(comparison: Comparison) -> list[str]:
 
 
 def drift_by_factor(comparison: Comparison) -> list[str]:
-    """What the SLERP factor is for: how far the last model is from SFT."""
+    """Plot how far the last model is from SFT, which the SLERP factor controls; [] for other factors."""
     if comparison.factor != "slerp.t":
         return []
 
@@ -241,7 +241,7 @@ def drift_by_factor(comparison: Comparison) -> list[str]:
 
 
 def losses(comparison: Comparison) -> list[str]:
-    """Of the lowest seed of each arm: SFT and what follows, one line per arm."""
+    """Plot losses of the lowest seed of each arm: SFT and what follows, one line per arm."""
     series = []
     for look, arm in enumerate(comparison.arms):
         for run in list(arm.complete.values())[:1]:
@@ -258,7 +258,7 @@ def losses(comparison: Comparison) -> list[str]:
 
 
 def of_folder(comparison: Comparison) -> list[str]:
-    """The committed figure: the first column alone, and the drift where the SLERP factor is the question."""
+    """Return the committed figure: the first column alone, and the drift where the SLERP factor is the question."""
     first = list(comparison.columns)[:1]
     found = results(comparison)
     per_column = len(found) // max(1, len(comparison.columns))

@@ -1,5 +1,5 @@
-"""experiments/<folder>: results.json is the truth that is committed; the block in README.md, results.csv and figure.svg
-are made from it, and `check` says where they are not what it says."""
+"""Committed results in experiments/<folder>: results.json is the source; the block in README.md, results.csv and
+figure.svg are made from it, and `check` reports where they differ from it."""
 
 import json
 from dataclasses import asdict
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 def dumps(comparison: Comparison) -> str:
-    """One line per run: small, and a change of one run is a change of one line. Numbers have six digits."""
+    """Serialise with one line per run: small, and a change of one run is a change of one line. Six decimals."""
     titles = {name: column["title"] for name, column in comparison.columns.items()}
     head = {
         "schema": SCHEMA,
@@ -41,7 +41,7 @@ def dumps(comparison: Comparison) -> str:
 
 
 def load(file: Path) -> Comparison:
-    """What `dumps` wrote. Raises MemphisError when it is something else."""
+    """Load what `dumps` wrote. Raises MemphisError when it is something else."""
     try:
         value = read_json(file)
         if value["schema"] != SCHEMA:
@@ -57,7 +57,7 @@ def load(file: Path) -> Comparison:
 
 
 def made_from(comparison: Comparison, folder: Path) -> dict[str, str]:
-    """The files that follow from the results, README.md with its block replaced; by name."""
+    """Return the files that follow from the results, README.md with its block replaced; by name."""
     readme = folder / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     before, begin, rest = text.partition(BEGIN)
@@ -73,7 +73,7 @@ def made_from(comparison: Comparison, folder: Path) -> dict[str, str]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Tables, notes and where the numbers come from."""
+    """Format tables, notes and the origin of the numbers."""
     return f"{tables.markdown(comparison)}\n- {provenance(comparison)}"
 
 
@@ -99,7 +99,7 @@ def save(comparison: Comparison, folder: Path) -> list[str]:
 
 
 def check(root: Path) -> list[str]:
-    """A line for each file below `root`/*/ that is not what results.json beside it says."""
+    """Return a line for each file below `root`/*/ that differs from what results.json beside it gives."""
     drifted = []
     for file in sorted(root.glob("*/results.json")):
         for name, content in made_from(load(file), file.parent).items():
@@ -110,7 +110,7 @@ def check(root: Path) -> list[str]:
 
 
 def _kept(run: dict[str, Any]) -> dict[str, Any]:
-    """Of a run what the table, the figure and its provenance need; titles are written once."""
+    """Return what the table, the figure and its provenance need of a run; titles are written once."""
     kept = {key: run[key] for key in KEPT}
     numbers = ("count", "n", "score", "stderr")
     scores = [

@@ -1,6 +1,6 @@
-"""The arms of a sweep: enumerated as `train.py -m` does, composed, and frozen as files that train.py can run.
+"""Arms of a sweep: enumerated as `train.py -m` does, composed, and frozen as files that train.py can run.
 
-A frozen arm is a complete, resolved config together with what was typed for it, so that editing conf/ changes nothing
+A frozen arm is a complete, resolved config together with its overrides, so that editing conf/ changes nothing
 and `python train.py --config-path=<grid>/arms --config-name=007` is the same run, in the same directory, as typing it.
 """
 
@@ -34,14 +34,14 @@ from memphis.privacy import masked
 from memphis.recipe import recipe
 from memphis.store import Stage, Store, digest, write_json
 
-# Of conf/config.yaml's hydra block, what a frozen arm needs too.
+# Part of conf/config.yaml's hydra block that a frozen arm needs too.
 _HYDRA = {"output_subdir": None, "job": {"chdir": False}, "run": {"dir": "."}}
 _DEFAULTS = [{"override hydra/job_logging": "disabled"}, {"override hydra/hydra_logging": "disabled"}, "_self_"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One run of a sweep. overrides: as Hydra's sweeper would type them."""
+    """Run of a sweep. overrides: as Hydra's sweeper would write them."""
 
     overrides: list[str]
     cfg: Config
@@ -60,12 +60,12 @@ class Arm:
 
     @property
     def directory(self) -> Path:
-        """Of its run."""
+        """Directory of its run."""
         return runs.directory(self.cfg, self.overrides, self.store)
 
     @cached_property
     def identity(self) -> str:
-        """What tells this run from another: name, seed, and what enters keys."""
+        """Digest that distinguishes this run from others: name, seed, and what enters keys."""
         plain = config.to_dict(self.cfg)
         return digest([plain["name"], plain["seed"], {key: plain[key] for key in plain.keys() - config.FREE}])
 
@@ -74,7 +74,7 @@ class Arm:
 
 
 def enumerate_arms(overrides: list[str]) -> tuple[list[Arm], list[str]]:
-    """The arms that `train.py -m <overrides>` would run, in its order, and notes about those that are typed twice.
+    """Return the arms that `train.py -m <overrides>` would run, in its order, and notes about duplicates.
 
     Raises MemphisError that lists every fault of every arm.
     """
@@ -90,9 +90,7 @@ def enumerate_arms(overrides: list[str]) -> tuple[list[Arm], list[str]]:
             kept = [word for word in words if word.lstrip("+").partition("=")[0] != "sweep"]
             try:
                 cfg = config.from_hydra(composer.compose(words), words)
-                if (
-                    cfg.tracking.group is None
-                ):  # as `train.py -m` groups the runs of a sweep, which knows its file's name
+                if cfg.tracking.group is None:  # as `train.py -m` groups the runs of a sweep: by the name of its file
                     files = [word.partition("=")[2] for word in words if word not in kept]
                     cfg = replace(cfg, tracking=replace(cfg.tracking, group="+".join(files) or None))
                 arm = Arm(kept, cfg)
@@ -129,8 +127,8 @@ def _line(error: Exception) -> str:
 
 
 class _Composer:
-    """Hydra, initialised once. Composing takes it 0.2 s, so that is done once per choice of groups; values are then set
-    on a copy by Hydra's own function, which is what it does with them anyway."""
+    """Composer on Hydra, initialised once. Composing takes 0.2 s, so it is done once per choice of groups; values are
+    then set on a copy by Hydra's own function, which is what Hydra does with them anyway."""
 
     def __init__(self, loader: ConfigLoaderImpl) -> None:
         self._loader = loader
@@ -138,7 +136,7 @@ class _Composer:
         self._chosen: dict[tuple[str, ...], DictConfig] = {}
 
     def split(self, overrides: list[str]) -> list[list[str]]:
-        """What is typed for each arm. `+sweep=a,b` are the arms of a and those of b: one factor at a time."""
+        """Return the overrides of each arm. `+sweep=a,b` gives the arms of a and those of b: one factor at a time."""
         for place, item in enumerate(self._parser.parse_overrides(overrides)):
             if item.key_or_group == "sweep" and item.is_sweep_override():
                 key, rest = item.get_key_element(), (overrides[:place], overrides[place + 1 :])
@@ -181,13 +179,13 @@ def _composer() -> Iterator[_Composer]:
 
 
 def grid_directory(arms: list[Arm]) -> Path:
-    """`<root>/grids/<name>-<hash of what was typed>`: the same command finds the same grid, also when conf/ changed."""
+    """Return `<root>/grids/<name>-<hash of overrides>`: one command finds the same grid, also when conf/ changed."""
     first = arms[0]
     return first.root / "grids" / f"{first.cfg.name}-{digest([[arm.cfg.name, arm.overrides] for arm in arms])[:8]}"
 
 
 def freeze(arms: list[Arm], directory: Path) -> None:
-    """Write the arms, all or none."""
+    """Write the arms atomically, all or none."""
     made = directory.with_name(f".{directory.name}.{os.getpid()}")
     try:
         (made / "arms").mkdir(parents=True)
@@ -205,9 +203,9 @@ def freeze(arms: list[Arm], directory: Path) -> None:
 
 
 def write_stages(directory: Path, arms: list[Arm]) -> None:
-    """stages.json: what the grid is made of, and which are the models that its arms end with.
+    """Write stages.json: the stages of the grid, and which of them are the last models of its arms.
 
-    Nothing that it lists is anybody's garbage; the weights of results stay.
+    Listed stages are never collected as garbage; the weights of results are kept.
     """
     listed = sorted({stage.directory for arm in arms for stage in arm.stages})
     results = {stage.directory for arm in arms for stage in last_model(arm.stages)}
@@ -215,14 +213,14 @@ def write_stages(directory: Path, arms: list[Arm]) -> None:
 
 
 def _frozen(arm: Arm) -> str:
-    # The run at the arm's end gathers; what is missing is built by jobs with the resources for it.
+    # The arm's own run only collects; missing stages are built by jobs with the resources for them.
     cfg = replace(arm.cfg, runtime=replace(arm.cfg.runtime, root=str(arm.root), build=False))
     frozen = {"defaults": _DEFAULTS, "hydra": {**_HYDRA, "overrides": {"task": arm.overrides}}, **config.to_dict(cfg)}
     return OmegaConf.to_yaml(OmegaConf.create(frozen))
 
 
 def thaw(directory: Path) -> list[Arm]:
-    """The arms as they were frozen. Raises MemphisError for what this version does not understand."""
+    """Load the arms as they were frozen. Raises MemphisError for what this version does not understand."""
     arms = []
     for file in sorted((directory / "arms").glob("*.yaml")):
         try:

@@ -1,4 +1,4 @@
-"""The stages of many runs as one graph: each once, what it costs, and the jobs in which it is built."""
+"""Graph of the stages of many runs: each once, what it costs, and the jobs in which it is built."""
 
 import shutil
 from collections import Counter
@@ -14,14 +14,14 @@ from memphis.store import Stage, Store
 
 @dataclass(frozen=True)
 class Job:
-    """Stages that one job builds, one after the other. arm: whose runtime it is built with."""
+    """Stages that one job builds, one after the other. arm: the arm whose runtime settings it uses."""
 
     stages: list[Stage]
     arm: Arm
 
     @property
     def needs(self) -> str:
-        """The kind of machine: `train`, `engine` or `cpu`."""
+        """Kind of machine: `train`, `engine` or `cpu`."""
         (first, *_) = self.stages
         if KINDS[first.kind].needs == "engine":
             return "engine"
@@ -33,7 +33,7 @@ class Job:
 
 
 class Graph:
-    """The union of the arms' chains, against what the store has at this moment."""
+    """Union of the arms' chains, compared with what the store has at this moment."""
 
     def __init__(self, arms: list[Arm]) -> None:
         self.arms = arms
@@ -47,19 +47,19 @@ class Graph:
         self.results = [stage for arm in arms for stage in plan.last_model(arm.stages)]
         steps = plan.make_plan(list(self.stages.values()), self.store, self.results)
         self.missing = {step.stage.directory: step for step in steps if step.needed}
-        for directory, step in self.missing.items():  # a thin stage's inputs may be no arm's own
+        for directory, step in self.missing.items():  # with weights dropped, inputs may be no arm's own
             self.stages.setdefault(directory, step.stage)
             self.owner.setdefault(directory, arms[0])
 
     def missing_of(self, arm: Arm) -> list[str]:
-        """What the arm's run waits for."""
+        """Return what the arm's run waits for."""
         return [stage.directory for stage in arm.stages if stage.directory in self.missing]
 
     def jobs(self, without: set[str]) -> list[Job]:
-        """How what is missing is built, a job's inputs before the job. without: directories that are seen to already.
+        """Return the jobs that build what is missing, inputs first. without: directories that are being built already.
 
-        A job is one stage; but what samples from one model shares the engine, generation first, because others wait
-        for it.
+        A job is one stage, but stages that sample from one model share the engine: generation first, because others
+        wait for it.
         """
         todo = [step.stage for directory, step in self.missing.items() if directory not in without]
         groups: dict[str, list[Stage]] = {}
@@ -85,7 +85,7 @@ class Graph:
         return list(ordered.values())
 
     def disk(self) -> tuple[str, bool]:
-        """What the weights to build will take, in words; False when that cannot fit."""
+        """Describe the disk space that the weights to build will take; False when that cannot fit."""
         kept, results = 0, {stage.key for stage in self.results}
         for step in self.missing.values():
             cfg, kind = self.owner[step.stage.directory].cfg, KINDS[step.stage.kind]
@@ -101,7 +101,7 @@ class Graph:
         return f"disk: {size_text(kept)} of weights stay, {size_text(free)} are free{cure}", fits
 
     def describe(self) -> str:
-        """What is shared and what is left to do."""
+        """Describe what is shared and what is left to do."""
         naive = Counter(stage.kind for arm in self.arms for stage in arm.stages)
         unique = Counter(stage.kind for stage in self.stages.values())
         todo = Counter(step.stage.kind for step in self.missing.values())
@@ -124,6 +124,6 @@ class Graph:
 
 
 def damaged(store: Store, stage: Stage) -> Path | None:
-    """The directory of a finished stage whose files are not what was written."""
+    """Return the directory of a finished stage whose files are not what was written, else None."""
     path = store.path(stage)
     return path if (path / "DONE").exists() and store.fault(path) is not None else None

@@ -31,7 +31,7 @@ from memphis.store import Store, digest, read_json
 
 
 class Grid:
-    """The arms of one command, frozen once they have been in a submission."""
+    """Arms of one command. Once they are frozen on the disk, they are read from there."""
 
     def __init__(self, overrides: list[str]) -> None:
         self.typed = overrides
@@ -62,7 +62,7 @@ class Grid:
             raise MemphisError(f"{self.path}: {error.strerror}; free some space, or set runtime.root") from error
 
     def log(self, name: str) -> Path:
-        """Of a stage's or an arm's job."""
+        """Return the log file of a stage's or an arm's job."""
         return self.path / "logs" / f"{name}.log"
 
     def finished(self, arm: Arm, graph: Graph) -> bool:
@@ -81,12 +81,12 @@ def _same(fresh: Arm, frozen: Arm) -> bool:
 
 
 def submit(grid: Grid) -> str:
-    """Send what is neither built nor queued: a Slurm job for each job of stages and for each unfinished arm."""
+    """Submit what is neither built nor queued: a Slurm job for each job of stages and for each unfinished arm."""
     resources = slurm.resources()
-    slurm.queue(grid.store_id)  # before anything is written: is there a Slurm?
+    slurm.queue(grid.store_id)  # fails before anything is written if there is no Slurm
     grid.freeze()
     with _alone(grid.path.parent):
-        there = slurm.queue(grid.store_id)  # before the store: a job that ends in between has built its stage
+        there = slurm.queue(grid.store_id)  # read before the store: a job that ends in between has built its stage
         queued = {name: one.id for one in there for name in one.builds}
         graph = Graph(grid.arms)
         words, fits = graph.disk()
@@ -166,7 +166,7 @@ def _arm_name(grid: Grid, number: int) -> str:
 
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
-    """One submission at a time: two would send the same stages."""
+    """Allow one submission at a time: two would send the same stages."""
     with (directory / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -181,7 +181,7 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def status(grid: Grid) -> tuple[str, bool]:
-    """A summary, then a line for everything that failed and its log; False when something failed."""
+    """Return a summary, then a line for everything that failed and its log; False when something failed."""
     jobs = {name: job for job in slurm.queue(grid.store_id) for name in job.builds}
     graph = Graph(grid.arms)
     states: Counter[str] = Counter()
@@ -204,7 +204,7 @@ def status(grid: Grid) -> tuple[str, bool]:
 
 
 def _state(grid: Grid, name: str, built: bool, job: slurm.QueuedJob | None) -> tuple[str, str]:
-    """What became of a stage or an arm: neither needs more than the store, the queue and whether there is a log."""
+    """Return the state of a stage or an arm, and why, from the store, the queue and whether there is a log alone."""
     if built:
         return "built", ""
     if job is not None:
@@ -221,7 +221,7 @@ def _counted(states: Counter[str]) -> str:
 
 
 def cancel(grid: Grid) -> str:
-    """Take this grid's jobs out of the queue. What they have built stays; stages that run write a checkpoint first."""
+    """Cancel this grid's jobs. What they have built stays; stages that run write a checkpoint first."""
     ids = sorted({job.id for job in slurm.queue(grid.store_id) if job.grid == grid.path.name})
     slurm.cancel(ids)
     return f"{grid.path.name}: {len(ids)} jobs cancelled"

@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, about one run or about a comparison.
+"""Build report.html: one self-contained file, about one run or about a comparison.
 
 Whatever comes from data, models or the command line is escaped here or, in the sample browser, set as text by page.js.
 """
@@ -38,8 +38,8 @@ def run_page(
     browser: dict[str, Any] | None,
     said: Mapping[str, str],
 ) -> str:
-    """One run. control: the run that spends the same on supervised training, if it is there. said: name -> sentence
-    (note, changed, time, cost), "" where there is nothing to say."""
+    """Build the page of one run. control: the run that spends the same on supervised training, if it exists. said: name
+    -> sentence (note, changed, time, cost), "" where there is none."""
     sections: list[Section] = []
     scores = [row for row in run["scores"] if row["columns"]]
     accuracy = figures.accuracy_of_run(dict(run), control)
@@ -147,7 +147,7 @@ def _page(
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'  # else a browser asks for one
+        '<link rel="icon" href="data:,">\n'  # else a browser requests one
         f"<title>{_text(title)}</title>\n<style>\n{STYLE}\n{_file('page.css')}</style>\n</head>\n<body>\n"
         f"<header><h1>{_text(title)}</h1>{told}{_facts(facts)}</header>{warned}\n"
         f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
@@ -184,7 +184,7 @@ def _plotted(section: tuple[str, str, Sequence[str]]) -> list[Section]:
 
 
 def _table(rows: Sequence[Sequence[str]], caption: str, style: str = "") -> str:
-    """First row and first column are headers. It scrolls by itself where it is too wide, also by keyboard."""
+    """Build a table with headers in its first row and column. If too wide it scrolls by itself, also by keyboard."""
     head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in rows[0])
     body = "".join(
         f'<tr><th scope="row">{_text(first)}</th>{"".join(f"<td>{_text(cell)}</td>" for cell in rest)}</tr>\n'

@@ -1,5 +1,5 @@
-"""Plots as SVG text: lines with error bars, dots with error bars, stacked bars. Colours are CSS variables, so that one
-drawing is right on light and dark paper; what it shows is also in a table beside it.
+"""Draw plots as SVG text: lines with error bars, dots with error bars, stacked bars. Colours are CSS variables, so that
+one drawing is right on light and dark paper; a table beside it has the same numbers.
 
 Text is escaped here. Every drawing is 460 units wide: on a screen of 390 its letters are still 10 px high.
 """
@@ -13,9 +13,9 @@ from html import escape
 from memphis.console import printable
 
 WIDTH = 460
-LEFT, RIGHT, HEIGHT = 52, 16, 210  # of the plotting area; HEIGHT is its own
+LEFT, RIGHT, HEIGHT = 52, 16, 210  # margins of the plotting area, and its height
 LINE = 17  # height of a line of text
-ROW = 40  # of a horizontal bar with its label above
+ROW = 40  # height of a horizontal bar with its label above
 COLOURS = 7
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart; yellow is left out, it is too light.
@@ -45,8 +45,8 @@ STYLE = "\n".join(
 
 @dataclass(frozen=True)
 class Series:
-    """points: (x, y, standard error or None); None in between breaks the line. look: which colour, marker and dash.
-    label: in the legend; "" = not in it."""
+    """Data to draw in one look. points: (x, y, standard error or None); None in between breaks the line. look: which
+    colour, marker and dash. label: in the legend; "" = not in it."""
 
     label: str
     points: Sequence[tuple[float, float, float | None] | None]
@@ -63,7 +63,7 @@ def lines(
     ticks: Mapping[float, str] | None = None,
     markers: bool = True,
 ) -> str:
-    """ticks: x -> its label, where x is not simply a number."""
+    """Draw lines with error bars. ticks: x -> its label, where x is not simply a number."""
     points = [point for one in series for point in one.points if point]
     xs = [x for x, _, _ in points] + list(ticks or ())
     low, high = min(y - (e or 0.0) for _, y, e in points), max(y + (e or 0.0) for _, y, e in points)
@@ -82,7 +82,7 @@ def lines(
             draw.text(across(x), top + HEIGHT + LINE, label, "soft mid")
     draw.add(f'<path class="axis" d="M{LEFT} {top + HEIGHT}H{WIDTH - RIGHT}"/>')
     for place, one in enumerate(series):
-        # Side by side by a little, so that error bars do not hide one another.
+        # Shifted sideways a little, so that error bars do not hide one another.
         shift = (place - (len(series) - 1) / 2) * min(5.0, 30 / len(series)) if markers else 0.0
         places = [p and (across(p[0]) + shift, up(p[1]), p[2] or 0.0, p[1]) for p in one.points]
         draw.series(one, places, abs(up(1.0) - up(0.0)), markers)
@@ -93,7 +93,7 @@ def lines(
 
 
 def dots(title: str, rows: Sequence[tuple[str, float, float | None, int]], x_label: str) -> str:
-    """One row each: label, value, standard error, look."""
+    """Draw dots with error bars, one row each: label, value, standard error, look."""
     low, high = min(v - (e or 0.0) for _, v, e, _ in rows), max(v + (e or 0.0) for _, v, e, _ in rows)
     marks = _ticks(min(0.0, low) if low < 0.35 * high else low, high)
     draw = _Drawing(title, x_label)
@@ -111,7 +111,7 @@ def dots(title: str, rows: Sequence[tuple[str, float, float | None, int]], x_lab
 
 
 def stacked(title: str, rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], x_label: str) -> str:
-    """One bar each: label and a value per part."""
+    """Draw stacked bars, one each: label and a value per part."""
     marks = _ticks(0.0, max(sum(values) for _, values in rows) or 1.0)
     draw = _Drawing(title, x_label)
     across = _Scale(marks[0], marks[-1], 6, WIDTH - RIGHT)
@@ -132,7 +132,7 @@ def stacked(title: str, rows: Sequence[tuple[str, Sequence[float]]], parts: Sequ
 
 
 def standalone(drawings: Sequence[str]) -> str:
-    """One SVG file of several drawings, one below the other, with its own colours."""
+    """Return one SVG file of several drawings, one below the other, with its own colours."""
     heights = [int(drawing.split(f'viewBox="0 0 {WIDTH} ')[1].split('"')[0]) for drawing in drawings]
     total, y, inner = sum(heights), 0, []
     for drawing, height in zip(drawings, heights, strict=True):
@@ -144,7 +144,7 @@ def standalone(drawings: Sequence[str]) -> str:
 
 
 class _Drawing:
-    """Collects elements from the top to the bottom; `y` is where the next line of text goes."""
+    """Collector of elements from the top to the bottom; `y` is where the next line of text goes."""
 
     def __init__(self, title: str, subtitle: str) -> None:
         self.title = printable(title)
@@ -175,7 +175,7 @@ class _Drawing:
         markers: bool,
         upright: bool = True,
     ) -> None:
-        """places: x, y on the paper, error and value in units of the axis; unit: paper per unit."""
+        """Draw a series. places: x, y on the paper, error and value in units of the axis; unit: paper per unit."""
         colour, dash = one.look % COLOURS, _DASHES[one.look // COLOURS % len(_DASHES)]
         if one.joined:
             path, down = [], False
@@ -234,7 +234,7 @@ class _Drawing:
 
 
 class _Scale:
-    """A value's place on the paper."""
+    """Map from a value to its position on the paper."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
         self.low, self.start = low, start
@@ -246,7 +246,7 @@ class _Scale:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from below `low` to above `high`, four to seven of them."""
+    """Return round numbers from below `low` to above `high`, four to seven of them."""
     if high - low <= 1e-9 * max(1.0, abs(high)):
         low, high = min(0.0, 1.2 * low), 1.2 * high if high > 0 else 1.0
     rough = (high - low) / 5
@@ -257,7 +257,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _number(value: float, among: Sequence[float]) -> str:
-    """With as many decimals as keep the ticks apart."""
+    """Format with as many decimals as keep the ticks apart."""
     step = among[1] - among[0] if len(among) > 1 else 1.0
     return f"{value:,.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
 
@@ -276,7 +276,7 @@ def _marker(look: int, x: float, y: float) -> str:
 
 
 def _faded(place: int) -> str:
-    """More parts than colours: the second round is paler."""
+    """Return the style of a part: with more parts than colours the second round is paler."""
     return ' opacity="0.5"' if place >= COLOURS else ""
 
 

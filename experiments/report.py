@@ -22,15 +22,15 @@ from memphis.console import printable
 from memphis.errors import MemphisError
 from memphis.store import digest, read_json
 
-QUESTIONS = 64  # in the sample browser of a run; of a comparison half as many, with shorter texts
+QUESTIONS = 64  # in the sample browser of a run; half as many for a comparison, with shorter texts
 CHARS = 1_500  # of one text there
 
 Places = dict[str, Path]
 
 
 def finish(run_dir: Path) -> str:
-    """Write report.html, results.md, results.csv, accuracy.svg and samples.md (of the last two what the run has numbers
-    for) into `run_dir`; returns the text that ends the run on the terminal."""
+    """Write report.html, results.md, results.csv, accuracy.svg and samples.md (the last two only if the run has numbers
+    for them) into `run_dir`; returns the text that ends the run on the terminal."""
     summary = read_json(run_dir / "summary.json")
     scores = [row for row in summary["scores"] if row["columns"]]
     stages, paths = _built(run_dir)
@@ -68,14 +68,14 @@ def finish(run_dir: Path) -> str:
 
 
 def compare(paths: Sequence[Path]) -> str:
-    """After a multirun: its runs compared, in `<root>/comparisons/`. Returns the table and where the report is; nothing
-    for less than two runs."""
+    """Compare the runs of a multirun, in `<root>/comparisons/`. Returns the table and the path of the report; "" for
+    fewer than two runs."""
     there = [path for path in dict.fromkeys(paths) if (path / "stages.json").is_file()]
     if len(there) < 2:
         return ""
     try:
         found = [(read_run(path), path) for path in there]
-        for run, path in found:  # again: now the control is there
+        for run, path in found:  # once more, now that the control exists
             stages, places = _built(path)
             answers = samples.answers(stages, places)
             _write_page(path, run, _said(run, stages, places, answers), answers, [other for other, _ in found])
@@ -88,8 +88,8 @@ def compare(paths: Sequence[Path]) -> str:
 
 
 def collect(found: Sequence[tuple[dict[str, Any], Path]], baseline: str | None = None) -> tuple[Comparison, Places]:
-    """Runs with their directories by arm, and where each one is, by its key. With a single pair of runs an arm is
-    compared with the baseline item by item."""
+    """Group runs by arm; return the comparison, and run key -> directory. With a single pair of runs an arm is compared
+    with the baseline item by item."""
     comparison = group([run for run, _ in found], baseline)
     places = {run["key"]: path for run, path in found}
     reference = comparison.arm(comparison.baseline).complete
@@ -102,7 +102,7 @@ def collect(found: Sequence[tuple[dict[str, Any], Path]], baseline: str | None =
 
 
 def write(comparison: Comparison, places: Places, out: Path) -> None:
-    """report.html, report.md, results.csv and results.json of a comparison into `out`."""
+    """Write report.html, report.md, results.csv and results.json of a comparison into `out`."""
     names = sorted({places[run["key"]].parents[1].name for arm in comparison.arms for run in arm.runs})
     title = f"{', '.join(names)}: {len(comparison.arms)} arms compared"
     out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def write(comparison: Comparison, places: Places, out: Path) -> None:
 
 
 def _built(run_dir: Path) -> tuple[list[dict[str, Any]], dict[str, Path]]:
-    """Built stages of a run, and their directories by name."""
+    """Return the built stages of a run, and their directories by name."""
     stages = [stage for stage in read_json(run_dir / "stages.json") if stage["built"]]
     return stages, {stage["name"]: run_dir.parents[2] / stage["dir"] for stage in stages}
 
@@ -143,14 +143,14 @@ def _write_page(
     answers: samples.Answers | None,
     others: Iterable[dict[str, Any]],
 ) -> None:
-    """others: runs among which its control may be."""
+    """Write report.html of a run. others: runs among which its control may be."""
     control = next((other for other in others if _controls(other, run)), None)
     html = page.run_page(run, control, samples.browser(answers, QUESTIONS, CHARS), said)
     (run_dir / "report.html").write_text(html, encoding="utf-8")
 
 
 def _controls(other: dict[str, Any], run: dict[str, Any]) -> bool:
-    """Whether `other` is complete, is the control, and differs from `run` in the method alone."""
+    """True if `other` is complete, is the control, and differs from `run` in the method alone."""
     if not (other["complete"] and other["method"] == CONTROL != run["method"] and other["seed"] == run["seed"]):
         return False
     keys = (run["config"].keys() | other["config"].keys()) - set(method_keys())
@@ -158,14 +158,14 @@ def _controls(other: dict[str, Any], run: dict[str, Any]) -> bool:
 
 
 def _beside(run_dir: Path) -> Iterator[dict[str, Any]]:
-    """Runs of the same name and seed that continue SFT."""
+    """Yield runs of the same name and seed that continue SFT."""
     for file in sorted(run_dir.parent.glob("*/config.yaml")):
-        if file.parent != run_dir and "continued: true" in file.read_text(encoding="utf-8"):  # before it is parsed
+        if file.parent != run_dir and "continued: true" in file.read_text(encoding="utf-8"):  # cheaper than parsing all
             yield read_run(file.parent)
 
 
 def _browser(comparison: Comparison, places: Places) -> dict[str, Any] | None:
-    """Answers of the last models, of the lowest seed that every arm has complete; None where none is."""
+    """Return answers of the last models, of the lowest seed that every arm has complete; None if there is none."""
     seeds = set.intersection(*(set(arm.complete) for arm in comparison.arms))
     models: dict[str, Any] = {}
     what = set()
@@ -181,8 +181,8 @@ def _browser(comparison: Comparison, places: Places) -> dict[str, Any] | None:
 
 
 def _items(a: Path, b: Path) -> dict[str, Difference]:
-    """B minus A by column, question by question; nothing where the answers are gone or the questions are others."""
-    from eval import compare as paired  # numpy: a moment that `--help` should not pay
+    """Return B minus A by column, paired by question; {} if the answers are gone or the questions differ."""
+    from eval import compare as paired  # imports numpy, which slows `--help` down
     from eval.records import find
 
     try:
@@ -253,9 +253,9 @@ def _report(found: Sequence[tuple[dict[str, Any], Path]], arguments: argparse.Na
 
 
 def _wandb_report(found: Sequence[tuple[dict[str, Any], Path]], arguments: argparse.Namespace) -> None:
-    """In a directory that follows from the names of the runs, so that the same page is found again with more of them.
-    Without runs a report that has no tables of theirs."""
-    from experiments import wandb_report  # the benchmarks' table: a moment that `--help` should not pay
+    """Write the W&B report in a directory that follows from the names of the runs, so that the same page is found again
+    with more of them. Without runs the report has no tables of theirs."""
+    from experiments import wandb_report  # imports the benchmarks' table, which slows `--help` down
 
     names = sorted({run["name"] for run, _ in found})
     root = found[0][1].parents[2] if found else Path(os.environ.get("MEMPHIS_RUNS", "runs"))

@@ -1,4 +1,4 @@
-"""Run directories as plain data: what was run, scores, cycles, losses and costs, all of it JSON.
+"""Read run directories as plain data: what was run, scores, cycles, losses and costs, all of it JSON.
 
 Reads what the run directory holds and nothing of the store, so a run can be read whose stages were cleaned up. A run
 is a dictionary with the keys that `read_run` names; nothing else in experiments/ knows the files.
@@ -22,7 +22,7 @@ _COUNTED = ("steps", "tokens", "samples", "pairs")  # of a stage's summary
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """The run directories at or below the given ones (up to a store's root), each once, in a fixed order.
+    """Return the run directories at or below the given ones (up to a store's root), each once, in a fixed order.
 
     Raises MemphisError when there is none.
     """
@@ -37,7 +37,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """One run.
+    """Read one run as a dictionary.
 
     name, seed, slug, method, status (as summary.json has it; `unfinished` without one), complete (it ended, and with
     its last stage), commit, created (Unix seconds), wall_s; command; config (dotted key -> value, of what a result can
@@ -86,12 +86,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def own_stages(method: str, stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The stages that the run's last model comes from: for the control not the cycles, whose length alone it takes."""
+    """Return the stages behind the run's last model; for the control not the cycles, whose length alone it takes."""
     return [stage for stage in stages if method != "sft_continued" or not KINDS[stage["kind"]].cycle]
 
 
 def costs(method: str, stages: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """What the last model took beyond the base model, evaluations not counted; reused stages are.
+    """Return what the last model took beyond the base model, evaluations not counted; reused stages are.
 
     steps: optimizer steps. trained_tokens, generated_tokens. seconds: of the clock, as recorded when its stages were
     built. cpu_seconds: of all threads; None where a stage has no record of them.
@@ -118,7 +118,7 @@ def _stage(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _iterations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Per cycle what its samples, pairs and merge said; keys are absent for what did not happen."""
+    """Return what samples, pairs and merge recorded per cycle; keys are absent for what did not happen."""
     found: dict[int, dict[str, Any]] = {}
     for row in rows:
         name, _, k = row["stage"].rpartition("-")
@@ -136,7 +136,7 @@ def _iterations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _judged(row: dict[str, Any], cycle: dict[str, Any]) -> dict[str, Any]:
-    """pass@1, pass@k, and where the samples went; of which `in pairs` is what no reason discarded."""
+    """Return pass@1, pass@k, and where the samples went; `in pairs` are those that no reason discarded."""
     k = max(int(key.removeprefix("gen/pass@")) for key in row if key.startswith("gen/pass@") and key[9:].isdigit())
     found = {"pass@1": row["gen/pass@1"], "pass@1_se": row["gen/pass@1_se"], "pairs": row["pairs/count"]}
     found |= {"k": k, "pass@k": row[f"gen/pass@{k}"]}
@@ -155,8 +155,8 @@ def _judged(row: dict[str, Any], cycle: dict[str, Any]) -> dict[str, Any]:
 
 
 def _curves(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
-    """Loss of each trained stage, thinned to means over equal numbers of steps; x is the last step of the mean, on the
-    run's own axis, which begins after the base model."""
+    """Return the loss of each trained stage, reduced to means over equal numbers of steps; x is the last step of the
+    mean, on the run's own axis, which begins after the base model."""
     kinds = {stage["name"]: KINDS[stage["kind"]] for stage in stages}
     found: dict[str, list[tuple[int, float]]] = {}
     for row in rows:

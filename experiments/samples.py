@@ -1,4 +1,4 @@
-"""What models wrote: answers to the same questions by every evaluated model of a run, or by the arms of a comparison.
+"""Answers of models to the same questions: of every evaluated model of a run, or of the arms of a comparison.
 
 Model output is data here: it is quoted or handed on as text, never interpreted.
 """
@@ -19,12 +19,12 @@ from memphis.tracking.content import fixed_choice
 
 SHOWN = 3  # samples on the page of three
 MAX_CHARS = 1_500  # of one quoted text
-_QUESTION_KEYS = ("prompt", "question", "input", "query")  # of the documents of our tasks
+_QUESTION_KEYS = ("prompt", "question", "input", "query")  # in the documents of our tasks
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model wrote to one question."""
+    """Answer of a model to one question."""
 
     question: str
     reference: str
@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """what: which questions, how answered. models: label -> question id -> answer, in the order of training."""
+    """Answers by model. what: questions and how answered. models: label -> question id -> answer, in training order."""
 
     what: str
     models: Mapping[str, Mapping[str, Answer]]
@@ -43,7 +43,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Change:
-    """The same questions answered by an earlier and by a later model."""
+    """Answers of an earlier and of a later model to the same questions."""
 
     before: str  # which model
     after: str
@@ -62,8 +62,8 @@ class Change:
 
 
 def answers(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> Answers | None:
-    """Of a run's models: to the first task whose answers they wrote themselves, when two models or more did; else the
-    first sample of each cycle to its training questions; else of the single model there is; None without any.
+    """Return the answers of a run's models to the first task whose answers they wrote themselves, if two models or more
+    did; else the first sample of each cycle to its training questions; else those of the single model; else None.
 
     stages: built rows of stages.json. paths: where they are, by name.
     """
@@ -87,7 +87,7 @@ def answers(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> Answ
 
 
 def find_change(found: Answers | None) -> Change | None:
-    """From SFT (else the first model) to the last one; None when there are no two."""
+    """Return the change from SFT (else the first model) to the last one; None if there are no two."""
     if found is None or len(found.models) < 2:
         return None
     names = list(found.models)
@@ -98,7 +98,7 @@ def find_change(found: Answers | None) -> Change | None:
 
 
 def browser(found: Answers | None, count: int, chars: int) -> dict[str, Any] | None:
-    """What the sample browser of a page shows: `count` questions by a fixed hash of their ids, texts cut to `chars`."""
+    """Return the data of a page's sample browser: `count` questions by a fixed hash of their ids, cut to `chars`."""
     if found is None:
         return None
     common = set.intersection(*(set(model) for model in found.models.values()))
@@ -114,8 +114,8 @@ def browser(found: Answers | None, count: int, chars: int) -> dict[str, Any] | N
 
 
 def choose(change: Change) -> list[str]:
-    """Ids of the samples to show: in the order of a hash of the id, the first two that went from wrong to right and the
-    first that went the other way; places left over go to the first of all others."""
+    """Return ids of the samples to show: in the order of a hash of the id, the first two that went from wrong to right
+    and the first that went the other way; places left over go to the first of all others."""
     order = sorted(change.pairs, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
     better = [key for key in order if not change.pairs[key][0].right and change.pairs[key][1].right]
     worse = [key for key in order if change.pairs[key][0].right and not change.pairs[key][1].right]
@@ -124,7 +124,7 @@ def choose(change: Change) -> list[str]:
 
 
 def samples_page(title: str, change: Change) -> str:
-    """Markdown: three questions, answered before and after."""
+    """Format Markdown: three questions, answered before and after."""
     parts = [
         f"# Before and after: {title}",
         f"{change.sentence()}.",
@@ -140,7 +140,7 @@ def samples_page(title: str, change: Change) -> str:
 
 
 def quoted(text: str) -> str:
-    """A code block that the text cannot end."""
+    """Return a code block that the text cannot end."""
     text = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} […]"
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}text\n{text.strip()}\n{fence}"
@@ -152,12 +152,12 @@ def _cut(text: str, chars: int) -> str:
 
 
 def _evaluation_answers(directory: Path) -> tuple[str, dict[str, Answer]]:
-    """The first task with generated answers and what was answered, by item; ("", {}) when answers were only scored."""
+    """Return the first task with generated answers, and these by item; ("", {}) when answers were only scored."""
     for record in read_json(directory / "record.json").values():
         for task, result in record["tasks"].items():
             if result["metric"].startswith("acc"):  # choices were scored, nothing was written
                 continue
-            file = result["samples"] if isinstance(result["samples"], str) else result["samples"][0]  # of several seeds
+            file = result["samples"] if isinstance(result["samples"], str) else result["samples"][0]  # one per seed
             rows = [row for row in _lines(directory / file) if row["filter"] == result["filter"]]
             found = {}
             for row in rows:

@@ -1,4 +1,4 @@
-"""Slurm's own commands: what is queued, submit, cancel. Asks squeue only: many clusters have no accounting."""
+"""Call Slurm's own commands: list the queue, submit, cancel. Uses squeue only: many clusters have no accounting."""
 
 import os
 import re
@@ -15,7 +15,7 @@ SCRIPT = REPOSITORY / "slurm" / "stage.sbatch"
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job in the queue whose comment says what it builds: `memphis <store> <grid> <directory> …`."""
+    """Job in the queue whose comment says what it builds: `memphis <store> <grid> <directory> …`."""
 
     id: str
     state: str  # PENDING, RUNNING, …
@@ -25,7 +25,7 @@ class QueuedJob:
 
 
 def resources() -> dict[str, list[str]]:
-    """The `#GRID <class> <options>` lines of slurm/stage.sbatch. Raises MemphisError when one is missing."""
+    """Return the `#GRID <class> <options>` lines of slurm/stage.sbatch. Raises MemphisError when one is missing."""
     found = {
         name: shlex.split(options)
         for name, options in re.findall(r"^#GRID +(\w+)(.*)$", SCRIPT.read_text(encoding="utf-8"), re.M)
@@ -37,7 +37,7 @@ def resources() -> dict[str, list[str]]:
 
 
 def queue(store: str) -> list[QueuedJob]:
-    """My jobs for this store that are queued or running."""
+    """Return my jobs for this store that are queued or running."""
     jobs = []
     for line in _ask(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%k"]).splitlines():
         number, state, reason, comment = line.split("|", 3)
@@ -50,14 +50,14 @@ def queue(store: str) -> list[QueuedJob]:
 def submit(
     command: list[str], *, name: str, store: str, grid: str, builds: list[str], options: list[str], log: Path
 ) -> str:
-    """One job with slurm/stage.sbatch; returns its id."""
+    """Submit one job with slurm/stage.sbatch; returns its id."""
     line = ["sbatch", "--parsable", f"--job-name={name}", f"--comment=memphis {store} {grid} {' '.join(builds)}"]
     line += [f"--chdir={REPOSITORY}", f"--output={log}", *options, str(SCRIPT), *command]
     return _ask(line).strip().split(";")[0]
 
 
 def depends(when: str, ids: list[str]) -> list[str]:
-    """Options for a job that waits for others. when: `afterok` or `afterany`."""
+    """Return options for a job that waits for others. when: `afterok` or `afterany`."""
     return [f"--dependency={when}:{':'.join(sorted(set(ids)))}", "--kill-on-invalid-dep=yes"] if ids else []
 
 
@@ -67,7 +67,7 @@ def cancel(ids: list[str]) -> None:
 
 
 def _ask(line: list[str]) -> str:
-    # A job that submits must not hand its own limits on.
+    # A job that submits must not pass its own limits on.
     env = {key: value for key, value in os.environ.items() if not re.match(r"SLURM_(?!CONF$)", key)}
     try:
         done = subprocess.run(line, capture_output=True, text=True, env=env, check=False)

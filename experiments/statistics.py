@@ -1,4 +1,4 @@
-"""How sure is a difference? Over seeds: mean, standard deviation and the paired t-test. Pure numbers.
+"""Statistics of differences over seeds: mean, standard deviation and the paired t-test. Pure numbers.
 
 The unit is a run: its score is one number, and runs of two arms with the same seed are a pair, because they share data,
 base model and SFT. The interval and the p-value are those of Student's t for so few pairs.
@@ -29,9 +29,9 @@ class Spread:
 class Difference:
     """Mean of n paired differences, its standard error, its interval and two-sided p-value.
 
-    With one pair the differences of runs say nothing about chance: then it is that of the items (`items` True), with an
-    exact test, and speaks of these two models alone. error is None where only an interval is known; low, high and p are
-    None where nothing is.
+    One pair of runs says nothing about chance: then the difference is that of the items (`items` True), with an exact
+    test, and holds for these two models alone. error is None if only an interval is known; low, high and p are None if
+    nothing is known.
     """
 
     mean: float
@@ -44,7 +44,7 @@ class Difference:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Raises ValueError for no values."""
+    """Return the spread of values. Raises ValueError for no values."""
     if not values:
         raise ValueError("no values")
     mean = sum(values) / len(values)
@@ -54,7 +54,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-    """`values` minus `baseline` (seed -> score) over the seeds that both have; None when there is none."""
+    """Return `values` minus `baseline` (seed -> score) over the seeds that both have; None when there is none."""
     seeds = sorted(values.keys() & baseline.keys())
     if not seeds:
         return None
@@ -65,7 +65,7 @@ def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Differ
         if abs(found.mean) > 1e-12:
             return Difference(found.mean, 0.0, None, None, None, found.n)
         return Difference(0.0, 0.0, 0.0, 0.0, 1.0, found.n)
-    from scipy.special import stdtr, stdtrit  # half a second that `--help` should not pay
+    from scipy.special import stdtr, stdtrit  # takes half a second, which would slow `--help` down
 
     degrees = found.n - 1
     half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * found.error

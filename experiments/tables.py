@@ -1,4 +1,4 @@
-"""The numbers of a comparison as rows of text: for the terminal, for Markdown, for HTML and as CSV."""
+"""Format the numbers of a comparison as rows of text: for the terminal, for Markdown, for HTML and as CSV."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ COSTS = {
     "seconds": "device time",
     "cpu_seconds": "CPU time",
 }
-START = KINDS["sft"].title  # the model that every method goes on from
+START = KINDS["sft"].title  # the model that every method starts from
 COST_NOTE = (
     "Cost: mean per run of what the last model took beyond the base model, reused stages included; evaluations not. "
     "CPU time is that of all threads, over the runs that recorded it."
@@ -29,7 +29,7 @@ _CSV = (
 
 
 def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> list[list[str]]:
-    """Header and one row per arm, scores in %: mean ± sd, seeds, gain over its own SFT, difference to the
+    """Return header and one row per arm, scores in %: mean ± sd, seeds, gain over its own SFT, difference to the
     baseline, its interval and p."""
     against = comparison.baseline if len(comparison.baseline) <= 20 else "baseline"
     header = ["arm", "accuracy, %", "seeds", "minus own SFT", f"minus {against}", "95 % interval", "p"]
@@ -48,7 +48,7 @@ def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> 
 
 
 def seeds(arm: Arm) -> str:
-    """`3`, or `2 of 3` where some are not complete."""
+    """Return `3`, or `2 of 3` where some are not complete."""
     complete = len(arm.complete)
     return str(complete) if complete == len(arm.runs) else f"{complete} of {len(arm.runs)}"
 
@@ -59,7 +59,7 @@ def cost_cells(arm: Arm) -> list[str]:
 
 
 def gain_table(comparison: Comparison, column: str) -> list[list[str]]:
-    """What each method adds to SFT, in points of accuracy, and per cost beyond SFT's; empty without an arm sft_only."""
+    """Return each method's gain over SFT in points of accuracy, and per cost beyond SFT's; [] without arm sft_only."""
     sft = next((arm for arm in comparison.arms if arm.method == "sft_only"), None)
     if sft is None:
         return []
@@ -91,7 +91,7 @@ def _difference(found: Difference | None) -> list[str]:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader of the table must know."""
+    """Return what a reader of the table must know."""
     found = ["Accuracy of the last model: mean ± standard deviation over seeds."]
     kinds = {d.items for d in _differences(comparison)}
     if False in kinds:
@@ -118,7 +118,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def headlines(comparison: Comparison) -> list[str]:
-    """A sentence per arm on the first column, for up to three arms beside the baseline."""
+    """Return a sentence per arm on the first column, for up to three arms beside the baseline."""
     name, column = next(iter(comparison.columns.items()), ("", {}))
     others = [arm for arm in comparison.arms if arm.label != comparison.baseline]
     found = []
@@ -151,7 +151,7 @@ def column_title(name: str, column: dict[str, Any]) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """A table per column, costs in the first one, notes below."""
+    """Format a table per column, costs in the first one, notes below."""
     parts = []
     for place, (name, column) in enumerate(comparison.columns.items()):
         parts += [f"**{column_title(name, column)}**", markdown_table(score_table(comparison, name, costs=not place))]
@@ -165,13 +165,13 @@ def markdown(comparison: Comparison) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """First row: header; the first columns, so many of them: to the left."""
+    """Format a Markdown table. The first row is the header; the first `left` columns are left-aligned."""
     ruled = [rows[0], ["---"] * left + ["---:"] * (len(rows[0]) - left), *rows[1:]]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in ruled)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines for a terminal: first column to the left, the others to the right."""
+    """Return lines for a terminal: first column left-aligned, the others right-aligned."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = []
     for first, *rest in rows:
@@ -191,7 +191,7 @@ def terminal(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One row per arm, seed, evaluated model and column, incomplete runs included; costs are those of the run."""
+    """Write one row per arm, seed, evaluated model and column, incomplete runs included; costs are those of the run."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(_CSV)

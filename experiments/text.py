@@ -1,4 +1,4 @@
-"""The end of one run in words: a table, what changed, where the time went, what it cost, what to try next."""
+"""Describe the end of one run in words: a table, what changed, where the time went, what it cost, what to try next."""
 
 import re
 import shlex
@@ -20,19 +20,19 @@ JOBS: dict[str, Callable[[Kind], bool]] = {
 
 
 def _columns(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """All columns of a run in their order, with what does not depend on the row."""
+    """Return all columns of a run in their order, with what does not depend on the row."""
     return {name: column for row in scores for name, column in row["columns"].items()}
 
 
 def _names(scores: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Short names of the columns: without the suite when there is only one."""
+    """Return short names of the columns: without the suite when there is only one."""
     columns = _columns(scores)
     several = len({name.split("/")[0] for name in columns}) > 1
     return {name: name if several else name.split("/")[-1] for name in columns}
 
 
 def _table(scores: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Rows of text: label, then `45.3 ± 2.0` per column; N is in a row of its own, and in a cell where it differs."""
+    """Return rows of text: label, `45.3 ± 2.0` per column; N is in a row of its own, and in a cell where it differs."""
     columns = _columns(scores)
     rows = [["N", *(str(column["n"]) for column in columns.values())]]
     for row in scores:
@@ -56,7 +56,7 @@ def terminal_scores(scores: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def notes(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> list[str]:
-    """What a reader must know before comparing: limits and prompts that were cut."""
+    """Return what a reader must know before comparing: limits, prompts that were cut, empty answers."""
     scored = [paths[stage["name"]] for stage in stages if KINDS[stage["kind"]].leaves == "scores"]
     records = [record for path in scored for record in read_json(path / "record.json").values()]
     found = []
@@ -80,7 +80,7 @@ def stage_table(stages: Sequence[dict[str, Any]]) -> str:
 
 
 def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
-    """Wall seconds by kind of job and stage. Only what was built now counts; what was reused is named."""
+    """Describe wall time by kind of job and stage. Only what was built now counts; what was reused is named."""
     built = [stage for stage in stages if not stage["reused"]]
     parts = []
     for job, fits in JOBS.items():
@@ -97,7 +97,7 @@ def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
 
 
 def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
-    """Tokens of all that the last model comes from, reused stages included."""
+    """Describe the tokens of all that the last model comes from, reused stages included."""
     own = own_stages(method, stages)
 
     def tokens(counts: Callable[[Kind], bool]) -> int:
@@ -114,7 +114,7 @@ def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
 
 
 def next_command(run: Mapping[str, Any]) -> str:
-    """The same run with another SLERP factor; the whole recipe when no merge made its last model."""
+    """Return this run's command with another SLERP factor; the full recipe when no merge made its last model."""
     if not any(KINDS[stage["kind"]].merges and stage["built"] for stage in own_stages(run["method"], run["stages"])):
         return "python train.py"
     unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # of older runs: flags, sweeps; masked secrets

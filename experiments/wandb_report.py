@@ -1,6 +1,6 @@
-"""The three ablations as a W&B report: tables of the runs that are here, panels that W&B fills from the runs it has.
+"""Build the three ablations as a W&B report: tables of the runs that are here, panels that W&B fills from its own runs.
 
-The only file that imports wandb-workspaces. Building needs neither an account nor a network; `publish` alone does.
+The only module that imports wandb-workspaces. Building needs neither an account nor a network; `publish` alone does.
 """
 
 import json
@@ -19,14 +19,14 @@ from memphis.errors import MemphisError
 from memphis.privacy import masked
 from memphis.store import read_json, write_json
 
-VERSION = "0.4.13"  # of wandb-workspaces: `spec` calls what is private in it
+VERSION = "0.4.13"  # of wandb-workspaces; pinned, as `spec` calls a private method
 FILE, VIEW = "wandb_report.json", "wandb_view.json"
 
 
 @dataclass(frozen=True)
 class Factor:
-    """sweep: its file in conf/sweep, hence the W&B group of its runs. key: what it varies; flat: the same key at the
-    top level of a run's W&B config, as groupings of nested keys are ambiguous there."""
+    """Factor of an ablation. sweep: its file in conf/sweep, hence the W&B group of its runs. key: what it varies; flat:
+    its key at the top level of a run's W&B config, as groupings of nested keys are ambiguous there."""
 
     sweep: str
     key: str
@@ -50,9 +50,9 @@ def build(
     entity: str = "",
     project: str = "memphis",
 ) -> Any:
-    """The report, an object of wandb-workspaces.
+    """Build the report, an object of wandb-workspaces.
 
-    names: those of the runs; only runs with one of them as tag are shown, with none all. columns: `suite/column` of
+    names: of runs; only runs with one of them as tag are shown, without names all. columns: `suite/column` of
     the evaluations, the first one being what the panels over all runs show. comparisons: sweep -> what its runs found.
     Raises MemphisError when wandb-workspaces is not installed.
     """
@@ -77,16 +77,16 @@ def build(
 
 
 def _runset(wr: Any, title: str, groups: list[str], names: Sequence[str], groupby: Sequence[str] = ()) -> Any:
-    """Runs that ended, so that no mean has an unfinished one. Filters know run attributes only: keys of the config are
-    written otherwise in them than in groupings. Without entity and project it is the report's own project, and nobody
-    has to be asked for its id."""
+    """Select runs that finished, so that no mean has an unfinished one. Filters use run attributes only, because config
+    keys are written differently in filters and in groupings. Without entity and project it is the report's own project,
+    whose id need not be requested."""
     wanted = [f"Metric('Group') in {groups}", "Metric('JobType') == 'train'", "Metric('State') == 'finished'"]
     wanted += [f"Tags() in {list(names)}"] if names else []
     return wr.Runset(name=title, filters=" and ".join(wanted), groupby=list(groupby))
 
 
 def _of_factor(wr: Any, factor: Factor, columns: Sequence[str]) -> list[Any]:
-    """Curves and bars with one colour per value of the factor: mean over seeds, ± standard error."""
+    """Return curves and bars with one colour per value of the factor: mean over seeds, ± standard error."""
     how = {"groupby": wr.Config(factor.flat), "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
     curves = {
         "iteration": ["gen/pass@1", "merge/drift_sft", *map(_evaluated, columns)],
@@ -109,23 +109,23 @@ def _of_all(wr: Any, column: str) -> list[Any]:
 
 
 def _evaluated(column: str) -> str:
-    """The key under which an evaluation logs its score: with the metric's name, such as `exact_match`."""
+    """Return the key under which an evaluation logs its score: with the metric's name, such as `exact_match`."""
     suite, _, name = column.partition("/")
     metric = next(found.metric for found in find_suite(suite).columns if found.name == name)
     return f"eval/{column}/{metric}"
 
 
 def spec(report: Any) -> dict[str, Any]:
-    """What `report.save()` would send, with ids that are numbered in place of random.
+    """Return what `report.save()` would send, with ids that are numbered instead of random.
 
-    `_to_model` is private to wandb-workspaces and the only way to it: a test holds VERSION to what is installed.
+    `_to_model` is private to wandb-workspaces and the only way to the spec: a test checks that VERSION is installed.
     """
     found = json.loads(report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
     return numbered(found)
 
 
 def numbered(value: Any, numbers: dict[str, str] | None = None) -> Any:
-    """A copy of a report's JSON in which every id is the place of its first use."""
+    """Copy a report's JSON with every id replaced by the position of its first use."""
     numbers = {} if numbers is None else numbers
     if isinstance(value, list):
         return [numbered(item, numbers) for item in value]
@@ -140,7 +140,7 @@ def numbered(value: Any, numbers: dict[str, str] | None = None) -> Any:
 
 
 def write(report: Any, directory: Path) -> Path:
-    """wandb_report.json: the same bytes for the same runs."""
+    """Write wandb_report.json: the same bytes for the same runs."""
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / FILE, spec(report))
     return directory / FILE

@@ -1,4 +1,4 @@
-"""The right to build a stage: who holds it, how it is waited for, and how a dead holder's work is taken over."""
+"""Claims on stages: acquire the right to build one, wait for another holder, take over a dead holder's work."""
 
 import contextlib
 import json
@@ -12,16 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HEARTBEAT_S = float(os.environ.get("MEMPHIS_HEARTBEAT_S", "20"))  # a claim is touched this often ...
+HEARTBEAT_S = float(os.environ.get("MEMPHIS_HEARTBEAT_S", "20"))  # seconds between two touches of a claim
 ALIVE = "alive"
-DEAD_AFTER_S = 9 * HEARTBEAT_S  # ... and is dead when this long untouched, by the watcher's own clock
+DEAD_AFTER_S = 9 * HEARTBEAT_S  # a claim untouched for this long is dead, by the watcher's own clock
 
 
 class Claim:
-    """The right to build one stage: `<directory>.claim`, created with O_EXCL by the process that builds.
+    """Right to build one stage: `<directory>.claim`, created with O_EXCL by the process that builds.
 
     The owner's token is in the file and in the name of the part directory. Taking over a dead owner's work renames its
-    part directory to the new token: one rival wins, checkpoints stay, and a revived writer finds its path gone.
+    part directory to the new token: one rival wins, checkpoints stay, and a writer that wakes up finds its path gone.
     """
 
     def __init__(self, path: Path, on_wait: Callable[[str], None] = lambda text: None) -> None:
@@ -43,7 +43,7 @@ class Claim:
             except FileExistsError:
                 owner = self.owner()
                 if owner is None:
-                    continue  # released between two looks
+                    continue  # released between the two reads
                 seen = (owner["token"], owner["touched"])
                 if seen != watched:
                     watched, since = seen, time.monotonic()
@@ -58,11 +58,11 @@ class Claim:
             try:
                 with os.fdopen(handle, "w") as file:
                     json.dump(_me(self.token), file)
-                if done():  # finished between the look and the claim
+                if done():  # finished between the check and the claim
                     self.release()
                     return False
                 self._inherit()
-            except BaseException:  # a full disk: nobody shall wait for a claim that is not used
+            except BaseException:  # for instance a full disk: nobody must wait for an unused claim
                 self.file.unlink(missing_ok=True)
                 raise
             threading.Thread(target=self._beat, daemon=True).start()
@@ -70,13 +70,13 @@ class Claim:
         return False
 
     def evict(self) -> None:
-        """Remove what a process left behind that died between finishing the stage and giving the claim back."""
+        """Remove the claim of a process that died between finishing the stage and releasing the claim."""
         owner = self.owner()
         if owner is not None and self.gone(owner):
             self._evict(owner["token"])
 
     def held(self) -> bool:
-        """Is this process still the owner?"""
+        """True if this process still owns the claim."""
         owner = self.owner()
         return owner is not None and owner["token"] == self.token
 
@@ -86,7 +86,7 @@ class Claim:
             self.file.unlink(missing_ok=True)
 
     def owner(self) -> dict[str, Any] | None:
-        """The claim as it stands; None when there is none. A file that is still empty has an owner without a name."""
+        """Return the claim's current content; None if there is no claim. An empty file has an owner without a name."""
         try:
             text = self.file.read_text()
             touched = self.file.stat().st_mtime_ns
@@ -99,13 +99,13 @@ class Claim:
 
     @staticmethod
     def gone(owner: dict[str, Any]) -> bool:
-        """Has the owner's process ended? Only known of this machine's processes; False of all others."""
+        """True if the owner's process has ended. Known only for processes of this machine; False for all others."""
         if owner["host"] != socket.gethostname() or not owner["pid"]:
             return False
         return _started(owner["pid"]) not in (owner["started"], ALIVE)
 
     def _evict(self, token: str) -> None:
-        """Remove a dead owner's claim. Renaming lets one rival win; a claim that is not the dead one is put back."""
+        """Remove a dead owner's claim. Renaming lets one rival win; a claim of another owner is put back."""
         tombstone = self.file.with_name(f"{self.final.name}.grave-{self.token}")
         with contextlib.suppress(FileNotFoundError):
             self.file.rename(tombstone)
@@ -134,7 +134,7 @@ class Claim:
 
 
 def unsafe(root: Path) -> str | None:
-    """What claims and finished stages rely on and the file system of `root` does not do; None = it does all.
+    """Name the feature that claims and finished stages rely on and the file system of `root` lacks; None = it has all.
 
     Raises OSError when nothing can be written there, or the disk is full.
     """
@@ -165,8 +165,8 @@ def _me(token: str) -> dict[str, Any]:
 
 
 def _started(pid: int) -> str | None:
-    """What tells this process from a later one with the same number; None when there is no such process, ALIVE when
-    there is one and no more can be said (no /proc, or one that hides the processes of others)."""
+    """Return the start time, which tells a process from a later one with the same number; None if there is no such
+    process, ALIVE if there is one and no more is known (no /proc, or one that hides other users' processes)."""
     try:
         with Path(f"/proc/{pid}/stat").open() as file:
             fields = file.read().rsplit(")", 1)[1].split()

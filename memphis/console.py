@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: the whole plan on a terminal, plain lines anywhere else.
+"""Console output of a run: the whole plan on a terminal, plain lines anywhere else.
 
 A closed output stream, or one that cannot show a character, never fails a run.
 """
@@ -24,12 +24,12 @@ from memphis.store import Stage
 QUIET_SECONDS = 15.0  # at least this long between two plain lines about the same stage
 _STYLES = {"done": "green", "store": "cyan", "running": "bold", "to do": "dim"}
 
-# Control characters (a line break and a tab excepted), lone surrogates, and what turns the reading direction around.
+# Control characters (a line break and a tab excepted), lone surrogates, and what changes the reading direction.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
-    """`text` without anything that could move a cursor, colour a terminal or reorder what is read.
+    """Return `text` without characters that could move a cursor, colour a terminal or reorder what is read.
 
     Such characters become U+FFFD; line breaks and tabs stay. For model output, file contents and error messages.
     """
@@ -37,7 +37,7 @@ def printable(text: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 m 05 s`, `2 h 07 m`."""
+    """Format seconds as `0.4 s`, `12 s`, `3 m 05 s` or `2 h 07 m`."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -49,7 +49,7 @@ def duration(seconds: float) -> str:
 
 
 def rounded(number: float) -> str:
-    """Three digits: `950`, `12.3k`, `4.56M`."""
+    """Format a number with three digits: `950`, `12.3k`, `4.56M`."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= 0.9995 * size:
             return f"{number / size:.3g}{unit}"
@@ -57,20 +57,20 @@ def rounded(number: float) -> str:
 
 
 def scores(columns: Mapping[str, Mapping[str, Any]]) -> str:
-    """`tiny/word 45.3 ± 2.0 %, …` of an evaluation's columns."""
+    """Format an evaluation's columns: `tiny/word 45.3 ± 2.0 %, …`."""
     return ", ".join(f"{name} {percent(column['score'], column['stderr'])} %" for name, column in columns.items())
 
 
 def percent(score: float, stderr: float | None) -> str:
-    """`45.3 ± 2.0`: a share and its standard error, both from 0 to 1, in percentage points."""
+    """Format a share and its standard error, both from 0 to 1, in percentage points: `45.3 ± 2.0`."""
     return f"{100 * score:.1f}" if stderr is None else f"{100 * score:.1f} ± {100 * stderr:.1f}"
 
 
 def arms(ended: Sequence[tuple[Sequence[str], str]]) -> str:
-    """The table at the end of a multirun: what was typed for each run and for no other, and how it ended."""
+    """Return the table at the end of a multirun: the overrides that not all runs share, and how each run ended."""
     common = set.intersection(*(set(overrides) for overrides, _ in ended)) if len(ended) > 1 else set()
     names = [" ".join(item for item in overrides if item not in common) for overrides, _ in ended]
-    reasons = [outcome.partition("; log: ")[0] for _, outcome in ended]  # all of it was said when it happened
+    reasons = [outcome.partition("; log: ")[0] for _, outcome in ended]  # the whole text was printed when it happened
     lines = [f"  {name:{max(map(len, names))}}  {reason}" for name, reason in zip(names, reasons, strict=True)]
     good = sum(outcome == "finished" for _, outcome in ended)
     return printable("\n".join([f"{good} of {len(ended)} runs finished:", *lines]))
@@ -81,7 +81,7 @@ class Console:
 
     steps: the plan of the run. expected: key -> seconds that building the stage took before.
     A terminal that can move its cursor is shown the whole plan while the run goes on, and keeps a line per stage; where
-    there is none, lines are all there is and no escape sequence is ever written. NO_COLOR is obeyed.
+    there is none, only lines are printed and no escape sequence is ever written. NO_COLOR is obeyed.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Console:
         for key, seconds in (expected or {}).items():
             self._by_key[key].expected = seconds
         self._starts = {job[0].key for job in jobs(list(steps))}  # stages before which a process is started
-        self._waits: list[float] = []  # what starting one took in this run
+        self._waits: list[float] = []  # seconds that starting one took in this run
         self._began = self._idle_since = monotonic()
         self._stream = stream or sys.stdout
         self._gone = False
@@ -100,14 +100,14 @@ class Console:
         self._running: _Row | None = None
         self._live: Live | None = None
         self._closed = threading.Event()
-        self._kept: list[str] = []  # lines of finished stages, for when the view is taken away
+        self._kept: list[str] = []  # lines of finished stages, printed when the view is removed
         unicode = (getattr(self._stream, "encoding", None) or "utf-8").lower().startswith("utf")
         if unicode and self._stream.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
             console = RichConsole(file=self._stream, highlight=False)
             self._live = Live(
                 console=console,
                 transient=True,
-                auto_refresh=False,  # our own thread draws: one lock, and a terminal that is gone is noticed
+                auto_refresh=False,  # our own thread draws, under one lock, and notices a closed terminal
                 vertical_overflow="crop",
                 redirect_stderr=sys.stderr.isatty(),
             )
@@ -122,12 +122,12 @@ class Console:
         self.close()
 
     def said(self, text: str) -> None:
-        """Something worth a line of its own."""
+        """Print `text` on a line of its own."""
         with self._lock:
             self._print(text)
 
     def started(self, stage: Stage) -> None:
-        """The stage is being worked on, from its beginning or from a checkpoint."""
+        """Show the stage as running, from its beginning or from a checkpoint."""
         with self._lock:
             row = self._running = self._by_key[stage.key]
             row.state, row.began = "running", monotonic()
@@ -138,7 +138,7 @@ class Console:
             self._draw()
 
     def rows(self, stage: Stage, first: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """New rows of the stage's metrics.jsonl; `step` of `steps` moves the bar. first: not needed here."""
+        """Take new rows of the stage's metrics.jsonl; `step` of `steps` moves the bar. first: not needed here."""
         with self._lock:
             row = self._by_key[stage.key]
             row.take(rows)
@@ -149,7 +149,7 @@ class Console:
                 self._print(f"{self._title(stage)}: {row.facts(going=True)}")
 
     def finished(self, stage: Stage, record: Mapping[str, Any], reused: bool) -> None:
-        """The stage is there. record: its stage.json. reused: it was taken from the store."""
+        """Show the stage as finished. record: its stage.json. reused: it was taken from the store."""
         with self._lock:
             row = self._by_key[stage.key]
             outcome = "taken from the store" if reused else f"done in {duration(record['seconds'])}"
@@ -168,7 +168,7 @@ class Console:
             self._draw()
 
     def close(self) -> None:
-        """Take the view away and leave the lines; what is said later are plain lines."""
+        """Remove the view and print the lines of finished stages; later messages are plain lines."""
         with self._lock:
             self._closed.set()
             if self._live is not None:
@@ -192,21 +192,21 @@ class Console:
             self._quietly(lambda: live.update(self._view(live.console.width, live.console.height), refresh=True))
 
     def _view(self, width: int, height: int) -> Table:
-        """The plan: a line on the whole run, then a window of rows around the stage that runs, or runs next."""
+        """Draw the plan: a line on the whole run, then a window of rows around the stage that runs, or runs next."""
         places = [place for place, row in enumerate(self._rows) if row.state in ("running", "to do")]
         centre = places[0] if places else len(self._rows) - 1
         room = max(1, height - 3)  # the first line, the bar, and the line in which the cursor waits
         first = max(0, min(centre - room // 2, len(self._rows) - room))
         view = Table.grid(padding=(0, 1))
-        view.width = max(1, width - 3)  # the terminal writes ^C where the cursor waits: there is room for it
+        view.width = max(1, width - 3)  # leaves space for the ^C that the terminal writes at the cursor
         view.add_column(no_wrap=True, overflow="ellipsis")
         view.add_row(self._headline())
         narrow = width < 60
-        if narrow and self._running is not None:  # its row has no room for more than a name
+        if narrow and self._running is not None:  # its row has space for a name only
             view.add_row(Text(printable(self._running.facts(going=True))))
         plan = Table.grid(padding=(0, 1), expand=True)
         plan.add_column(justify="right", no_wrap=True)
-        plan.add_column(no_wrap=True, min_width=7)  # `running`: columns stand still
+        plan.add_column(no_wrap=True, min_width=7)  # fits `running`: columns do not move
         plan.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, width // 4))
         plan.add_column(no_wrap=True, justify="right", min_width=8)
         plan.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
@@ -226,9 +226,9 @@ class Console:
         return Text(" · ".join(filter(None, parts)), style="bold")
 
     def _left(self) -> str | None:
-        """`about 3 m 05 s left`; `at least …` when some stages to come were never built here; None when all were not.
+        """Format the time left: `about 3 m 05 s left`; `at least …` if some stages were never built here, None if all.
 
-        What starting a process takes is added for those to come as soon as this run has started one.
+        Once this run has started a process, the time that this takes is added for each process to come.
         """
         coming = [row for row in self._rows if row.state in ("running", "to do")]
         known = [seconds for row in coming if (seconds := row.left()) is not None]
@@ -252,7 +252,7 @@ class Console:
         try:
             if not self._gone:
                 write()
-        except (OSError, ValueError):  # the reader has gone (`| head`), the terminal was closed: nobody is looking
+        except (OSError, ValueError):  # the reader is gone (`| head`) or the terminal was closed
             self._live = None
             self._gone = True
 
@@ -273,7 +273,7 @@ class _Row:
     printed: float = field(default_factory=lambda: monotonic())
     values: dict[str, float] = field(default_factory=dict)
     _first: tuple[float, int] | None = (
-        None  # when which step was seen first: a resumed stage comes with rows of long ago
+        None  # time and number of the first step seen: a resumed stage begins with old rows
     )
 
     def __post_init__(self, needed: bool) -> None:
@@ -287,7 +287,7 @@ class _Row:
             self._first = (monotonic(), self.step)
 
     def facts(self, *, going: bool) -> str:
-        """`120/347 · loss 0.412 · 9.1k tokens/s · 1 m 12 s left`, of these what is known; going: not finished yet."""
+        """Format what is known of `120/347 · loss 0.412 · 9.1k tokens/s · 1 m 12 s left`. going: not finished yet."""
         parts = []
         if self.steps and going:
             parts.append(f"{self.step}/{self.steps}")
@@ -318,12 +318,12 @@ class _Row:
         return f"~ {duration(self.expected)}" if self.state == "to do" and self.expected is not None else ""
 
     def line(self) -> str:
-        """What a row of the plan says: no more than there is to say, the time left is below it."""
+        """Format the row of the plan; the time left is shown below it."""
         steps = f"{self.step}/{self.steps}" if self.state == "running" and self.steps else ""
         return printable(" · ".join(filter(None, [steps, self.facts(going=False), self.results])))
 
     def left(self) -> float | None:
-        """Seconds until it is there; None when nothing says."""
+        """Estimate the seconds until the stage is finished; None if unknown."""
         if self.state == "running":
             measured = self.seconds_left()
             if measured is not None or self.expected is None:
@@ -332,7 +332,7 @@ class _Row:
         return self.expected
 
     def seconds_left(self) -> float | None:
-        """By the steps seen so far."""
+        """Estimate the seconds left from the steps seen so far; None if there are too few."""
         if self._first is None or not self.steps or self.step <= self._first[1]:
             return None
         return (monotonic() - self._first[0]) / (self.step - self._first[1]) * max(0, self.steps - self.step)

@@ -1,6 +1,6 @@
-"""What building the stages of a run takes: rows, tokens, optimizer steps, hours, memory, downloads.
+"""Estimates of what building a run takes: rows, tokens, optimizer steps, hours, memory, downloads.
 
-Read from stages that are there; else estimated from published counts, which is said. Needs no hub, no torch, no data.
+Read from finished stages, else estimated from published counts and marked so. Needs no hub, no torch, no data.
 """
 
 import math
@@ -24,7 +24,7 @@ from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
 
-# Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); docs/recipe.md says where from.
+# Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); sources: docs/recipe.md.
 KNOWN = {
     "euclaise/TinyCoT": (12_165_121, 123),
     "euclaise/SciCoT": (4_559_510, 160),
@@ -36,7 +36,7 @@ BENCHMARKS = 16 << 20  # bytes of GSM8K, AGIEval and BBH
 COMPLETION, PAIR = 0.65, 1.55  # of a row's tokens: a sampled answer; a prompt with two answers
 PAIRS_A_QUESTION = 1.6  # pairs.mode=zip, 8 samples: a guess; other modes are bounded by the number of samples
 MFU = 0.4  # share of a GPU's peak that training reaches
-SAMPLED = 30_000  # tokens a second of vLLM for 2.8 B weights on the last GPU below; goes with bandwidth / weights
+SAMPLED = 30_000  # tokens a second of vLLM for 2.8 B weights on an H200; scales with bandwidth / weights
 CPU_TRAINING, CPU_SAMPLING = 30e9, 12e9  # FLOP/s of a core, as the laptop run reaches them
 
 
@@ -50,7 +50,7 @@ class Estimate:
 
 
 def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None:
-    """Of the run's model, from what is on this disk, else from the config; None where neither says."""
+    """Return the shape of the run's model, from files on this disk, else from the config; None if neither has it."""
     base = cfg.model.base
     if base is not None:
         return Shape(
@@ -69,7 +69,7 @@ def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None
 
 
 def read_shape(directory: Path) -> Shape | None:
-    """That of a checkpoint directory; None if its config.json cannot be read."""
+    """Return the shape of a checkpoint directory; None if its config.json cannot be read."""
     try:
         return from_config(read_json(directory / "config.json"))
     except (OSError, ValueError):
@@ -86,7 +86,7 @@ class Costs:
 
     @cached_property
     def gpu(self) -> tuple[str, float, float] | None:
-        """(name, FLOP/s, bytes/s) of the GPU that is used or, with runtime.device=cuda and none visible, assumed."""
+        """Name, FLOP/s and bytes/s of the GPU that is used or, with runtime.device=cuda and none visible, assumed."""
         if not self.found and self.cfg.runtime.device != "cuda":
             return None
         seen = self.found[0].name if self.found else ""
@@ -110,13 +110,13 @@ class Costs:
         return found
 
     def _measured(self, path: Path, name: str) -> float | None:
-        """Tokens per row, taking four characters for one token."""
+        """Estimate the tokens per row, taking four characters for one token."""
         rows = [row for row in read_rows(path / "sft.jsonl") if str(row["id"]).startswith(f"{name}/")]
         return sum(_characters(row) for row in rows) / len(rows) / 4 if rows else None
 
     @cached_property
     def _questions(self) -> tuple[float, float, float] | None:
-        """How many questions are asked, and the mean tokens of such a row and of a sampled answer."""
+        """Number of questions, mean tokens of such a row and mean tokens of a sampled answer; None if unknown."""
         total = tokens = 0.0
         for name, source in self.cfg.data.sources.items():
             known = self._sources[name]
@@ -138,7 +138,7 @@ class Costs:
         return summary
 
     def of(self, stage: Stage) -> Estimate:
-        """What `stage` takes; hours only if it is built now."""
+        """Estimate what `stage` takes; hours only if it is built now."""
         estimate = self._amount(stage)
         if stage not in self.needed or self.shape is None:
             return estimate
@@ -166,7 +166,7 @@ class Costs:
         return Estimate()
 
     def _trained(self, stage: Stage) -> Estimate:
-        """Training: on pairs where it reads some, else on all rows; on generated text where it has no section."""
+        """Estimate training: on pairs if it reads some, else on all rows; on generated text if it has no section."""
         choose, base = KINDS[stage.kind].knobs, self.cfg.model.base
         if choose is None:
             assert base is not None
@@ -183,14 +183,14 @@ class Costs:
 
     @property
     def _taught(self) -> tuple[float | None, float]:
-        """How many rows the sources have, None where that is not known of all; and their tokens."""
+        """Number of rows of the sources, None if not known of all; and the tokens of the known ones."""
         known = [source for source in self._sources.values() if source is not None]
         rows = sum(rows for rows, _ in known) if len(known) == len(self._sources) else None
         return rows, sum(rows * length for rows, length in known)
 
     @property
     def _paired(self) -> tuple[float | None, float]:
-        """How many pairs a cycle makes, and their tokens."""
+        """Number of pairs that a cycle makes, and their tokens."""
         if self._questions is None:
             return None, 0.0
         asked, length, answer = self._questions
@@ -198,7 +198,7 @@ class Costs:
         return pairs, pairs * (PAIR * length + (self._rejected(self.cfg.rank) - 1) * answer)
 
     def _rejected(self, knobs: Sft | Rank) -> int:
-        """Rejected samples of an example, at most."""
+        """Return the largest possible number of rejected samples of an example."""
         if not knobs.objective.comparing:
             return 0
         return max(1, self.cfg.generate.num_samples - 1) if self.cfg.pairs.mode == "group" else 1
@@ -231,7 +231,7 @@ class Costs:
                 return estimate.tokens * 2 * self.shape.weights / (CPU_SAMPLING * cores())
             speed = SAMPLED * 2.8e9 / self.shape.weights * self.gpu[2] / GPUS["H200"][1]
             return estimate.tokens / (speed * self.cfg.runtime.num_devices)
-        need = self.memory().get(stage.kind)  # None: of a model that is made here, nothing is frozen or recomputed
+        need = self.memory().get(stage.kind)  # None for a model made here: nothing is frozen or recomputed
         frozen, again = (self.cfg.model.freeze_embeddings, need.recomputed) if need else ("none", 0)
         flops = estimate.tokens * self.shape.training_flops(frozen, length=190, targets=0.6, recomputed=again)
         if self.gpu is None:
@@ -245,7 +245,7 @@ class Costs:
 
     @property
     def _sections(self) -> dict[str, Sft | Rank]:
-        """Kind -> its section, for the trained kinds that are built now."""
+        """Sections of the trained kinds that are built now, by kind."""
         built = {stage.kind for stage in self.needed}
         return {kind: row.knobs(self.cfg) for kind, row in KINDS.items() if row.knobs and kind in built}
 
@@ -258,11 +258,11 @@ class Costs:
         }
 
     def memory(self) -> dict[str, memory.Memory]:
-        """Kind -> need of one device, for the trained kinds that are built now; {} where the shape is unknown."""
+        """Return kind -> need of one device, for the trained kinds that are built now; {} if the shape is unknown."""
         return self._needs(self.cfg.model)
 
     def check_memory(self) -> None:
-        """Refuse what does not fit the GPUs that are there. Raises MemphisError with the numbers and what would fit."""
+        """Refuse what does not fit the GPUs found here. Raises MemphisError with the numbers and what would fit."""
         room = self.room
         if room is None or self.shape is None:
             return
@@ -290,7 +290,7 @@ class Costs:
             )
 
     def downloads(self) -> list[tuple[str, int | None]]:
-        """What the stages to build will fetch from the hub: (what, bytes; None = unknown)."""
+        """Return what the stages to build will fetch from the hub: (what, bytes; None = unknown)."""
         left = {KINDS[stage.kind].leaves for stage in self.needed}
         found: list[tuple[str, int | None]] = []
         model = self.cfg.model
@@ -308,7 +308,7 @@ class Costs:
         return found
 
     def lines(self) -> list[str]:
-        """The part of `plan=true` that tells amounts."""
+        """Return the lines of `plan=true` that list amounts."""
         text = [f"{'stage':15}{'rows':>12}{'tokens':>12}{'steps':>9}{'hours':>8}   (~ estimated, not from data here)"]
         hours = 0.0
         for stage in self.stages:

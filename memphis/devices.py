@@ -1,4 +1,4 @@
-"""Which GPUs this machine has, how much memory and how fast, without torch: asked of nvidia-smi. And how many cores."""
+"""Devices of this machine: GPUs with their memory and speed, from nvidia-smi without torch, and CPU cores."""
 
 import importlib.metadata
 import os
@@ -26,12 +26,12 @@ class Gpu:
 
 
 def peak_flops(name: str) -> float | None:
-    """Dense bfloat16 FLOP/s of the GPU that calls itself `name`; None where it is not known."""
+    """Return the dense bfloat16 FLOP/s of the GPU named `name`; None if it is unknown."""
     return next((flops for part, (flops, _) in GPUS.items() if part in name), None)
 
 
 def gpus(device: str) -> list[Gpu]:
-    """Those that a run with `runtime.device` would use; none where nvidia-smi, or a torch that can use them, is absent.
+    """List the GPUs that a run with `runtime.device` would use; none without nvidia-smi or a torch that can use them.
 
     CUDA_VISIBLE_DEVICES is respected.
     """
@@ -41,18 +41,18 @@ def gpus(device: str) -> list[Gpu]:
 
 
 def gpu_name(number: int) -> str:
-    """The GPU that has this number among the visible ones, as CUDA_VISIBLE_DEVICES names it."""
+    """Return the GPU with this number among the visible ones, as CUDA_VISIBLE_DEVICES names it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",")[number].strip() if visible else str(number)
 
 
 def cores() -> int:
-    """Of the CPU, that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def emulates_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Has this CPU no instructions for bfloat16? False where nothing tells."""
+    """True if this CPU has no instructions for bfloat16; False if unknown."""
     try:
         flags = next(
             line.split() for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))
@@ -63,7 +63,7 @@ def emulates_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def check_number(device: str, num_devices: int) -> None:
-    """Raises MemphisError when this machine has fewer devices: on a CPU each is a core."""
+    """Raise MemphisError if this machine has fewer devices; on a CPU each device is a core."""
     if num_devices == 1:
         return
     found = gpus(device)

@@ -1,4 +1,4 @@
-"""Faults of the disk in one line: which path, how much is free, whose it is, and what to type."""
+"""Disk errors in one line: which path, how much is free, who owns it, and what to type."""
 
 import errno
 import os
@@ -17,9 +17,9 @@ CURE = "set runtime.root (or MEMPHIS_RUNS) to a directory you can write to"
 
 @contextmanager
 def explained(root: Path) -> Iterator[None]:
-    """Raise what the disk refuses below `root` as a MemphisError.
+    """Convert disk errors below `root` to MemphisError.
 
-    A fault that was on its way already, and is only being written down, stays the one that is told.
+    If the disk fails while a MemphisError or Stopped is being recorded, that original exception is raised.
     """
     try:
         yield
@@ -32,9 +32,9 @@ def explained(root: Path) -> Iterator[None]:
 
 
 def explain(error: BaseException, root: Path) -> MemphisError | None:
-    """The one line about a full disk (NoSpace), or about a path below `root` without the right to read or write it.
+    """Return the error of a full disk (NoSpace), or of a path below `root` that this user may not read or write.
 
-    None when `error` is neither. Libraries that write files wrap the error of the system: its text is looked for too.
+    None when `error` is neither. Libraries that write files wrap the system's error, so its text is searched for too.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -51,7 +51,7 @@ def explain(error: BaseException, root: Path) -> MemphisError | None:
 
 
 def no_space(root: Path, reason: str = os.strerror(errno.ENOSPC)) -> NoSpace:
-    """The line about a full disk. Without a path in the error the fullest of the places that are written to is it."""
+    """Return the error of a full disk. It names the fuller one of `root` and TMPDIR, as the system names no path."""
     places = {existing(place) for place in (root, Path(os.environ.get("TMPDIR", "/tmp")))}
     place = min(places, key=lambda path: (shutil.disk_usage(path).free, path != existing(root)))
     return NoSpace(
@@ -61,7 +61,7 @@ def no_space(root: Path, reason: str = os.strerror(errno.ENOSPC)) -> NoSpace:
 
 
 def forbidden(place: Path, reason: str = "permission denied") -> MemphisError:
-    """The line about a path that this user may not read or write."""
+    """Return the error of a path that this user may not read or write."""
     owner = ""
     try:
         uid = existing(place).stat().st_uid
@@ -72,8 +72,8 @@ def forbidden(place: Path, reason: str = "permission denied") -> MemphisError:
 
 
 def existing(path: Path) -> Path:
-    """`path`, or the nearest directory above it that is there and can be seen."""
-    while not os.access(path, os.F_OK):  # unlike Path.exists it bears a directory that must not be entered
+    """Return `path`, or the nearest directory above it that exists and can be seen."""
+    while not os.access(path, os.F_OK):  # unlike Path.exists it tolerates a directory that must not be entered
         path = path.parent
     return path
 

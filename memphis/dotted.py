@@ -1,10 +1,10 @@
-"""Nested dictionaries by dotted keys."""
+"""Access to nested dictionaries by dotted keys."""
 
 from typing import Any
 
 
 def lookup(plain: dict[str, Any], key: str) -> Any:
-    """The value at a dotted key, None where a part of it is absent."""
+    """Return the value at a dotted key, None if a part of it is absent."""
     value: Any = plain
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -12,7 +12,7 @@ def lookup(plain: dict[str, Any], key: str) -> Any:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys."""
+    """Flatten nested dictionaries to one with dotted keys."""
     if not isinstance(value, dict) or not value:
         return {prefix: value}
     flat: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The model a run ends with as a directory that can be published: `<run>/model/`, weights, tokenizer and a model card.
+"""Export of a run's final model as a publishable directory: `<run>/model/`, weights, tokenizer and a model card.
 
 Weights are hard links into the store, everything else is copied. Written from records alone; the card holds no secret
 and no path of this machine. `hf upload <owner>/<name> <run>/model` publishes it.
@@ -29,12 +29,12 @@ _LICENCES = re.compile(
 )
 _RESTRICTIONS = {"-nc": 4, "-nd": 4, "-sa": 2, "gpl": 2, "odbl": 2, "-by": 1}  # 3: unknown
 _PATH = re.compile(r"(?<![\w.:/-])(?:~[\w-]*|\.{0,2})/[^\s'\",;)\]}]+")
-_LOCAL = set(FREE) - {"name", "seed", "exp", "sweep"}  # keys that say where and how it ran, not what was made
+_LOCAL = set(FREE) - {"name", "seed", "exp", "sweep"}  # keys about where and how it ran, not about the result
 _METRICS = {"acc": "accuracy", "acc_norm": "accuracy"}  # lm-eval's words -> the hub's
 
 
 def write(run: Run) -> Path | None:
-    """Make `<run>/model/` of a finished run; None when it trained nothing or was told to stop on the way."""
+    """Write `<run>/model/` of a finished run; None if it trained nothing or `until` ended it early."""
     models = [stage for stage in run.stages if KINDS[stage.kind].leaves == "model"]
     if run.cfg.until is not None or not models or not _trained(models[-1]):
         return None
@@ -56,8 +56,8 @@ def write(run: Run) -> Path | None:
 
 
 def licence(found: Sequence[str]) -> str:
-    """The most restrictive of the sources' licences as the hub spells it: non-commercial ones and ones without
-    derivatives before what is unknown, that before share-alike, that before attribution, that before the rest."""
+    """Return the most restrictive of the sources' licences as the hub spells it. Order: non-commercial and
+    no-derivatives ones, unknown ones, share-alike, attribution, the rest."""
 
     def rank(name: str) -> int:
         if not _LICENCES.fullmatch(name):
@@ -70,12 +70,12 @@ def licence(found: Sequence[str]) -> str:
 
 
 def portable(text: str) -> str:
-    """`text` without secrets, and of every path of this machine only the last name."""
+    """Return `text` without secrets, and with only the last name of every path of this machine."""
     return str(masked(_PATH.sub(lambda path: f"…/{Path(path[0]).name}", text)))
 
 
 def card(run: Run, model: Stage) -> str:
-    """README.md of the model that the stage `model` wrote."""
+    """Return the README.md of the model that the stage `model` wrote."""
     chain = list(_made_from(model))
     sources = _sources(run, chain)
     base = next((stage for stage in chain if KINDS[stage.kind].starts), None)
@@ -109,7 +109,7 @@ def _trained(stage: Stage) -> bool:
 
 
 def _made_from(stage: Stage, seen: set[str] | None = None) -> Iterator[Stage]:
-    """Every stage that went into `stage`, inputs before readers, itself last; not those that only say how long."""
+    """Yield every stage that went into `stage`, inputs before readers, itself last; not those under `budget-…`."""
     seen = set() if seen is None else seen
     if stage.key not in seen:
         seen.add(stage.key)
@@ -124,13 +124,13 @@ def _record(run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _sources(run: Run, chain: Sequence[Stage]) -> list[dict[str, Any]]:
-    """What is known of every data set that the model learned from."""
+    """Describe every data set that the model learned from."""
     rows = []
     for data in (stage for stage in chain if KINDS[stage.kind].leaves == "rows"):
         counts = read_json(run.store.path(data) / "counts.json")
         revisions = _record(run, data)["summary"].get("revisions", {})
         readers = [KINDS[stage.kind] for stage in chain if data in stage.inputs.values()]
-        taught = any(row.steps and not row.cycle for row in readers)  # cycles see those with questions alone
+        taught = any(row.steps and not row.cycle for row in readers)  # cycles use only sources with questions
         for name, source in run.cfg.data.sources.items():
             if not isinstance(source, Source):
                 row = {"hub": None, "licence": "apache-2.0", "human": "no: generated word problems", "revision": None}
@@ -203,7 +203,7 @@ def _source_table(sources: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _recipe(run: Run, chain: Sequence[Stage]) -> str:
-    """The parts of the config that went into the model."""
+    """Format the parts of the config that went into the model."""
     kinds = {stage.kind for stage in chain}
     readers = {name: name for name in ("sft", "generate", "pairs", "rank")}
     readers = {"iterations": "rank", **readers, "slerp": "merge"}

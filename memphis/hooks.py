@@ -1,4 +1,4 @@
-"""Where tests place a sudden death: MEMPHIS_TEST_KILL=<kind>:<point>[:<n>] kills the process at the n-th passage."""
+"""Kill points for tests: MEMPHIS_TEST_KILL=<kind>:<point>[:<n>] kills the process at the n-th passage."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ _passed: Counter[tuple[str, str]] = Counter()
 
 
 def kill_point(kind: str, name: str) -> None:
-    """Die here without any clean-up when the environment says so (default: at the first passage).
+    """Kill this process without any clean-up if MEMPHIS_TEST_KILL names this point (default: at the first passage).
 
-    Of several processes that train together the first one dies.
+    If several processes train together, only rank 0 dies.
     """
     if os.environ.get("RANK", "0") != "0":
         return

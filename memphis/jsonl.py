@@ -1,5 +1,5 @@
-"""Files that are there whole or not at all; JSON lines: rows of data, and a stage's metrics.jsonl, which survives a
-kill and can be cut back to a checkpoint."""
+"""Atomic file writes, and JSON lines: rows of data, and a stage's metrics.jsonl, which survives a kill and can be cut
+back to a checkpoint."""
 
 import json
 import math
@@ -13,8 +13,8 @@ from typing import Any
 
 
 class RowLog:
-    """Append rows to `path`. Each call opens the file anew: once the directory has been taken over and renamed by
-    another process the next row raises FileNotFoundError, which is how a writer that lost its claim stops."""
+    """Append rows to `path`. Each call opens the file anew: once another process has taken over and renamed the
+    directory, the next row raises FileNotFoundError, which stops a writer that lost its claim."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,17 +32,17 @@ class RowLog:
             file.write(line.encode())
 
     def offset(self) -> int:
-        """Bytes written so far; a checkpoint keeps this number."""
+        """Return the bytes written so far; a checkpoint stores this number."""
         return self.path.stat().st_size
 
     def cut(self, offset: int) -> None:
-        """Forget the rows that came after the checkpoint which recorded `offset`."""
+        """Drop the rows that came after the checkpoint which recorded `offset`."""
         with self.path.open("r+b") as file:
             file.truncate(offset)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """All whole rows of a file; a torn last line (killed writer) is ignored."""
+    """Return all complete rows of a file; a torn last line (killed writer) is ignored."""
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1] if line]
 
 
@@ -55,7 +55,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed to it when the block has written all of it, removed when it has not."""
+    """Yield a temporary name beside `path`; rename it to `path` if the block succeeds, remove it if it fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         yield temporary

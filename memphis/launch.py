@@ -35,7 +35,7 @@ POLL_S = 0.2
 
 
 class Watcher(Protocol):
-    """Who wants to know what goes on: the console, the tracker."""
+    """Listener to the events of a run: the console, the tracker."""
 
     def started(self, stage: Stage) -> None: ...
     def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None: ...
@@ -44,10 +44,10 @@ class Watcher(Protocol):
 
 
 def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
-    """Build what is needed, job by job. Stages from the store are shown and tracked too, in their place.
+    """Build what is needed, job by job. Stages from the store are shown and tracked too, in their order.
 
     Raises MemphisError with the reason when a child fails, NotLoadable when a checkpoint is the reason, Stopped when a
-    signal asked for it and all is written down.
+    signal requested it and the state is saved.
     """
     if run.cfg.runtime.build:
         check_packages(steps)
@@ -84,7 +84,7 @@ def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
 
 
 def check_packages(steps: list[Step]) -> None:
-    """Fail before anything is trained when a package that a later stage asks for is not installed."""
+    """Fail before anything is trained when a package that a later stage needs is not installed."""
     for step in steps:
         algebra = lookup(step.stage.config, "pairs.answer.symbolic")
         if step.needed and algebra and importlib.util.find_spec("math_verify") is None:
@@ -102,7 +102,7 @@ def check_packages(steps: list[Step]) -> None:
 
 
 def drop_weights(run: Run) -> None:
-    """Make thin what `runtime.keep` does not keep and nothing left to do reads."""
+    """Drop the weights that `runtime.keep` does not keep and no remaining stage reads."""
     if run.cfg.runtime.keep == "all":
         return
     unfinished = [stage for stage in run.stages if run.store.fault(run.store.path(stage)) is not None]
@@ -116,7 +116,7 @@ def drop_weights(run: Run) -> None:
 
 
 def _other_versions(run: Run, steps: list[Step]) -> str | None:
-    """One line about stages from the store that were built with other versions than those installed here."""
+    """Return a line about stages from the store that were built with other versions than those installed here."""
     now = installed()
     others: dict[str, set[str]] = {}
     for step in steps:
@@ -133,7 +133,7 @@ def _other_versions(run: Run, steps: list[Step]) -> str | None:
 
 
 def slow_numbers(cfg: Config, steps: list[Step]) -> str | None:
-    """One line where a stage would train for many times longer than it need."""
+    """Return a warning if a stage would train many times longer than necessary, else None."""
     trained = any(step.needed and trains(step.stage.kind, step.stage.config) for step in steps)
     if not trained or cfg.model.dtype != "bfloat16" or gpus(cfg.runtime.device) or not emulates_bfloat16():
         return None
@@ -144,7 +144,7 @@ def slow_numbers(cfg: Config, steps: list[Step]) -> str | None:
 
 
 def _set_aside(stage: Stage, store: Store, watchers: Sequence[Watcher]) -> None:
-    """A finished stage whose files are not what was written is kept for a look and built again."""
+    """Move a finished stage whose files have changed aside, for inspection, so that it is built again."""
     path = store.path(stage)
     fault = store.fault(path)
     if (path / "DONE").exists() and fault is not None:
@@ -166,7 +166,7 @@ def _run_job(job: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
     active: Stage | None = None
     with _pass_signals(child) as asked:
         while True:
-            status = child.poll()  # asked before looking, so that the last rows are seen
+            status = child.poll()  # polled before reading, so that the last rows are read
             active = _follow(job, followers) or active
             if active:
                 kill_point("parent", active.kind)
@@ -183,17 +183,17 @@ def _run_job(job: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
 
 
 def _follow(job: list[Stage], followers: dict[str, "_Follower"]) -> Stage | None:
-    """Look at the stages of the job up to the one that is being built, and return it."""
+    """Follow the stages of the job up to the one that is being built, and return that one."""
     for stage in job:
         if followers[stage.key].look():
             return stage
-        if not followers[stage.key].closed:  # its end is told before the next one's beginning
+        if not followers[stage.key].closed:  # its end is reported before the next one's start
             break
     return None
 
 
 class _Follower:
-    """Reads the rows of one stage while they are written and hands them on."""
+    """Reader of one stage's rows while they are written, which reports them to the watchers."""
 
     def __init__(self, run: Run, stage: Stage, watchers: Sequence[Watcher]) -> None:
         self.run, self.stage, self.watchers = run, stage, watchers
@@ -204,7 +204,7 @@ class _Follower:
         self.counters = (0, 0)
 
     def look(self) -> bool:
-        """Hand on what is new; True while the stage is being built."""
+        """Report what is new; True while the stage is being built."""
         if self.closed:
             return False
         done = (self.path / "DONE").exists() and self.run.store.fault(self.path) is None
@@ -218,7 +218,7 @@ class _Follower:
         return not done
 
     def replay(self) -> None:
-        """Hand on all of a stage that came from the store."""
+        """Report all of a stage that came from the store."""
         self.counters = counters(self.run.stages, self.run.store, self.stage)
         self._read(self.path / "metrics.jsonl")
         self._close(reused=True)
@@ -247,7 +247,7 @@ class _Follower:
             return
         try:
             rows = read_rows(file)
-        except (OSError, ValueError):  # renamed or cut back at this moment: the next look sees it
+        except (OSError, ValueError):  # renamed or cut back at this moment: the next call reads it
             return
         self.seen = min(self.seen, len(rows))
         if len(rows) > self.seen:
@@ -267,8 +267,8 @@ class _Follower:
 
 def _environment() -> dict[str, str]:
     path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # Threads that wait sleep, or busy cores lose a factor of 4; but only after a moment (2,000 looks, microseconds):
-    # a small model's operations are so short that waking up for each takes as long as a second core saves.
+    # Waiting threads must sleep, or busy cores lose a factor of 4; but only after 2,000 spins (microseconds): a small
+    # model's operations are so short that waking up for each takes as long as a second core saves.
     waiting = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
     quiet = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", **waiting}
     return {**quiet, **os.environ, "PYTHONPATH": path}
@@ -276,7 +276,7 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _pass_signals(child: "subprocess.Popen[bytes]") -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C, TERM or USR1 asks the child for a checkpoint, the second ends it."""
+    """Forward signals: the first Ctrl-C, TERM or USR1 requests a checkpoint from the child, the second kills it."""
     count = 0
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -298,7 +298,7 @@ def _pass_signals(child: "subprocess.Popen[bytes]") -> Iterator[Callable[[], boo
 
 
 def _reason(status: int, log: Path, root: Path) -> str:
-    """One line: what the child said last, or what ended it. On a full disk it could perhaps say nothing."""
+    """Return one line: the child's last message, or what ended it. On a full disk it may have written none."""
     said = last_words(log)
     if status == NO_SPACE and not (said or "").startswith("error: "):
         return str(no_space(root))
@@ -310,7 +310,7 @@ def _reason(status: int, log: Path, root: Path) -> str:
 
 
 def last_words(log: Path) -> str | None:
-    """The last line of a log that starts with `error: `, else the last that is not empty; None when all are."""
+    """Return the last line of a log that starts with `error: `, else the last that is not empty; None if all are."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     said = [line for line in lines if line.startswith("error: ")]
     return next(reversed(said or lines), None)

@@ -1,4 +1,4 @@
-"""The losses that `rank.loss` can name. Each owns its knobs, with defaults and ranges, and says what it is made of.
+"""Losses that `rank.loss` can name, each with its knobs, their defaults and ranges, and its terms.
 
 A loss is a weighted sum of terms. Two kinds of term: `Likelihood` costs every target token of one sequence of an
 example, all others compare an example's chosen sequence with its rejected ones. Training divides the first by
@@ -32,20 +32,20 @@ class Group:
         self.rejected = exists[:, 1:]
 
     def mean_rejected(self, values: "Tensor") -> "Tensor":
-        """Mean of values [B, K - 1] over the rejected sequences that exist, [B]."""
+        """Return the mean of values [B, K - 1] over the rejected sequences that exist, [B]."""
         return (values * self.rejected).sum(1) / self.rejected.sum(1).clamp(min=1)
 
 
 @dataclass(config=RULES, frozen=True)
 class Likelihood:
-    """Cross-entropy of every target token, mixed with its reverse by MixCE. gold: of the human text, not the chosen."""
+    """Cross-entropy of every target token, mixed with its reverse by MixCE. gold: on the human text, not the chosen."""
 
     mixce: Ratio | None = None
     gold: bool = False
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, logps: "Tensor") -> "Tensor":
-        """[N] -> [N]."""
+        """Return the cost of each token, [N], from log-probabilities [N]."""
         from memphis.methods.losses import mixce_tokens
 
         return mixce_tokens(logps, self.mixce)
@@ -60,13 +60,13 @@ class Ranking:
     metric: ClassVar[str] = "rank_loss"
 
     def __call__(self, group: Group) -> "Tensor":
-        """[B]."""
+        """Return the loss of each example, [B]."""
         from memphis.methods.losses import rank
 
         return rank(group.scores, group.exists, self.use_average)
 
     def rewards(self, group: Group) -> "Tensor":
-        """What the comparison is made by, [B, K]."""
+        """Return the values that are compared, [B, K]."""
         return group.scores
 
 
@@ -79,7 +79,7 @@ class Preference:
     metric: ClassVar[str] = "preference_loss"
 
     def __call__(self, group: Group) -> "Tensor":
-        """[B]."""
+        """Return the loss of each example, [B]."""
         from memphis.methods.losses import preference
 
         assert group.reference is not None
@@ -94,7 +94,7 @@ class Preference:
         return group.mean_rejected(each)
 
     def rewards(self, group: Group) -> "Tensor":
-        """What the comparison is made by, [B, K]: beta * (log-probability - that of the reference)."""
+        """Return the values that are compared, [B, K]: beta * (log-probability - that of the reference)."""
         assert group.reference is not None
         return self.beta * (group.sums - group.reference)
 
@@ -109,8 +109,8 @@ ALONE = ("correct", "rationalized")  # and those without
 class Loss:
     """A weighted sum of terms.
 
-    examples: what `rank.examples` may be beside it, the usual one first. ignores: beginnings of keys that nothing reads
-    beside it.
+    examples: values of `rank.examples` that it accepts, the usual one first. ignores: beginnings of keys that nothing
+    reads with it.
     """
 
     examples: ClassVar[tuple[str, ...]] = COMPARED
@@ -118,22 +118,22 @@ class Loss:
 
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
-        """(weight, term) pairs."""
+        """Terms of the sum as (weight, term) pairs."""
         return ()
 
     @property
     def needs_reference(self) -> bool:
-        """Is any of it relative to a reference model?"""
+        """True if a term is relative to a reference model."""
         return any(term.needs_reference for _, term in self.terms)
 
     @property
     def comparing(self) -> bool:
-        """Does any of it compare a chosen sequence with rejected ones?"""
+        """True if a term compares a chosen sequence with rejected ones."""
         return any(not isinstance(term, Likelihood) for _, term in self.terms)
 
     @property
     def gold(self) -> bool:
-        """Is any of it taken on the human text?"""
+        """True if a term is taken on the human text."""
         return any(isinstance(term, Likelihood) and term.gold for _, term in self.terms)
 
 

@@ -10,14 +10,14 @@ from memphis.config.sections import Model, Rank, Runtime, Sft, TrainedModel
 from memphis.shape import Shape
 
 RESERVE = 1.5 * 2**30  # context of CUDA, cuBLAS workspaces, fragmentation: on top of what is counted here
-CHUNK = 64 << 20  # of logits; methods/losses.py
-AIM = 0.9  # of what is left, with model.checkpointing=auto: the formula is right within 15 % only
+CHUNK = 64 << 20  # bytes of logits at a time; methods/losses.py
+AIM = 0.9  # share of the memory that model.checkpointing=auto may fill: the formula is right within 15 % only
 BLOCK_PADDING = 1.05  # slots per token in blocks of attention of nearly equal lengths; training/batches.py
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes; and the number of layers whose activations are recomputed."""
+    """Memory in bytes; and the number of layers whose activations are recomputed."""
 
     weights: float
     gradients: float
@@ -31,13 +31,13 @@ class Memory:
 
 
 def slots_per_token(rejected: int) -> float:
-    """Tokens that attention reads per flat token, when a chosen and so many rejected sequences share a prompt that is
-    half of each."""
+    """Return the tokens that attention reads per flat token, if a chosen and so many rejected sequences share a prompt
+    that is half of each."""
     return BLOCK_PADDING * 2 * (rejected + 1) / (rejected + 2)
 
 
 def micro_batch(budget: int, max_length: int, rejected: int = 0) -> tuple[int, float]:
-    """(tokens, slots per token) of the largest micro-batch. A longer example is a micro-batch of its own."""
+    """Return (tokens, slots per token) of the largest micro-batch. A longer example is a micro-batch of its own."""
     return max(budget, max_length * (1 + rejected)), slots_per_token(rejected) if rejected else BLOCK_PADDING
 
 
@@ -51,11 +51,11 @@ def training(
     devices: int = 1,
     room: float | None = None,
 ) -> Memory:
-    """What one of `devices` needs, and how many layers `model.checkpointing` recomputes.
+    """Return what one of `devices` needs, and how many layers `model.checkpointing` recomputes.
 
     tokens: of one micro-batch; slots: per token, see `slots_per_token`.
-    room: bytes that a device has for this. With "auto" as few layers are recomputed as fit AIM of it, where none fits
-        what needs least; no layer without a room, as on a CPU.
+    room: bytes that a device has for this. "auto" recomputes as few layers as fit AIM of it; if no number fits, the
+        one that needs least; no layer if `room` is None, as on a CPU.
     """
     if model.checkpointing != "auto" or room is None:
         number = shape.layers if model.checkpointing is True else 0
@@ -79,7 +79,7 @@ def recomputing(
     targets: float = 0.6,
     devices: int = 1,
 ) -> Memory:
-    """What one of `devices` needs with so many layers recomputed. targets: share of trained tokens."""
+    """Return what one of `devices` needs with `number` layers recomputed. targets: share of trained tokens."""
     master = 4 if model.master_dtype == "float32" else 2
     trainable = shape.trainable(model.freeze_embeddings)
     if optimizer == "adamw":
@@ -99,7 +99,7 @@ def recomputing(
 def _activations(
     shape: Shape, model: TrainedModel, tokens: int, slots: float, targets: float, recomputed: int
 ) -> float:
-    """Residual stream in the master dtype, everything inside a layer in the compute dtype.
+    """Return bytes of activations: residual stream in the master dtype, all inside a layer in the compute dtype.
 
     The first layers are recomputed: at their turn in the backward pass the others' activations are gone.
     """
@@ -111,12 +111,12 @@ def _activations(
     attention = compute * slots * hidden * (2 + 2 * shape.kv_heads / shape.heads)
     mlp = compute * (4 if shape.gated else 2) * inner
     layer = tokens * (2 * stream * hidden + (inputs + 1) * compute * hidden + attention + mlp)
-    passing = tokens * (2 * compute * inner + 2 * stream * hidden)  # gradients of the layer at work
+    passing = tokens * (2 * compute * inner + 2 * stream * hidden)  # gradients of the current layer
     ends = tokens * hidden * (4 + stream + targets * (stream + compute))  # noise, last norm, head's input and gradient
     copy = 2 * shape.layer if mixed else 0  # of a layer's weights
     logits = min(CHUNK, 4 * tokens * targets * shape.vocab_size) * (1.5 if compute == 2 else 1)
     head = logits + (2 * shape.head if mixed else 0)
-    inputs_kept = recomputed * tokens * stream * hidden  # what a layer is computed again from
+    inputs_kept = recomputed * tokens * stream * hidden  # inputs from which layers are recomputed
     kept = shape.layers - recomputed
     forward = kept * layer + shape.layers * copy + head  # at the end of the forward pass
     backward = max(kept, 1) * (layer + copy) + passing  # at the beginning of the backward pass
@@ -126,13 +126,13 @@ def _activations(
 def of_stage(
     shape: Shape, model: Model, knobs: Sft | Rank, runtime: Runtime, rejected: int = 0, room: float | None = None
 ) -> Memory:
-    """Of a trained stage, as it is planned."""
+    """Return the memory of a trained stage, as it is planned."""
     tokens, slots = micro_batch(runtime.micro_batch_tokens, knobs.max_length, rejected)
     return training(shape, model, knobs.optim.name, tokens=tokens, slots=slots, devices=runtime.num_devices, room=room)
 
 
 def _sharded(need: Memory, shape: Shape, model: TrainedModel, devices: int) -> Memory:
-    """Of one of several devices: whole are embeddings and head, the layer at work and the next."""
+    """Return the need of one of several devices: embeddings, head, the current layer and the next are unsharded."""
     master = 4 if model.master_dtype == "float32" else 2
     return replace(
         need,
@@ -143,7 +143,7 @@ def _sharded(need: Memory, shape: Shape, model: TrainedModel, devices: int) -> M
 
 
 def alternatives(model: Model, knobs: Sft | Rank, runtime: Runtime) -> list[tuple[list[str], Model, Runtime]]:
-    """Other ways to run the same stage, what changes results least first: (what to type, model, runtime)."""
+    """List other ways to run the same stage, smallest change of results first: (what to type, model, runtime)."""
     small = replace(runtime, micro_batch_tokens=min(runtime.micro_batch_tokens, knobs.max_length))
     shorter = [f"runtime.micro_batch_tokens={small.micro_batch_tokens}"] if small != runtime else []
     again = model if model.checkpointing else replace(model, checkpointing="auto")

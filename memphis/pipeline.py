@@ -1,7 +1,7 @@
-"""What a number depends on: READS says what each kind of stage reads of the config, KINDS all else that sets one kind
-apart from another, and `Pipeline` builds the chain of stages that a recipe asks for.
+"""Dependencies of results: READS lists what each kind of stage reads of the config, KINDS all else that distinguishes
+kinds, and `Pipeline` builds the chain of stages that a recipe requests.
 
-Everything that READS cuts out enters a stage's key, nothing else does.
+Everything that READS selects enters a stage's key, nothing else of the config does.
 """
 
 import copy
@@ -16,9 +16,9 @@ from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.store import Stage, derived_seed, file_identity
 
-# All of the config that a kind reads. "-x" leaves x out, "x=v" is the constant v, "x?k=v" is x where k is v, and with
-# "x:a>b" the value a of x counts as b. Threads, processes and micro-batches change rounding alone: they are in the
-# record of a stage (except where a mean is taken over each micro-batch).
+# All of the config that a kind reads. "-x" leaves x out, "x=v" is the constant v, "x?k=v" is x if k is v, and "x:a>b"
+# replaces the value a of x by b. Threads, processes and micro-batches change rounding alone: they are in the record of
+# a stage, not in its key (except where a mean is taken over each micro-batch).
 TRAINER = (
     "model.freeze_embeddings",
     "model.dtype",
@@ -53,7 +53,7 @@ READS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class External:
-    """An input from outside the store. role: its name in the stage. key: the config key that a fault names."""
+    """An input from outside the store. role: its name in the stage. key: the config key that errors name."""
 
     role: str
     key: str
@@ -67,7 +67,7 @@ def _sources(cfg: Config) -> list[External]:
 
 
 def _checkpoint(cfg: Config) -> list[External]:
-    """The model to start from, where it is not built."""
+    """Return the model to start from, unless it is built."""
     path, revision = cfg.model.path, cfg.model.revision
     return [] if path is None or cfg.model.base is not None else [External("model", "model.path", path, revision)]
 
@@ -78,23 +78,23 @@ def _benchmarks(cfg: Config) -> list[External]:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """All that sets a kind apart.
+    """Properties of a kind of stage.
 
     version: enters every key of the kind and of all that read it; bump it when the kind's results change
         (tests/test_versions.py says when that is due).
-    form: the type of its config. flat: that is keyed by the last part of the dotted keys alone.
-    title: how a person calls it. family: prefix of its metrics. leaves: what others read of it.
+    form: the type of its config. flat: the config is keyed by the last part of the dotted keys alone.
+    title: its name for people. family: prefix of its metrics. leaves: its output, which others read.
     needs: what a process must hold to run it; None = fits anywhere.
     cycle: it is built in every cycle, whose number is in its name and in its seed.
-    knobs: section that says how it trains; its optimizer steps count on the run's own axis. None = it has none such.
+    knobs: section of its training settings; its optimizer steps count on the run's own axis. None = it has no such.
     devices: it can use several. hours: of a GPU, estimated, for a stage of the 3B recipe; what a laptop needs has about
         the same proportions.
-    keep: of a kind that leaves a model, the stingiest `runtime.keep` that keeps its weights: "final" (in any case),
-        "iterations", or "all" (a merge has taken them over). reads_weights: roles whose weights it reads.
+    keep: of a kind that leaves a model, the least `runtime.keep` that keeps its weights: "final" (in any case),
+        "iterations", or "all" (a merge supersedes them). reads_weights: roles whose weights it reads.
     seed: what its draws are derived from; None where it draws nothing. salt: role -> word by which the draws differ
         from those of a stage without that input.
     external: inputs from outside the store. reads_if: roles that are inputs under a condition. given: a checkpoint that
-        is used in place of the stage. instead: the role of the input that stands for it where there is nothing to do.
+        is used in place of the stage. instead: the role of the input that replaces it if there is nothing to do.
     """
 
     version: int = 1
@@ -119,36 +119,36 @@ class Kind:
 
     @property
     def steps(self) -> bool:
-        """It makes optimizer steps that count on the run's own axis."""
+        """True if it makes optimizer steps that count on the run's own axis."""
         return self.knobs is not None
 
     @property
     def optimizes(self) -> bool:
-        """It makes optimizer steps, with a row of metrics for each."""
+        """True if it makes optimizer steps, with a row of metrics for each."""
         return self.leaves == "model" and self.needs == "trainer"
 
     @property
     def starts(self) -> bool:
-        """It leaves a model that is made from no other."""
+        """True if it leaves a model that is made from no other."""
         return self.leaves == "model" and not self.reads_weights
 
     @property
     def merges(self) -> bool:
-        """It leaves a model that is made from others without training."""
+        """True if it leaves a model that is made from others without training."""
         return self.leaves == "model" and not self.needs
 
     @property
     def writes(self) -> bool:
-        """It leaves weights that are made from others: room on the disk, which `runtime.keep` is about."""
+        """True if it leaves weights made from others, whose disk space `runtime.keep` limits."""
         return self.leaves == "model" and not self.starts
 
     def kept(self, keep: str, merged: bool) -> bool:
-        """True if `keep`, a value of `runtime.keep`, keeps its weights. merged: merges take a cycle's weights over."""
+        """True if `keep`, a value of `runtime.keep`, keeps its weights. merged: merges supersede a cycle's weights."""
         mine = self.keep if merged or self.keep != "all" else "iterations"
         return mine is not None and KEEP.index(keep) >= KEEP.index(mine)
 
 
-KEEP = ("final", "iterations", "all")  # values of `runtime.keep`, the stingiest first
+KEEP = ("final", "iterations", "all")  # values of `runtime.keep`, the least first
 KINDS = {
     "data": Kind(
         form=forms.DataForm,
@@ -249,11 +249,11 @@ KINDS = {
         reads_if={"data": lambda cfg: cfg.eval.own},
     ),
 }
-BUDGET = "budget-"  # roles of an SFT stage that says by its length how long to train: nothing else of it is read
+BUDGET = "budget-"  # prefix of SFT's roles for stages that set how long it trains: nothing else of them is read
 
 
 class Pipeline:
-    """Stages as a recipe asks for them, one after the other; `stages` returns those that count.
+    """Builder of a recipe's stages, called once for each; `stages` returns those that are needed.
 
     cache: file that remembers the sha256 of local inputs by path, size and mtime.
     """
@@ -261,11 +261,11 @@ class Pipeline:
     def __init__(self, cfg: Config, cache: Path) -> None:
         self._cfg, self._cache = cfg, cache
         self._plain = to_dict(cfg)
-        self._chain: dict[str, Stage] = {}  # by key, in the order in which they were asked for
+        self._chain: dict[str, Stage] = {}  # by key, in the order of the calls
         self.iterations = cfg.iterations if cfg.rank.objective.terms else 0
 
     def __call__(self, kind: str, k: int = 0, *, name: str | None = None, **inputs: Stage | Sequence[Stage]) -> Stage:
-        """A stage of `kind`, in cycle k. Several inputs of one role are numbered; name: in place of the kind's."""
+        """Add a stage of `kind`, in cycle k. Several inputs of one role are numbered; name: in place of the kind's."""
         row = KINDS[kind]
         if (role := row.instead(self._cfg)) is not None:
             stage = inputs[role]
@@ -290,7 +290,7 @@ class Pipeline:
         return self._add(kind, title, cut(kind, self._plain), read, seed, k, row.external(self._cfg))
 
     def evaluate(self, model: Stage, data: Stage, *, at: str) -> None:
-        """An evaluation of `model`, if `eval.at` asks for one here and it has none yet."""
+        """Add an evaluation of `model`, if `eval.at` requests one here and it has none yet."""
         if self._cfg.eval.suites and (self._cfg.eval.at == at):
             label = str(model.iteration) if KINDS[model.kind].cycle else model.name
             self("evaluate", model.iteration, name=f"evaluate-{label}", model=model, data=data)
@@ -312,8 +312,8 @@ class Pipeline:
         return self._chain.setdefault(stage.key, stage)
 
     def stages(self, result: Stage) -> list[Stage]:
-        """In the order in which they were asked for: up to `until`, or what the result and the evaluations are made
-        from (data of a model that is only evaluated is not, nor is the last merge when only a cycle's length counts).
+        """Return the stages in the order of the calls: up to `until`, or those that the result and the evaluations are
+        made from (not data of a model that is only evaluated, nor the last merge if only a cycle's length counts).
         """
         chain, until = list(self._chain.values()), self._cfg.until
         if until:
@@ -331,7 +331,7 @@ class Pipeline:
 
 
 def cut(kind: str, plain: dict[str, Any], reads: Sequence[str] | None = None) -> dict[str, Any]:
-    """What a kind reads of a config (`to_dict`). reads: in place of READS[kind]."""
+    """Select what a kind reads of a config (`to_dict`). reads: in place of READS[kind]."""
     found: dict[str, Any] = {}
     for entry in READS[kind] if reads is None else reads:
         key, _, condition = entry.partition("?")
@@ -345,7 +345,7 @@ def cut(kind: str, plain: dict[str, Any], reads: Sequence[str] | None = None) ->
         value = constant or copy.deepcopy(lookup(plain, key))
         if alias and value == alias.partition(">")[0]:
             value = alias.partition(">")[2]
-        # Of `runtime` too the last part alone is the name: it is no section of a stage.
+        # Keys of `runtime`, too, go by their last part alone: it is no section of a stage.
         path = key.split(".")[-1:] if KINDS[kind].flat or key.startswith("runtime.") else key.split(".")
         place = found
         for part in path[:-1]:
@@ -364,7 +364,7 @@ def _leave_out(found: dict[str, Any], path: list[str]) -> None:
 
 
 def _identity(item: External, cache: Path) -> tuple[str, str]:
-    """(what enters the key, where it lies): `repo@revision` on the hub, the sha256 of the files for a local path."""
+    """Return (what enters the key, location): `repo@revision` on the hub, sha256 of the files for a local path."""
     local, path = Path(item.path).expanduser(), item.path
     if local.exists():
         return file_identity(local, cache), str(local.absolute())
@@ -389,7 +389,7 @@ def is_base(stage: Stage) -> bool:
 
 
 def evaluated(name: str) -> str:
-    """How a person calls the model that the evaluation `name` is of: `base`, `SFT`, `SFT continued`, `iteration 2`."""
+    """Return the readable name of the model that evaluation `name` scores: `base`, `SFT continued`, `iteration 2`."""
     label = name.removeprefix("evaluate-")
     kind, _, rest = label.partition("-")
     return f"{KINDS[kind].title} {rest}".rstrip() if kind in KINDS else f"iteration {label}"

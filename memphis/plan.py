@@ -1,4 +1,4 @@
-"""What would run, what is there already and why not, cut into jobs, and the disk it takes. Writes nothing."""
+"""Plan of a run: which stages are built and why, which are reused, the jobs, and the disk space. Writes nothing."""
 
 import contextlib
 import shutil
@@ -18,7 +18,7 @@ CHECKPOINT_COPIES = 2  # a step checkpoint beside the weights, and its successor
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of the run and what has to be done about it."""
+    """A stage of the run, and whether it must be built."""
 
     stage: Stage
     fault: str | None  # why it cannot be used as it is; None = it can
@@ -26,15 +26,15 @@ class Step:
 
 
 def last_model(stages: list[Stage]) -> list[Stage]:
-    """The model a chain ends with, if it has any."""
+    """Return the model a chain ends with, if it has any."""
     return [stage for stage in stages if KINDS[stage.kind].leaves == "model"][-1:]
 
 
 def make_plan(stages: list[Stage], store: Store, results: list[Stage] | None = None) -> list[Step]:
     """Decide for every stage, inputs before readers, whether it is built now.
 
-    A finished stage needs nothing of what it was made from. A thin one is rebuilt only when a stage that is built now
-    reads its weights, or when it is one of the `results` (default: the model the chain ends with).
+    A finished stage needs nothing of what it was made from. If its weights were dropped it is rebuilt only when a stage
+    that is built now reads them, or when it is one of the `results` (default: the model the chain ends with).
     """
     needed: dict[str, str] = {}
     by_key = {stage.key: stage for stage in stages}
@@ -55,7 +55,7 @@ def make_plan(stages: list[Stage], store: Store, results: list[Stage] | None = N
 
 
 def jobs(steps: list[Step]) -> list[list[Stage]]:
-    """Cut the stages to build into runs that one process can do: consecutive, and never trainer and engine together."""
+    """Cut the stages to build into jobs for one process each: consecutive, and never trainer and engine together."""
     found: list[list[Stage]] = []
     holds: str | None = None
     for stage in (step.stage for step in steps if step.needed):
@@ -69,9 +69,9 @@ def jobs(steps: list[Step]) -> list[list[Stage]]:
 
 
 def expected_seconds(steps: list[Step], store: Store) -> dict[str, float]:
-    """Key -> seconds that building the stage will take, for those to build whose like was built on this machine.
+    """Return key -> seconds of building, for stages to build if one like them was built on this machine.
 
-    Alike are stages of one kind and config, whatever they read; the newest of them counts.
+    Stages of one kind and config are alike, whatever they read; the newest of them counts.
     """
     building = [step.stage for step in steps if step.needed]
     newest: dict[str, tuple[float, float]] = {}
@@ -88,7 +88,7 @@ def expected_seconds(steps: list[Step], store: Store) -> dict[str, float]:
 
 
 def _ancestors(stages: list[Stage]) -> list[Stage]:
-    """Everything the stages read, inputs before readers, each once."""
+    """Return the stages and everything they read, inputs before readers, each once."""
     seen: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:
@@ -103,7 +103,7 @@ def _ancestors(stages: list[Stage]) -> list[Stage]:
 
 
 def model_bytes(cfg: Config, stages: list[Stage], store: Store) -> int | None:
-    """Bytes of one checkpoint in the master dtype; None when nothing on this disk or in the config says."""
+    """Return the bytes of one checkpoint in the master dtype; None if neither this disk nor the config has them."""
     width = 4 if cfg.model.master_dtype == "float32" else 2
     base = cfg.model.base
     if base is not None:
@@ -117,7 +117,7 @@ def model_bytes(cfg: Config, stages: list[Stage], store: Store) -> int | None:
 
 
 def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
-    """Bytes that the stages to build will take at their peak, weights only; None when the model's size is unknown."""
+    """Return the peak bytes of the stages to build, weights only; None if the model's size is unknown."""
     size = model_bytes(cfg, [step.stage for step in steps], store)
     if size is None:
         return None
@@ -131,7 +131,7 @@ def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
 
 
 def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
-    """Refuse to start what cannot be finished. Raises MemphisError with the numbers."""
+    """Refuse a run whose weights do not fit the disk. Raises MemphisError with the numbers."""
     need = disk_need(cfg, steps, store)
     free = shutil.disk_usage(existing(store.root)).free
     if need is not None and need > free:
@@ -142,7 +142,7 @@ def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
 
 
 def check(cfg: Config, steps: list[Step], store: Store) -> None:
-    """Refuse, before anything starts, a model that does not fit or does not belong. Raises MemphisError."""
+    """Refuse, before anything starts, a model that does not fit or has another architecture. Raises MemphisError."""
     check_architecture(cfg, [step.stage for step in steps], store)
     _costs(cfg, steps, store).check_memory()
 
@@ -152,7 +152,7 @@ def _costs(cfg: Config, steps: list[Step], store: Store) -> Costs:
 
 
 def describe(cfg: Config, steps: list[Step], store: Store) -> str:
-    """The answer to `plan=true`: a line per stage, then jobs, amounts, hours, memory, downloads and disk."""
+    """Return the text of `plan=true`: a line per stage, then jobs, amounts, hours, memory, downloads and disk."""
     lines = []
     for number, step in enumerate(steps, 1):
         state = "build" if step.needed else "reuse"
@@ -171,7 +171,7 @@ def describe(cfg: Config, steps: list[Step], store: Store) -> str:
 
 
 def _nearest(stage: Stage, store: Store) -> str:
-    """What keeps the nearest built stage of this kind from being used: the first config keys that differ."""
+    """Explain why the nearest built stage of this kind cannot be used: the first config keys that differ."""
     best: list[tuple[str, Any, Any]] | None = None
     for file in store.specs.glob(f"{stage.kind}-*.json") if store.specs.is_dir() else ():
         spec = read_json(file)

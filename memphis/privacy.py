@@ -1,4 +1,4 @@
-"""What must not be shown: secrets in configs, arguments, messages."""
+"""Masking of secrets in configs, arguments and messages."""
 
 import os
 import re
@@ -11,7 +11,7 @@ _URL_USER = re.compile(r"(://)[^/@\s]+@")
 
 
 def masked(value: Any) -> Any:
-    """A copy of a config, an argv or a string that can be shown to anybody.
+    """Return a copy of a config, an argv or a string that can be shown to anybody.
 
     `***` replaces values under keys that name a secret, `k=v` and `k: v` of such names inside strings, user and
     password of URLs, and the values that this process's environment holds under such names. What JSON cannot hold

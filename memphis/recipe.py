@@ -1,4 +1,4 @@
-"""The method: which stages there are, in which order, and what each reads of the others."""
+"""The method as a chain of stages: their order, and what each reads of the others."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from memphis.store import Stage
 
 
 def recipe(cfg: Config, cache: Path) -> list[Stage]:
-    """SFT, then `iterations` times: sample, check and pair, rank, merge. Returns the stages in their order.
+    """Chain SFT, then `iterations` times: sample, check and pair, rank, merge. Returns the stages in their order.
 
     cache: file that remembers the sha256 of local inputs.
     """

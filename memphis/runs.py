@@ -1,4 +1,4 @@
-"""The run directory: readable names for what the store holds by key, who made it with what, and its numbers.
+"""Run directories: readable names for what the store holds by key, its provenance, and its numbers.
 
 Everything here can be made again from the store; nothing here is read by a stage.
 """
@@ -30,17 +30,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def root_of(cfg: Config) -> Path:
-    """`runtime.root`; a relative one lies below the repository: the same command finds the same runs from anywhere."""
+    """Return `runtime.root`; a relative one is below the repository, so a command finds the same runs from anywhere."""
     return REPOSITORY / Path(cfg.runtime.root).expanduser()
 
 
 def directory(cfg: Config, overrides: list[str], store: Store) -> Path:
-    """Where the run lies: `<root>/<name>/s<seed>/<slug>`."""
+    """Return the run's directory: `<root>/<name>/s<seed>/<slug>`."""
     return store.root.parent / cfg.name / f"s{cfg.seed}" / slug(overrides)
 
 
 class Run:
-    """`<root>/<name>/s<seed>/<slug>/`, held by this process until `close`."""
+    """Directory `<root>/<name>/s<seed>/<slug>/`, locked by this process until the `with` block ends."""
 
     def __init__(self, cfg: Config, overrides: list[str], stages: list[Stage], store: Store) -> None:
         self.cfg, self.overrides, self.stages, self.store = cfg, overrides, stages, store
@@ -65,14 +65,14 @@ class Run:
         self._lock.close()
 
     def finished(self) -> bool:
-        """Did an earlier attempt get to the end?"""
+        """True if an earlier attempt reached the end."""
         try:
             return bool(read_json(self.path / "summary.json")["status"] == "finished")
         except (OSError, ValueError):
             return False
 
     def start(self, reused: set[str]) -> None:
-        """Write down who starts what: called when there is something to build. reused: keys that the store has."""
+        """Record the start of an attempt: called if there is something to build. reused: keys that the store has."""
         self.reused, self.started = reused, time.monotonic()
         (self.path / "record.json").unlink(missing_ok=True)  # of an attempt that could not load its model
         self.logs.mkdir(parents=True)
@@ -89,7 +89,7 @@ class Run:
                 link.symlink_to(target)
 
     def table(self) -> list[dict[str, Any]]:
-        """stages.json: the ordered keys, and what is known of each."""
+        """Return the rows of stages.json: the ordered keys, and what is known of each."""
         rows = []
         for stage in self.stages:
             path = self.store.path(stage)
@@ -113,7 +113,7 @@ class Run:
         return rows
 
     def write_metrics(self) -> None:
-        """metrics.jsonl of the run: its stages' rows, one after the other."""
+        """Write metrics.jsonl of the run: its stages' rows, one after the other."""
         write_rows(
             self.path / "metrics.jsonl",
             ({"stage": s.name, **row} for s, rows in history(self.stages, self.store) for row in rows),
@@ -143,14 +143,14 @@ class Run:
         return summary
 
     def add_to_summary(self, **facts: Any) -> None:
-        """Write down what is only known after `finish`."""
-        with contextlib.suppress(OSError, ValueError):  # no summary, or no disk: told where it matters
+        """Add facts to summary.json that are only known after `finish`."""
+        with contextlib.suppress(OSError, ValueError):  # no summary, or no disk: reported where it matters
             write_json(self.path / "summary.json", read_json(self.path / "summary.json") | facts)
 
     def not_loadable(self, reason: str) -> None:
-        """Write record.json for the evaluations that cannot be made, from which the table knows the reason.
+        """Write record.json for the evaluations that cannot be made, from which the table takes the reason.
 
-        Only of a model that is evaluated as it is: one that was trained here can be loaded.
+        Only for a model that is evaluated as it is: one that was trained here can be loaded.
         """
         if not any(KINDS[stage.kind].steps for stage in self.stages):
             records = {suite: {"suite": suite, "not_loadable": reason} for suite in self.cfg.eval.suites}
@@ -200,7 +200,7 @@ class Run:
             "created": before.get("created", round(time.time(), 1)),
             "attempts": before.get("attempts", 0),
             "argv": masked(sys.argv),
-            "overrides": masked(self.overrides),  # argv of a frozen run only says where it was frozen
+            "overrides": masked(self.overrides),  # argv of a frozen run only shows where it was frozen
             "git": _git(),
             "versions": installed(),
             "device": self.cfg.runtime.device,
@@ -214,7 +214,7 @@ class Run:
 
 
 def history(stages: list[Stage], store: Store) -> Iterator[tuple[Stage, list[dict[str, Any]]]]:
-    """Every finished or running stage with its rows, on the run's axes: iteration, global_step, tokens."""
+    """Yield every finished or running stage with its rows, on the run's axes: iteration, global_step, tokens."""
     for stage in stages:
         path = store.path(stage)
         here = path if path.exists() else store.part(path)
@@ -225,8 +225,8 @@ def history(stages: list[Stage], store: Store) -> Iterator[tuple[Stage, list[dic
 
 
 def counters(stages: list[Stage], store: Store, until: Stage) -> tuple[int, int]:
-    """Optimizer steps and tokens of the trained stages before `until`; not of those that only say how long it
-    trains."""
+    """Return the optimizer steps and tokens of the trained stages before `until`, except those that only set how long
+    it trains."""
     apart = {source.key for role, source in until.inputs.items() if role.startswith(BUDGET)}
     step = tokens = 0
     for stage in stages:
@@ -241,7 +241,7 @@ def counters(stages: list[Stage], store: Store, until: Stage) -> tuple[int, int]
 
 
 def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[str, Any]:
-    """A stage's row with the run's counters, `step` and `tokens` being what the stages before it did."""
+    """Return a stage's row with the run's counters; `step` and `tokens` are the sums of the stages before it."""
     counted = KINDS[stage.kind].steps
     return {
         **row,
@@ -252,7 +252,7 @@ def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[s
 
 
 def _gpus(record: dict[str, Any]) -> int:
-    """How many GPUs built a stage, by its record."""
+    """Return the number of GPUs that built a stage, by its record."""
     made = record.get("versions", {})
     return int(made["devices"]) if made.get("device") == "cuda" else 0
 

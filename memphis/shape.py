@@ -1,4 +1,4 @@
-"""The dimensions of a decoder and what follows from them: numbers of weights and operations. Plain arithmetic."""
+"""Dimensions of a decoder and what follows from them: numbers of weights and operations. Plain arithmetic."""
 
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ _NOT_GATED = ("gpt_neox", "gpt2", "gptj", "phi", "mpt", "opt", "bloom", "falcon"
 
 @dataclass(config=ConfigDict(extra="forbid", strict=True), frozen=True, kw_only=True)
 class Shape:
-    """Biases and norms, a thousandth of the weights, are left out."""
+    """Dimensions of a decoder. Biases and norms, a thousandth of the weights, are left out."""
 
     hidden: _Positive
     layers: _Positive
@@ -24,7 +24,7 @@ class Shape:
 
     @property
     def layer(self) -> int:
-        """Weights of one layer."""
+        """Number of weights of one layer."""
         attention = 2 * self.hidden**2 * (1 + self.kv_heads / self.heads)
         return int(attention) + (3 if self.gated else 2) * self.hidden * self.intermediate
 
@@ -37,17 +37,17 @@ class Shape:
         return self.layers * self.layer + (1 if self.tied else 2) * self.head
 
     def trainable(self, freeze_embeddings: str) -> int:
-        """Weights that are trained with `model.freeze_embeddings`."""
+        """Return the number of weights that are trained with `model.freeze_embeddings`."""
         ends = {"both": 0, "input": 0 if self.tied else 1, "none": 1 if self.tied else 2}[freeze_embeddings]
         return self.layers * self.layer + ends * self.head
 
     def model_flops(self, length: float) -> float:
-        """Per token, forward and backward, as MFU is counted: six for every weight but those of the input embedding,
-        and attention over all of the sequence's `length` tokens."""
+        """Return the operations per token, forward and backward, as MFU counts them: six for every weight but those of
+        the input embedding, and attention over all of the sequence's `length` tokens."""
         return 6 * (self.layers * self.layer + self.head) + 12 * self.layers * self.hidden * length
 
     def training_flops(self, freeze_embeddings: str, *, length: float, targets: float, recomputed: int = 0) -> float:
-        """Per token, forward and backward. length: of its sequence, in tokens; targets: share of trained tokens.
+        """Return operations per token, forward and backward. length: tokens of its sequence; targets: share trained on.
 
         A frozen head needs two products at target positions (logits, their gradient times the weight), a trained one
         four. recomputed: number of layers whose forward pass is repeated.
@@ -58,7 +58,7 @@ class Shape:
 
 
 def from_config(plain: dict[str, Any]) -> Shape | None:
-    """The shape that a checkpoint's config.json describes; None if it uses other words than most do."""
+    """Return the shape that a checkpoint's config.json describes; None if it uses other names than most do."""
     try:
         hidden, heads = plain["hidden_size"], plain["num_attention_heads"]
         return Shape(

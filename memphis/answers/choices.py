@@ -1,4 +1,4 @@
-"""Multiple choice: the options of a prompt, the letter of an answer, the option that a text stands for."""
+"""Multiple choice: read the options of a prompt, the letter of an answer, and the option that a text names."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ _LAST_LETTER_WITHOUT_OPTIONS = 7  # H
 
 
 def options_of(prompt: str) -> list[str] | None:
-    """Texts of the lines `A) …`, `(A) …` or `A. …` of a prompt, in order; None without at least A and B.
+    """Return the texts of the lines `A) …`, `(A) …` or `A. …` of a prompt, in order; None without at least A and B.
 
-    The lines must follow each other, in one style; of several such blocks the last one counts.
+    The lines must be consecutive and in one style. If there are several such blocks, the last one counts.
     """
     found: list[str] | None = None
     block: list[str] = []
@@ -38,13 +38,13 @@ def options_of(prompt: str) -> list[str] | None:
 
 
 def gold_letter(cleaned: str, num_options: int) -> int | None:
-    """Index of the option if the gold answer is nothing but a letter (`B`, `(B)`, `b.`)."""
+    """Return the index of the option if the gold answer is nothing but a letter (`B`, `(B)`, `b.`), else None."""
     match = _PURE_LETTER.fullmatch(cleaned)
     return _index(match[1] or match[2], num_options) if match else None
 
 
 def split_letter(cleaned: str, num_options: int) -> tuple[int, str] | None:
-    """`B`, `(B)`, `Option B`, `选B` as (1, ""); `B) text` as (1, "text"); None for `A dog`, `A and B`, `A or C`."""
+    """Parse `B`, `(B)`, `Option B`, `选B` as (1, ""); `B) text` as (1, "text"); `A dog`, `A and B`, `A or C`: None."""
     match = _LETTER_FIRST.fullmatch(cleaned)
     if match is None:
         return None
@@ -56,7 +56,7 @@ def split_letter(cleaned: str, num_options: int) -> tuple[int, str] | None:
 
 
 def matching(cleaned: str, options: Sequence[str], same_value: Callable[[str, str], bool]) -> set[int]:
-    """Indices of the options that a text stands for: those with exactly this text, else the only one of this value."""
+    """Return the indices of the options that a text names: those with equal text, else the only one of equal value."""
     cleaned_options = [clean(option) for option in options]
     key = text_key(cleaned)
     exact = {i for i, option in enumerate(cleaned_options) if option and text_key(option) == key}

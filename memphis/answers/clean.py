@@ -1,6 +1,6 @@
 r"""Bring an answer, as a model or a data set wrote it, into one canonical line of text.
 
-Knows Unicode look-alikes, markdown, "the answer is" and as much TeX as answers contain. Knows nothing about
+Handles Unicode look-alikes, markdown, "the answer is" and as much TeX as answers contain. Knows nothing about
 numbers, letters or options, and never decides whether two answers are equal.
 """
 
@@ -53,7 +53,7 @@ _REMOVABLE_SPACE = re.compile(r" (?![^\W_])|(?<![^\W_]) |(?<=\d) (?=[^\W\d])|(?<
 
 
 def first_line(text: str) -> str:
-    """The first non-blank line before any `### ` header line, stripped; "" if there is none."""
+    """Return the first non-blank line before any `### ` header line, stripped; "" if there is none."""
     header = _HEADER_LINE.search(text)
     for line in _LINE_END.split(text[: header.start()] if header else text):
         if line.strip():
@@ -63,7 +63,7 @@ def first_line(text: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def clean(text: str) -> str:
-    """Layer 1 of DATA section 4: the answer as one line without wrapping; letter case and inner spaces stay.
+    """Return the answer as one line without wrapping (layer 1 of DATA section 4); letter case and inner spaces stay.
 
     Returns "" for a blank text and for one of more than MAX_CHARS characters: that is not an answer.
     """
@@ -85,7 +85,7 @@ def clean(text: str) -> str:
 
 
 def text_key(cleaned: str) -> str:
-    """Two cleaned answers with the same key are the same text: case and spaces that separate nothing are gone."""
+    """Return a key that is equal for equal texts: case and spaces that separate nothing are removed."""
     return _REMOVABLE_SPACE.sub("", cleaned.casefold())
 
 
@@ -105,15 +105,15 @@ def _drop_dollars(line: str) -> str:
     if "$" not in line:
         return line
     line = _DISPLAY_MATH.sub(r" \1 ", line.replace(r"\$", _LITERAL_DOLLAR))
-    if line.count("$") % 2 == 0:  # an odd one is money
+    if line.count("$") % 2 == 0:  # an odd number of them means money
         line = line.replace("$", " ")
     return line.replace(_LITERAL_DOLLAR, "$")
 
 
 def _tex(line: str) -> str:
-    """Commands to symbols, wrappers gone, braces exactly around arguments: \\frac12 and {{2}^{51}} get one spelling."""
+    """Replace commands by symbols, drop wrappers, brace only arguments: \\frac12 and {{2}^{51}} get one spelling."""
     out: list[str] = []
-    closers: list[tuple[str, int]] = []  # what to write at the matching brace, and the arguments expected after it
+    closers: list[tuple[str, int]] = []  # text for the matching brace, and the number of arguments expected after it
     expected = 0  # arguments still to come; -1: after an unknown command, every directly following group is one
     wrapper = False
     for token in _TOKEN.findall(_NUMERIC_POWER.sub(r"^{\1}", line)):
@@ -150,7 +150,7 @@ def _tex(line: str) -> str:
 
 
 def _command(token: str, expected: int) -> tuple[str, int, bool]:
-    """What to write for a command, how many arguments it expects, and whether it merely wraps its argument."""
+    """Return what to write for a command, its number of arguments, and whether it merely wraps its argument."""
     name = token.rstrip()
     if name.startswith(r"\sqrt") and name.endswith("]"):
         return name.replace(" ", ""), 1, False

@@ -1,7 +1,7 @@
-"""Is this answer right? The layers of answer equality, in their order: text, choice, label, time, number.
+"""Decide whether an answer is right, by layers of equality in their order: text, choice, label, time, number.
 
-Pure strings and exact rationals; algebra, the last layer, is asked of whoever calls. Never raises on any text and never
-takes long by itself, because a model may write anything. Source: reference DATA, section 4.
+Uses strings and exact rationals only; the last layer, algebra, is a function that the caller passes. Never raises on
+any text and never takes long by itself, because a model may write anything. Source: reference DATA, section 4.
 """
 
 import re
@@ -19,7 +19,7 @@ __all__ = ["KINDS", "MODES", "equal", "judge", "kind_of", "options_of"]
 MODES = ("normalized", "exact", "numeric")
 KINDS = ("number", "math", "choice", "bool", "label", "text")
 Layer = Callable[[str, str], bool | None]
-Solve = Callable[[str, str], bool]  # (gold, prediction), both LaTeX of one formula: are they equal?
+Solve = Callable[[str, str], bool]  # (gold, prediction), each LaTeX of one formula -> True if equal
 
 _LABELS = {
     "yes": "yes", "true": "yes", "no": "no", "false": "no", "maybe": "maybe", "neutral": "neutral",
@@ -32,7 +32,7 @@ _HOUR = re.compile(r"[0-9]{1,2}\s*[ap]\.?\s?m\.?", re.I)
 
 
 def equal(prediction: str, gold: str, options: Sequence[str] | None = None) -> bool:
-    """True if `prediction` says the same as `gold`.
+    """True if `prediction` and `gold` are the same answer.
 
     Only the first non-blank line counts; a text of more than 512 characters or a blank one is never right. Numbers
     are compared as exact rationals, without tolerance. Symmetric, except that a gold letter, a gold label word and a
@@ -52,13 +52,13 @@ def judge(
     kind: str | None = None,
     solve: Solve | None = None,
 ) -> bool:
-    """equal() with its knobs.
+    """Compare two answers as equal() does, with all settings.
 
     mode: normalized = all layers; exact = same characters in the first line; numeric = only the number layer.
     kind: the layer to use when `mode` is normalized: one of KINDS, see kind_of(); None lets the gold answer decide.
         `bool` and `label` are the same layer; `math` is `number`, sets and formulas.
-    solve: asked about two formulas that no other layer finds equal; None = those are different. It is not asked again
-        about answers that were judged lately.
+    solve: called for two formulas that no other layer finds equal; None = those are different. Results are cached, so
+        it is not called again for answers that were judged recently.
     Raises MemphisError for an unknown mode or kind, and for nothing else.
     """
     if mode not in MODES:
@@ -73,7 +73,7 @@ def judge(
 
 
 def kind_of(source: str, types: Sequence[tuple[str, str]]) -> str | None:
-    """The kind that `types`, an ordered list of (regex searched in the source's name, kind), forces; None: none does.
+    """Return the kind of the first entry of `types`, (regex, kind), whose regex is found in the source's name, or None.
 
     Raises MemphisError for a bad regex or an unknown kind.
     """
@@ -104,7 +104,7 @@ def _judge(
 
 
 def _same_value(said: str, wanted: str, kind: str | None, solve: Solve | None) -> bool:
-    """The verdict of the first layer that has one: None means that the two answers do not belong to the layer."""
+    """True if the first layer with a verdict, or else algebra, finds the answers equal. None is no verdict."""
     if next((verdict for layer in _LAYERS[kind] if (verdict := layer(said, wanted)) is not None), False):
         return True
     both = formulas(said, wanted) if solve is not None and kind in (None, "math") else None
@@ -112,7 +112,7 @@ def _same_value(said: str, wanted: str, kind: str | None, solve: Solve | None) -
 
 
 def _same_choice(said: str, wanted: str, options: tuple[str, ...], solve: Solve | None) -> bool | None:
-    """Layer 3. None: neither the letter nor the option that the gold answer is can be told, so other layers decide."""
+    """Compare as choices (layer 3); None if the gold answer gives neither letter nor option, so other layers decide."""
     letter = gold_letter(wanted, len(options))
     if letter is not None:
         wanted_options = {letter}
@@ -178,7 +178,7 @@ def _same_set(said: str, wanted: str) -> bool | None:
 
 
 def _members(cleaned: str) -> list[str] | None:
-    r"""Sorted members of a flat set `\{1, 2\}`."""
+    r"""Return the sorted members of a flat set `\{1, 2\}`, None for other texts."""
     inside = cleaned[2:-2]
     if not (cleaned.startswith("\\{") and cleaned.endswith("\\}")) or any(bracket in inside for bracket in "([{"):
         return None

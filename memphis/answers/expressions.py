@@ -1,4 +1,4 @@
-r"""Layer 7's gate: which answers are a single formula, so that algebra may be asked whether two of them are equal.
+r"""Gate of layer 7: find answers that are a single formula, so that computer algebra may decide whether two are equal.
 
 Strict on purpose: an algebra system reads "2 hours" as h·o·u·r·s and "1:5" as a quotient, and then calls different
 answers equal. Works on cleaned text and computes nothing. Source: reference DATA, section 4, layer 7.
@@ -21,10 +21,10 @@ _NO_OPERAND = re.compile(r"(?:^|[({\[,])\s*[×·÷*/^]|[-+×·÷*/^]\s*(?:$|[)}\
 
 
 def formulas(said: str, wanted: str) -> tuple[str, str] | None:
-    """Two cleaned answers as LaTeX of one formula each, or None where algebra has no say.
+    """Return two cleaned answers as LaTeX of one formula each, or None where algebra does not apply.
 
-    `x = 5` is 5, and no other equation is a formula: `x + 5 = 13` and `x = 8` say different things. None too when both
-    are plain quantities, which have been compared exactly, and when they are assignments to different names.
+    `x = 5` counts as 5. No other equation is a formula: `x + 5 = 13` and `x = 8` are different statements. Also None if
+    both are plain quantities, which were compared exactly before, or if they are assignments to different names.
     """
     said_name, said = assignment(said)
     name, wanted = assignment(wanted)
@@ -36,7 +36,7 @@ def formulas(said: str, wanted: str) -> tuple[str, str] | None:
 
 
 def is_formula(cleaned: str) -> bool:
-    """Is it one formula and nothing else: no words, lists, ratios, equations, inequalities, unknown commands?"""
+    """True if the text is one formula alone: no words, lists, ratios, equations, inequalities, unknown commands."""
     if not cleaned or len(cleaned) > MAX_EXPRESSION_CHARS:
         return False
     rest = cleaned.replace("\\{", "{").replace("\\}", "}")
@@ -50,7 +50,7 @@ def is_formula(cleaned: str) -> bool:
 
 
 def _balanced_without_list(text: str) -> bool:
-    """Every bracket closed (`[2, 5)` is an interval), and no comma outside of all."""
+    """True if every bracket is closed (`[2, 5)` is an interval) and no comma is outside of all brackets."""
     depth = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")

@@ -1,4 +1,4 @@
-"""From the correct and incorrect completions of one question to (chosen, rejected) pairs.
+"""Build (chosen, rejected) pairs from the correct and incorrect completions of one question.
 
 Pure strings, deterministic. Does not judge completions: see equal.py. Source: reference METHODS, section 8.
 """

@@ -1,6 +1,6 @@
-r"""Numbers with their currency, percent sign and unit, as exact rationals.
+r"""Parse and compare numbers with their currency, percent sign and unit, as exact rationals.
 
-Works on cleaned text. A text is a quantity or it is not (None): there is no guessing and no float.
+Works on cleaned text. A text that is not a quantity gives None: there is no guessing and no float.
 """
 
 import re
@@ -80,7 +80,7 @@ _VARIABLE = re.compile(r"\s?(?![aAI]\b)([^\W\d_])(?![\w'])")
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """An exact value and what was written around it."""
+    """Exact value with its percent sign, currency and unit."""
 
     value: Fraction
     decimals: int | None = None  # digits after the point; None for fractions, powers, words, scaled numbers
@@ -95,7 +95,7 @@ class Quantity:
 
 @lru_cache(maxsize=1 << 16)
 def quantity(cleaned: str) -> Quantity | None:
-    """The quantity that the whole text is (`-$1,200`, `3 1/2 hours`, `12 million`, `25%`), or None."""
+    """Parse the entire text as a quantity (`-$1,200`, `3 1/2 hours`, `12 million`, `25%`); None if it is not one."""
     match = _QUANTITY.match(cleaned)
     words = None if match else _WORD_NUMBER.match(cleaned.lower())
     number = _number(match) if match else (_words_value(words[0]), None) if words else None
@@ -125,7 +125,7 @@ def quantity(cleaned: str) -> Quantity | None:
 
 
 def same_quantity(a: Quantity, b: Quantity) -> bool:
-    """Layer 6: exactly equal values whose units do not contradict. Symmetric; no tolerance, but see _rounded()."""
+    """True for exactly equal values with compatible units (layer 6). Symmetric; no tolerance, but see _rounded()."""
     if _contradict(a, b):
         return False
     if a.value == b.value:
@@ -136,14 +136,14 @@ def same_quantity(a: Quantity, b: Quantity) -> bool:
 
 
 def assignment(cleaned: str) -> tuple[str, str]:
-    """`x = 5` as ("x", "5"); any other text as ("", text)."""
+    """Split `x = 5` into ("x", "5"); return any other text as ("", text)."""
     match = _ASSIGNMENT.fullmatch(cleaned)
     return (match[1], match[2].strip()) if match else ("", cleaned)
 
 
 @lru_cache(maxsize=1 << 16)
 def quantity_in_text(cleaned: str) -> Quantity | None:
-    """The one quantity that a sentence or a calculation arrives at, or None if there is doubt.
+    """Return the one quantity that a sentence or a calculation arrives at, or None if there is doubt.
 
     With `=`: the right side of the last one, if everything to its left is arithmetic or a name. Otherwise the only
     number of the text; several numbers, a formula, "or", "between" or a negation leave doubt.
@@ -209,7 +209,7 @@ def _words_value(text: str) -> Fraction:
 
 
 def _rounded(decimal: Quantity, exact: Quantity) -> bool:
-    """0.666667 is 2/3: at least six decimals, correctly rounded, of a value that no finite decimal can write."""
+    """True for 0.666667 and 2/3: six or more decimals, correctly rounded, of a value without a finite decimal form."""
     if decimal.decimals is None or decimal.decimals < 6 or decimal.percent != exact.percent:
         return False
     rest = exact.value.denominator
@@ -220,7 +220,7 @@ def _rounded(decimal: Quantity, exact: Quantity) -> bool:
 
 
 def _unit(text: str, adjoined: bool) -> str | None:
-    """Canonical unit phrase, "" if there is none, None if the text is not one. `adjoined`: no space before it."""
+    """Return the canonical unit phrase, "" if there is none, None for other text. `adjoined`: no space before it."""
     if not text:
         return ""
     if len(text) == 1 and text.isupper() and text != "L":  # a point, a set or a variable
@@ -249,7 +249,7 @@ def _unit_word(word: str, adjoined: bool) -> str | None:
 
 
 def _contradict(a: Quantity, b: Quantity) -> bool:
-    """Both say what they count, and not the same thing: $10 and 10 cents, 2 hours and 2 minutes, $3 and 3 %."""
+    """True if both name a unit or currency, and different ones: $10 and 10 cents, 2 hours and 2 minutes, $3 and 3 %."""
     if a.bare or b.bare:
         return False
     if a.money and b.money and a.money != b.money:

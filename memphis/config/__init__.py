@@ -1,8 +1,8 @@
-"""From what Hydra composed to one frozen `Config`, and back.
+"""Conversion of what Hydra composed to one frozen `Config`, and back.
 
 `register` gives Hydra every key with its default; `from_hydra` refuses unknown keys (also after `+`), wrong types,
-values out of range and combinations that make no sense, all at once. It deliberately knows nothing of stages, files or
-devices.
+values out of range and combinations that make no sense, all at once. This package deliberately knows nothing of stages,
+files or devices.
 """
 
 import json
@@ -25,34 +25,34 @@ __all__ = ["Config", "Model", "Rank", "Runtime", "Sft", "Source", "TinyTask"]
 
 _ADAPTER = TypeAdapter(Config)
 
-# Keys of `runtime` that a stage is given, beside its own config.
+# Keys of `runtime` that are passed to a stage, beside its own config.
 FOR_STAGES = ("device", "num_devices", "micro_batch_tokens", "compile")
 # Keys that enter no stage's key and therefore no run directory's name.
 FREE = ("runtime", "tracking", "name", "plan", "until", "seed", "exp", "sweep")
 
 
 def register() -> None:
-    """Make `schema` the first entry of conf/config.yaml's defaults list: every key there is, with its default.
+    """Register `schema`, the first entry of conf/config.yaml's defaults list: every key with its default.
 
-    The knobs of all losses are there, so that each can be typed; `from_hydra` keeps those of the chosen one.
+    It has the knobs of all losses, so that each can be overridden; `from_hydra` keeps those of the chosen one.
     """
-    from hydra.core.config_store import ConfigStore  # children have no use for it
+    from hydra.core.config_store import ConfigStore  # imported here: child processes do not need it
 
     plain = to_dict(Config(name="memphis"))
     for name, loss in LOSSES.items():
         knobs = {knob: getattr(loss(), knob) for knob in sorted(KNOBS[name])}
         plain["rank"] = {"loss": plain["rank"]["loss"], **knobs, **plain["rank"]}
     node = OmegaConf.create(plain)
-    OmegaConf.set_struct(node.data.sources, False)  # which sources there are, and of what kind, is the user's matter
+    OmegaConf.set_struct(node.data.sources, False)  # the user chooses the sources and their kinds
     ConfigStore.instance().store(name="schema", node=node)
 
 
 def from_hydra(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     """Check what Hydra composed and return it as a frozen Config.
 
-    overrides: what the user typed (`HydraConfig.get().overrides.task`); only needed to refuse knobs that the chosen
+    overrides: from the command line (`HydraConfig.get().overrides.task`); only needed to refuse knobs that the chosen
         method would ignore.
-    Raises MemphisError that lists every fault, one line each.
+    Raises MemphisError that lists every error, one line each.
     """
     try:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
@@ -62,7 +62,7 @@ def from_hydra(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
 
 
 def from_dict(plain: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
-    """`from_hydra` for a plain nested dictionary (a frozen config.yaml, also of an earlier version)."""
+    """Check a plain nested dictionary like `from_hydra` (a frozen config.yaml, also of an earlier version)."""
     try:
         plain = today(plain)
         config = _ADAPTER.validate_json(json.dumps(plain))
@@ -75,14 +75,14 @@ def from_dict(plain: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The inverse of `from_dict`."""
+    """Return the config as the plain dictionary that `from_dict` reads."""
     plain = _ADAPTER.dump_python(config, mode="json", by_alias=True)
     assert isinstance(plain, dict)
     return plain
 
 
 def refuse_sweep(overrides: Sequence[str], params: Collection[str] | None = None) -> None:
-    """Raises MemphisError for a file of sweep/ that Hydra would ignore, running the defaults instead.
+    """Raise MemphisError for a file of sweep/ that Hydra would ignore, running the defaults instead.
 
     params: keys that the file sweeps, in a multirun; None: there is no -m.
     """
@@ -98,7 +98,7 @@ def refuse_sweep(overrides: Sequence[str], params: Collection[str] | None = None
 
 
 def slug(overrides: Sequence[str]) -> str:
-    """A directory name for what was typed, without seed, name, exp, sweep and whatever enters no key.
+    """Return a directory name for the overrides, without seed, name, exp, sweep and keys that enter no stage's key.
 
     The order of the overrides does not matter. Never empty; cut and hashed at 120 characters.
     """
@@ -112,11 +112,11 @@ def slug(overrides: Sequence[str]) -> str:
 
 
 def today(plain: dict[str, Any]) -> dict[str, Any]:
-    """The config of an earlier version, or of Hydra, without keys that are gone and knobs of losses not chosen."""
+    """Return a config of an earlier version, or of Hydra, without removed keys and knobs of losses not chosen."""
     found = dict(plain)
     model, rank = plain.get("model"), plain.get("rank")
     if isinstance(model, dict):
-        found["model"] = {key: value for key, value in model.items() if key != "attention"}  # had one legal value
+        found["model"] = {key: value for key, value in model.items() if key != "attention"}  # only one value was legal
     if isinstance(rank, dict) and rank.get("loss") in LOSSES:
         foreign = set().union(*KNOBS.values()) - KNOBS[rank["loss"]]
         found["rank"] = {key: value for key, value in rank.items() if key not in foreign}

@@ -1,4 +1,4 @@
-"""Combinations of keys that make no sense, each with what to type instead, and knobs that nothing would read."""
+"""Checks across keys: combinations that make no sense, each with what to type instead, and knobs that nothing reads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
 
 
 def ignored(plain: dict[str, Any], overrides: Sequence[str]) -> list[str]:
-    """A line for every typed knob that the chosen method does not read. overrides: what was typed."""
+    """Return a line for every knob in `overrides` (as typed) that the chosen method does not read."""
     typed = [item.lstrip("+").split("=")[0] for item in overrides]
     loss = lookup(plain, "rank.loss")
     foreign = sorted(set().union(*KNOBS.values()) - KNOBS[loss])
@@ -35,7 +35,7 @@ def ignored(plain: dict[str, Any], overrides: Sequence[str]) -> list[str]:
 
 
 def contradictions(config: Config) -> list[str]:
-    """A line for every combination that cannot be meant."""
+    """Return a line for every contradictory combination of keys."""
     faults = []
     tiny = any(isinstance(source, TinyTask) for source in config.data.sources.values())
     if not config.data.sources:

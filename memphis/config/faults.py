@@ -1,4 +1,4 @@
-"""Validation errors as lines: the key as it is typed, its value, what is wrong, what to type."""
+"""Formatting of validation errors as lines: the key as it is typed, its value, what is wrong, what to type."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from memphis.losses import LOSSES
 
 
 def line(item: Any) -> str:
-    """One error of a pydantic ValidationError."""
+    """Format one error of a pydantic ValidationError."""
     path = list(item["loc"])
     if path[:2] == ["data", "sources"]:
         del path[3:4]  # the branch of the union, not a key
@@ -32,5 +32,5 @@ def line(item: Any) -> str:
 
 
 def joined(lines: list[str]) -> str:
-    """One message of several lines."""
+    """Join the lines to one message."""
     return lines[0] if len(lines) == 1 else f"{len(lines)} faults in the configuration:\n  " + "\n  ".join(lines)

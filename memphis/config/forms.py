@@ -1,6 +1,6 @@
-"""What a stage of each kind is given, typed: the config of its spec, and nothing else can be read there.
+"""Typed config of each kind of stage: a stage can read the fields of its spec and nothing else.
 
-`memphis.pipeline.READS` cuts these out of a run's config; unknown and missing fields of a spec are errors.
+`memphis.pipeline.READS` selects these from a run's config; unknown and missing fields of a spec are errors.
 """
 
 import json
@@ -44,14 +44,14 @@ class BaseForm:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class PackedModel(TrainedModel):
-    attention: Literal["rows"]  # by index rows over flat micro-batches; the only way there is
+    attention: Literal["rows"]  # by index rows over flat micro-batches; the only value
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class TrainerForm:
     model: PackedModel
     data: Tokens
-    micro_batch_tokens: Positive | None = None  # where it changes the loss: reduction=microbatch_mean
+    micro_batch_tokens: Positive | None = None  # set where it changes the loss: reduction=microbatch_mean
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -93,9 +93,9 @@ _OPTIONAL = {"micro_batch_tokens"}
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:
-    """The config of a spec as the typed form of its kind.
+    """Convert the config of a spec to the typed form of its kind.
 
-    Strict: every field must be there, also one that has a default, and none may be there that is not known.
+    Every field must be present, even one that has a default, and unknown fields are refused.
     Raises MemphisError that names the field.
     """
     adapter: TypeAdapter[Form] = TypeAdapter(form)

@@ -1,4 +1,4 @@
-"""The methods there are: the files of conf/method, which are the only list of them."""
+"""Methods and their settings, read from the files of conf/method, the only list of methods."""
 
 from functools import cache
 from pathlib import Path
@@ -15,9 +15,9 @@ _FILES = Path(__file__).resolve().parents[2] / "conf" / "method"
 
 @cache
 def methods() -> dict[str, dict[str, Any]]:
-    """Name -> what the file chooses, every method with all keys that any of them sets.
+    """Return name -> settings of the method's file; every method has all keys that any file sets.
 
-    The recipe's own loss comes first, then the others in the order of memphis/losses.py; what uses no samples is last.
+    The recipe's own loss comes first, then the others in the order of memphis/losses.py, then what uses no samples.
     """
     files = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in sorted(_FILES.glob("*.yaml"))}
     chosen = {name: flatten(choices) for name, choices in files.items()}
@@ -49,12 +49,12 @@ def methods() -> dict[str, dict[str, Any]]:
 
 @cache
 def method_keys() -> frozenset[str]:
-    """Keys that a file of conf/method sets: said by the method's name."""
+    """Return the keys that the files of conf/method set, which a method's name implies."""
     return frozenset(key for choices in methods().values() for key in flatten(choices))
 
 
 def method_name(plain: dict[str, Any]) -> str:
-    """Name the method that a configuration (`to_dict`, or a run's config.yaml) amounts to, however it was typed.
+    """Name the method that a configuration (`to_dict`, or a run's config.yaml) amounts to, however it was chosen.
 
     Choices that no file of conf/method makes are spelled out, such as `ce-correct-base`.
     """
@@ -64,7 +64,7 @@ def method_name(plain: dict[str, Any]) -> str:
 
 
 def _telling(plain: dict[str, Any]) -> tuple[Any, ...]:
-    """The choices that make the difference."""
+    """Return the settings that distinguish methods."""
     if lookup(plain, "sft.continued"):
         return ("continued",)
     loss = lookup(plain, "rank.loss")

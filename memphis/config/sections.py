@@ -1,4 +1,4 @@
-"""Every configuration key: its type, its range, its default, what it means. One dataclass per section.
+"""Configuration keys: the type, range, default and meaning of each. One dataclass per section.
 
 The defaults are the numbers of the model card; a file of conf/ holds only what differs. Where a stage reads a part of a
 section, that part is a class of its own, which the section extends.
@@ -43,7 +43,7 @@ class ModelDtype:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class TrainedModel(ModelDtype):
-    """How the model is held in training."""
+    """Settings that determine how training holds the model."""
 
     freeze_embeddings: Literal["both", "input", "none"] = "both"
     # of the weights that the optimizer updates
@@ -80,7 +80,7 @@ Role = Literal["prompt", "rationale", "answer", "source", "title", "body", "resp
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class SourceRows:
-    """How the rows of a data set are read."""
+    """Settings that determine how the rows of a data set are read."""
 
     kind: Literal["cot", "instruct", "chat"]
     columns: dict[Role, list[str]]  # column names to try for a role, in order; roles of other kinds are not read
@@ -97,7 +97,7 @@ class SourceRows:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Source(SourceRows):
-    """One data set: on the hub, in the cache, or a local .jsonl, .json or .parquet file or directory."""
+    """A data set: on the hub, in the cache, or a local .jsonl, .json or .parquet file or directory."""
 
     path: str
     revision: str | None = None
@@ -105,7 +105,7 @@ class Source(SourceRows):
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Tokens:
-    """How rows become tokens."""
+    """Settings that determine how rows become tokens."""
 
     overlong: Literal["drop", "truncate"] = "drop"
     eos: Literal["every_turn", "final"] = "every_turn"
@@ -137,7 +137,7 @@ class Optim:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Training:
-    """What the trained kinds have in common."""
+    """Settings that the trained kinds share."""
 
     epochs: Positive
     max_length: Length
@@ -188,7 +188,7 @@ class RankTraining(Training):
     @model_validator(mode="before")
     @classmethod
     def _nest(cls, plain: Any) -> Any:
-        """Give the loss what is no field of this section; unknown keys are refused there."""
+        """Move keys that are no fields of this section to the loss, which refuses unknown ones."""
         if not isinstance(plain, dict) or "objective" in plain:
             return plain
         mine = {field.name for field in fields(cls)}
@@ -203,8 +203,8 @@ class RankTraining(Training):
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Rank(RankTraining):
-    # verified pairs; correct samples alone; these, and for questions without one those made knowing the answer; human
-    # text against samples
+    # pairs: verified pairs; correct: correct samples alone; rationalized: also, for questions without a correct
+    # sample, samples made knowing the answer; human: human text against samples
     examples: Literal["pairs", "correct", "rationalized", "human"] = "pairs"
     start: Literal["previous", "sft", "base"] = "previous"  # weights an iteration starts from
 
@@ -254,7 +254,7 @@ Suite = Literal["tiny", "dev", "card", "current"]
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Questions:
-    """What a model is asked to be scored."""
+    """Settings that select the questions of an evaluation."""
 
     suites: list[Suite] = Field(default_factory=lambda: list[Suite](["card", "current"]))
     limit: Positive | None = None  # first n items per task; such results are marked as not comparable
@@ -264,7 +264,7 @@ class Questions:
 
     @property
     def own(self) -> bool:
-        """Is a suite among them that asks the questions of the data stage?"""
+        """True if a suite asks the questions of the data stage."""
         return bool({"tiny", "dev"} & set(self.suites))
 
 

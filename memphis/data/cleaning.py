@@ -1,4 +1,4 @@
-"""One record of a data set -> one row of ours, or the reason why it cannot be one. Pure: knows no files, no columns.
+"""Convert a record of a data set into a row, or give the reason why it cannot be one. Uses no files and no columns.
 
 Rows are what `prompts.spans` takes: cot (prompt, rationale, answer), instruct (prompt, response), chat (messages).
 """
@@ -9,14 +9,14 @@ from typing import Any
 from memphis.config.sections import Role
 from memphis.data import prompts
 
-# Role -> must the data set have it? `source` is every kind's: where the row comes from, else the data set's own name.
+# Role -> True if required. All kinds have `source`: the origin of the row, by default the name of the data set.
 ROLES: dict[str, dict[Role, bool]] = {
     "cot": {"prompt": True, "rationale": True, "answer": True, "source": False},
     "instruct": {"title": True, "body": False, "response": True, "source": False},
     "chat": {"messages": True, "source": False},
 }
 BAD = ("null", "blank", "non_string", "header", "roles")  # reasons that count against data.max_drop_frac
-CHOSEN = ("short_rationale", "title", "limit")  # the configuration wants these out
+CHOSEN = ("short_rationale", "title", "limit")  # reasons set by the configuration
 
 _SPEAKERS = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -26,7 +26,7 @@ _SPEAKERS = {
 
 
 class Dropped(Exception):
-    """The record is left out. reason: one of BAD or CHOSEN; field: where it was seen."""
+    """Exception for a record that is left out. reason: one of BAD or CHOSEN; field: where it was seen."""
 
     def __init__(self, reason: str, field: str) -> None:
         super().__init__(f"{reason} in {field}")
@@ -34,7 +34,7 @@ class Dropped(Exception):
 
 
 def row(kind: str, fields: Mapping[str, Any], min_rationale_chars: int = 1) -> dict[str, Any]:
-    """The row of a record, every text stripped.
+    """Return the row of a record, every text stripped.
 
     fields: role -> value, of any type; an optional role may be missing.
     Raises Dropped.
@@ -47,7 +47,7 @@ def row(kind: str, fields: Mapping[str, Any], min_rationale_chars: int = 1) -> d
 
 def _cot(fields: Mapping[str, Any]) -> dict[str, Any]:
     made = {role: _text(fields[role], role) for role in ("prompt", "rationale", "answer")}
-    # Any `### ` line counts in what the model learns to write: generations that have one are discarded.
+    # Targets may contain no `### ` line at all, because generations that have one are discarded.
     if prompts.parse(prompts.completion_cot(made["rationale"], made["answer"]), finished=True).reason:
         raise Dropped("header", "rationale or answer")
     return made
@@ -68,7 +68,7 @@ def _chat(fields: Mapping[str, Any]) -> dict[str, Any]:
         raise Dropped("non_string", "messages")
     said = [_turn(turn) for turn in turns]
     if said and said[0][0] == "system" and not str(said[0][1] or "").strip():
-        said = said[1:]  # says nothing
+        said = said[1:]  # an empty system turn
     if said and said[-1][0] == "user":
         said = said[:-1]
     spoken = [role for role, _ in said]
@@ -79,7 +79,7 @@ def _chat(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _turn(turn: Mapping[str, Any]) -> tuple[str, Any]:
-    """(role, content) of a turn with role and content, or with from and value."""
+    """Return (role, content) of a turn with role and content, or with from and value."""
     role = turn["role"] if turn.get("role") is not None else turn.get("from")
     content = turn["content"] if turn.get("content") is not None else turn.get("value")
     return _SPEAKERS.get(str(role).strip().lower(), str(role)), content

@@ -1,6 +1,6 @@
-"""The two text formats: what a row looks like in training, and how a generation is taken apart again.
+"""Text formats: render rows for training and generation, and parse generations.
 
-Pure strings; tokens are tokens.py's business. Layout: model card, "Prompt formats"; reference DATA, section 3.
+Works on strings only; tokens.py handles tokens. Layout: model card, "Prompt formats"; reference DATA, section 3.
 """
 
 import re
@@ -24,7 +24,7 @@ _ANY_HEADER = re.compile(r"^### ", re.M)
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a training text, to be tokenised on its own. `target`: the model learns to write it."""
+    """Piece of a training text, tokenised on its own. `target`: True if the model learns to write it."""
 
     text: str
     target: bool
@@ -32,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A generation taken apart. `reason`: "" when valid, else one of REASONS, and both fields are None."""
+    """Parsed generation. `reason`: "" when valid, else one of REASONS, and both fields are None."""
 
     rationale: str | None
     answer: str | None
@@ -40,22 +40,22 @@ class Parsed:
 
 
 def render_cot(prompt: str) -> str:
-    """The generation prompt of a question: exactly the masked prefix of its training text."""
+    """Return the generation prompt of a question: exactly the masked prefix of its training text."""
     return f"{USER}\n{prompt.strip()}\n{RATIONALE}\n"
 
 
 def hinted(prompt: str, answer: str) -> str:
-    """A question with its answer given away, for a model that is to find the reasons (STaR's rationalisation)."""
+    """Return a question with its answer given away, so that a model can find the reasons (STaR's rationalisation)."""
     return f"{prompt.strip()}\n(Hint: the answer is {answer.strip()}.)"
 
 
 def completion_cot(rationale: str, answer: str) -> str:
-    """The trained part of a chain-of-thought row, without the end-of-text token."""
+    """Return the trained part of a chain-of-thought row, without the end-of-text token."""
     return f"{rationale.strip()}\n{ANSWER}\n{answer.strip()}"
 
 
 def spans(row: Mapping[str, Any], eos_token: str, eos: str) -> list[Span]:
-    """The training text of a row as alternating spans, context and target; joined they are the whole text.
+    """Split the training text of a row into alternating spans, context and target; joined they are the complete text.
 
     row: `kind` is cot (prompt, rationale, answer), instruct (prompt, response) or chat (messages: an optional system
         turn, then user and assistant in turn, ending with assistant).
@@ -81,7 +81,7 @@ def spans(row: Mapping[str, Any], eos_token: str, eos: str) -> list[Span]:
 
 
 def parse(text: str, finished: bool) -> Parsed:
-    """Take apart the text generated after render_cot(); undoes completion_cot() for every training row.
+    """Parse the text generated after render_cot(); inverts completion_cot() for every training row.
 
     The text ends where the next turn begins. It is valid if it is complete, has exactly one line that starts with the
     answer header, non-blank text on both sides of it, and no further header line.

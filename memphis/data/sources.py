@@ -1,10 +1,10 @@
-"""A source of data -> rows, through the `datasets` library: a hub id (downloaded, or from the cache), a local .jsonl,
-.json or .parquet file, or a directory. What becomes of a single record is decided in `cleaning`.
+"""Read a data source into rows through the `datasets` library: a hub id (downloaded, or from the cache), a local
+.jsonl, .json or .parquet file, or a directory. `cleaning` decides what becomes of a single record.
 
-The hub's files are taken as one snapshot, so that a commit, once it is in the cache, is read without a network
-(HF_HUB_OFFLINE=1), and a branch is resolved to the commit that is written down. `datasets` finds files and splits in it
-and reads parquet. JSON is parsed here: in a column of mixed types `datasets` turns "2" into 2 near the file's beginning
-and 2 into "2" further on, and a broken line has no number.
+The hub's files are taken as one snapshot, so that a cached commit is read without a network (HF_HUB_OFFLINE=1), and a
+branch is resolved to a commit, which is recorded. `datasets` finds files and splits in it and reads parquet. JSON is
+parsed here: in a column of mixed types `datasets` turns "2" into 2 near the file's beginning and 2 into "2" further on,
+and it does not report the number of a broken line.
 """
 
 import glob
@@ -32,11 +32,11 @@ _FILES = ["*.md", "*.json", "*.jsonl", "*.parquet", "*.json.gz", "*.jsonl.gz", "
 
 @dataclass(frozen=True)
 class Read:
-    """What a source gave.
+    """Result of reading a source.
 
-    counts: rows, kept, and dropped_<reason> of every reason met; rows = kept + all that was dropped.
+    counts: rows, kept, and dropped_<reason> for every reason that occurred; rows = kept + all dropped ones.
     revision: the commit of a hub id, None for a local path.
-    warnings: what the user should know, one line each.
+    warnings: messages for the user, one line each.
     """
 
     rows: list[dict[str, Any]]
@@ -47,12 +47,12 @@ class Read:
 
 @dataclass(frozen=True)
 class _Source:
-    name: str  # in data.sources
+    name: str  # key in data.sources
     path: str
     config: SourceRows
 
     def fault(self, text: str, key: str = "") -> MemphisError:
-        """An error that starts with the key: `data.sources.<name>.<key>`."""
+        """Return an error that starts with the key: `data.sources.<name>.<key>`."""
         return MemphisError(f"data.sources.{self.name}{key and f'.{key}'}: {text}")
 
     @property
@@ -62,9 +62,9 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Table:
-    types: dict[str, str]  # column -> type, as a person would say it; `string or int64` if there are several
+    types: dict[str, str]  # column -> readable type name; `string or int64` if there are several
     records: list[dict[str, Any]]  # a column may be missing
-    splits: list[str]  # all that there are; this is one of them
+    splits: list[str]  # all that exist, this one included
 
 
 def read(
@@ -76,11 +76,11 @@ def read(
     min_rationale_chars: int,
     scratch: Path,
 ) -> Read:
-    """All rows of a source in its own order; with `limit`, the first ones after a shuffle by `subset_seed`.
+    """Read all rows of a source in its own order; with `limit`, the first ones after a shuffle by `subset_seed`.
 
     place: a local path, or `owner/name@revision` of the hub.
     config: the source's section of the configuration, without path and revision.
-    scratch: a directory that may be written to; it is gone afterwards.
+    scratch: a directory that may be written to; it is deleted afterwards.
     Raises MemphisError if there is no such source, if a required column is missing or is no text, if the source is
     empty, or if more than `max_drop_frac` of its records are bad.
     """
@@ -102,12 +102,12 @@ def read(
 
 
 def _snapshot(source: _Source, revision: str) -> Path:
-    """The directory of a data set's commit in the hub's cache; its name is the commit."""
+    """Return the directory of a data set's commit in the hub's cache, downloaded if needed; its name is the commit."""
     if Path(source.path).suffix in FORMATS:
         raise source.fault(f"{source.path}: no such file", "path")
     try:
         return Path(snapshot_download(source.path, repo_type="dataset", revision=revision, allow_patterns=_FILES))
-    except Exception as error:  # those of several HTTP libraries among them
+    except Exception as error:  # includes the errors of several HTTP libraries
         what = f"{source.path} at revision {revision}"
         if constants.HF_HUB_OFFLINE:
             cached = Path(constants.HF_HUB_CACHE) / f"datasets--{source.path.replace('/', '--')}" / "snapshots"
@@ -124,9 +124,9 @@ def _snapshot(source: _Source, revision: str) -> Path:
 
 
 def _load(source: _Source, location: Path, scratch: Path) -> _Table:
-    """The wanted split."""
+    """Load the configured split."""
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said below, in one line
+    datasets.logging.set_verbosity(logging.CRITICAL)  # errors are reported below, in one line
     files: dict[str, Any] = {}
     if location.is_dir():
         what = str(location)
@@ -138,15 +138,15 @@ def _load(source: _Source, location: Path, scratch: Path) -> _Table:
     try:
         builder = datasets.load_dataset_builder(what, cache_dir=str(scratch), **files)
         found = {str(split): names for split, names in (builder.config.data_files or {}).items()}
-        # `datasets` stumbles over parquet without rows.
+        # `datasets` fails on parquet files without rows.
         full = [n for n in found.get(wanted, ()) if not n.endswith(".parquet") or parquet.read_metadata(n).num_rows]
         if full and not all(Path(name).suffix in (".json", ".jsonl") for name in full):
             builder.config.data_files = {wanted: full}  # the other splits need not have the same columns
             builder.download_and_prepare(verification_mode="no_checks")
-            table = builder.as_dataset(split=wanted, in_memory=True)  # for `scratch` is removed
+            table = builder.as_dataset(split=wanted, in_memory=True)  # because `scratch` is removed
             types = {name: _type(feature) for name, feature in table.features.items()}
             return _Table(types, table.to_list(), list(found))
-    except Exception as error:  # pyarrow's and the library's own
+    except Exception as error:  # errors of pyarrow and of the library itself
         raise source.fault(f"{source.title} cannot be read ({_line(error)})", "path") from error
     if wanted not in found:
         raise source.fault(f"{source.path} has no split {wanted!r} (found: {', '.join(found)})", "split")
@@ -162,7 +162,7 @@ def _load(source: _Source, location: Path, scratch: Path) -> _Table:
 
 
 def _json_records(source: _Source, file: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file that is one JSON list, or has one object per line."""
+    """Yield the objects of a file that is one JSON list, or has one object per line."""
     try:
         text = file.read_text(encoding="utf-8-sig")
         whole = text.lstrip().startswith("[")
@@ -233,7 +233,7 @@ def _clean(
 
 
 def _columns(source: _Source, table: _Table) -> dict[str, str]:
-    """Role -> column. Of the names a role may have the first that is there counts: exactly so, else in another case."""
+    """Return role -> column: the first of a role's names that exists, in exactly this spelling, else ignoring case."""
     types = table.types
     shown = ", ".join(f"{name} ({kind})" for name, kind in types.items())
     found = f"Found: {shown}; splits: {', '.join(table.splits)}"
@@ -272,12 +272,12 @@ def _without_titles(source: _Source, records: dict[int, dict[str, Any]]) -> dict
 
 
 def _shuffled(indices: list[int], seed: int) -> list[int]:
-    """The order that Dataset.shuffle(seed) gives: "the first 5000 of seed 42" names certain rows."""
+    """Shuffle as Dataset.shuffle(seed) does: "the first 5000 of seed 42" names certain rows."""
     return list(datasets.Dataset.from_dict({"index": indices}).shuffle(seed=seed)["index"])
 
 
 def _type(feature: Any) -> str:
-    """`string`, `int64`, `list of {role, content}`: a column's type as a person would say it."""
+    """Return a readable name of a column's type: `string`, `int64`, `list of {role, content}`."""
     if isinstance(feature, datasets.Value):
         return str(feature.dtype)
     if isinstance(feature, datasets.List | datasets.LargeList):
@@ -288,7 +288,7 @@ def _type(feature: Any) -> str:
 
 
 def _type_of(value: Any) -> str:
-    """The same of a value from JSON."""
+    """Return the name that _type() gives, for a value from JSON."""
     if isinstance(value, list):
         return f"list of {_type_of(value[0])}" if value else "list"
     if isinstance(value, dict):
@@ -298,7 +298,7 @@ def _type_of(value: Any) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of what went wrong at the bottom of it."""
+    """Return the first line of the error at the end of the chain of causes."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).splitlines() or [""])[0] or type(error).__name__

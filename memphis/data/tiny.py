@@ -1,8 +1,8 @@
-"""The laptop's task: grade-school word problems, generated from templates, with rationales that show each calculation.
+"""Tiny task: grade-school word problems, generated from templates, with rationales that show each calculation.
 
-Four sets never meet. Which one a problem belongs to is decided by a hash of its template and its numbers, so the base
-model's corpus and the evaluation questions can be made at different times, in any amount, by programs that know nothing
-of each other. The templates' wording is in `tiny_templates`, the base model's corpus in `tiny_corpus`.
+The four sets are disjoint. A hash of template and numbers assigns a problem to a set, so the base model's corpus and
+the evaluation questions can be made at different times, in any amount, by programs that know nothing of each other. The
+templates' wording is in `tiny_templates`, the base model's corpus in `tiny_corpus`.
 """
 
 import random
@@ -19,11 +19,11 @@ from memphis.errors import MemphisError
 
 Split = Literal["base", "train", "dev", "test"]
 
-LARGEST = 99  # of every number in a problem: the tokenizer has one token for each of 0..99
+LARGEST = 99  # limit of every number in a problem: the tokenizer has one token for each of 0..99
 
-# Cumulative shares of the hash, in per cent. Moving a border moves problems between sets: results change.
+# Cumulative partition of the hash, in per cent. Moving a border moves problems between sets: results change.
 _SHARES: tuple[tuple[Split, int], ...] = (("base", 45), ("train", 75), ("dev", 87), ("test", 100))
-_STEP_WEIGHTS = {1: 0.3, 2: 0.4, 3: 0.3}  # problems with so many calculations
+_STEP_WEIGHTS = {1: 0.3, 2: 0.4, 3: 0.3}  # number of calculations -> frequency
 _PATIENCE = 20_000  # draws without a new problem before giving up
 
 OPERATIONS: Mapping[str, Callable[[int, int], int]] = {"+": add, "-": sub, "*": mul, "/": floordiv}
@@ -33,7 +33,7 @@ _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard the problems are.
+    """Settings that control how hard the problems are.
 
     max_number: largest quantity in a question, 5..99. Results go up to 99 whatever it is.
     max_factor: largest "each", "times" or "among", 2..12.
@@ -52,7 +52,7 @@ class Difficulty:
 
 @dataclass(frozen=True)
 class Template:
-    """One wording. Holes: A, B, C names; s, t things (plural), o, p the same in the singular; a..e quantities;
+    """Wording of a problem. Holes: A, B, C names; s, t things (plural), o, p the same in the singular; a..e quantities;
     f, g, h factors; {x=a+b} writes "a + b = x" and defines x. [one|another] is a free choice of words."""
 
     name: str
@@ -61,12 +61,12 @@ class Template:
 
     @cached_property
     def steps(self) -> tuple[tuple[str, str, str, str], ...]:
-        """(result, left, operation, right) of each calculation, in order; the last result is the answer."""
+        """Tuples (result, left, operation, right) of each calculation, in order; the last result is the answer."""
         return tuple((m[1], m[2], m[3], m[4]) for m in _HOLE.finditer(self.rationale) if m[1])
 
     @cached_property
     def givens(self) -> tuple[str, ...]:
-        """The quantities and factors of the question, in the order in which they are read."""
+        """Quantities and factors of the question, in the order in which they are read."""
         found = (m[5] for m in _HOLE.finditer(self.question))
         return tuple(dict.fromkeys(hole for hole in found if hole in "abcdefgh"))
 
@@ -92,14 +92,14 @@ _BY_STEPS = {count: [t for t in _TEMPLATES if len(t.steps) == count] for count i
 
 
 def split_of(template: str, givens: Sequence[int]) -> Split:
-    """The one set to which all problems with this template and these numbers belong."""
+    """Return the set to which all problems with this template and these numbers belong."""
     digest = sha256(f"{template}:{','.join(map(str, givens))}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") % 100
     return next(name for name, border in _SHARES if place < border)
 
 
 def draw(split: Split, rng: random.Random, difficulty: Difficulty) -> Problem:
-    """A random problem of `split`; draws are independent, so problems come back."""
+    """Draw a random problem of `split`; draws are independent, so problems can repeat."""
     counts = range(1, difficulty.max_steps + 1)
     weights = [_STEP_WEIGHTS[count] for count in counts]
     templates = _BY_STEPS[rng.choices(counts, weights)[0]]
@@ -112,7 +112,7 @@ def draw(split: Split, rng: random.Random, difficulty: Difficulty) -> Problem:
 
 
 def problems(split: Split, count: int, seed: int, difficulty: Difficulty) -> list[dict[str, Any]]:
-    """`count` different problems of one set; fewer of the same seed are the first rows of more.
+    """Generate `count` different problems of one set; a smaller count with the same seed gives the first rows.
 
     Columns: id, source (by number of calculations), prompt, rationale, answer; dev and test also have choices (four
     different numbers as text, in random order) and gold (index of the right one).
@@ -148,7 +148,7 @@ def problems(split: Split, count: int, seed: int, difficulty: Difficulty) -> lis
 def training_rows(
     train: int, questions: int, seed: int, difficulty: Difficulty
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """(rows for the supervised stage, rows for self-teaching).
+    """Return (rows for the supervised stage, rows for self-teaching).
 
     The first `train` problems have a rationale and are in both; the questions after them have rationale "" and are
     known by question and answer only. With `questions` < `train` the questions are the first of the supervised rows.
@@ -160,12 +160,12 @@ def training_rows(
 
 
 def normalized(text: str) -> str:
-    """Lower case, words and numbers only: two problems with the same normalized text are the same problem."""
+    """Return lower-case words and numbers only: problems with the same normalized text are the same problem."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def few_shot_prompt(question: str, shots: Sequence[Mapping[str, str]]) -> str:
-    """A chain-of-thought prompt in plain text: solved problems, then the question up to "step by step."
+    """Return a chain-of-thought prompt in plain text: solved problems, then the question up to "step by step."
 
     shots: rows with prompt, rationale and answer. The base corpus has texts of exactly this form.
     """
@@ -173,7 +173,7 @@ def few_shot_prompt(question: str, shots: Sequence[Mapping[str, str]]) -> str:
 
 
 def worked_example(row: Mapping[str, str]) -> str:
-    """One solved problem as it stands in `few_shot_prompt`."""
+    """Return one solved problem in the form that `few_shot_prompt` uses."""
     return f"Q: {row['prompt']}\nA: Let's think step by step. {row['rationale']} So the answer is {row['answer']}."
 
 
@@ -210,8 +210,8 @@ def _write(template: Template, numbers: dict[str, int], rng: random.Random) -> P
 
 
 def _choices(problem: Problem, rng: random.Random) -> dict[str, Any]:
-    """Wrong options are plausible mistakes: another operation, a slip by 1, 2, 5 or 10; no number of the question,
-    because a model that cannot calculate yet repeats those and would score below chance."""
+    """Return four options. Wrong ones are plausible mistakes: another operation, a slip by 1, 2, 5 or 10; no number of
+    the question, because a model that cannot calculate yet repeats those and would score below chance."""
     gold = problem.answer
     _, left, _, right = problem.template.steps[-1]
     x, y = problem.numbers[left], problem.numbers[right]

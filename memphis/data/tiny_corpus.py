@@ -1,8 +1,8 @@
-"""The plain text on which the laptop's base model is pre-trained: arithmetic, finding a number in a text, solved
-problems of the `base` set, and a little of every notation that later stages use.
+"""Plain text for pre-training the base model of the tiny task: arithmetic, finding a number in a text, solved problems
+of the `base` set, and a little of every notation that later stages use.
 
-The later stages keep the embeddings frozen, so a token that never occurs here stays meaningless for good: that is why
-headers and bare numbers are in it, in uses other than the ones which supervised training teaches.
+Later stages keep the embeddings frozen, so a token that never occurs here is never learned. Therefore headers and bare
+numbers are included, in uses other than those that supervised training teaches.
 """
 
 import random
@@ -13,15 +13,15 @@ from memphis.data.tiny_templates import NAMES, THINGS
 
 
 def base_corpus(count: int, seed: int, difficulty: Difficulty) -> list[str]:
-    """`count` texts, the same for the same arguments; fewer are the first ones of more. No dev or test problem is in
-    them, nor one of the training set."""
+    """Generate `count` texts, the same for the same arguments; fewer are the first ones of more. No problem of the dev,
+    test or training set is in them."""
     rng = random.Random(f"{seed}:corpus")
     makers, weights = zip(*_MIXTURE, strict=True)
     return [rng.choices(makers, weights)[0](rng, difficulty) for _ in range(count)]
 
 
 def equation(rng: random.Random, difficulty: Difficulty, left: int | None = None) -> tuple[str, int]:
-    """A calculation of the kind that problems need, "12 + 7", and its result. left: the first operand."""
+    """Return a calculation of the kind that problems need, "12 + 7", and its result. left: the first operand."""
     given = left is not None
     # half of the first operands are small: problems begin with those
     left = left or rng.randint(2, min(rng.choice((difficulty.max_number, LARGEST)), LARGEST - 1))
@@ -43,7 +43,7 @@ def equation(rng: random.Random, difficulty: Difficulty, left: int | None = None
 
 
 def _drill(rng: random.Random, difficulty: Difficulty) -> str:
-    """Calculations one after the other, or each going on with the result of the last."""
+    """Write calculations one after the other, either independent or each continuing from the last result."""
     chain, lines, result = rng.random() < 0.5, [], None
     for _ in range(rng.randint(6, 12)):
         left, result = equation(rng, difficulty, result if chain and result != 1 else None)
@@ -52,7 +52,7 @@ def _drill(rng: random.Random, difficulty: Difficulty) -> str:
 
 
 def _retrieval(rng: random.Random, difficulty: Difficulty) -> str:
-    """Several people own things; then who owns how many is said again in another order."""
+    """Write who owns how many of what, then repeat it in another order."""
     verb = rng.choice(("has", "found", "buys", "saves"))
     facts = [
         f"{name} {verb} {rng.randint(2, difficulty.max_number)} {thing}s"
@@ -81,7 +81,7 @@ def _short_answer(rng: random.Random, difficulty: Difficulty) -> str:
 
 
 def _headed(rng: random.Random, difficulty: Difficulty) -> str:
-    """The chat headers around small tasks that are no word problems."""
+    """Write a small task that is no word problem, with the chat headers around it."""
     name, number, thing = rng.choice(NAMES), rng.randint(0, LARGEST), rng.choice(THINGS)
     left, result = equation(rng, difficulty)
     start = rng.randint(1, LARGEST - 4)
@@ -100,8 +100,8 @@ def _headed(rng: random.Random, difficulty: Difficulty) -> str:
 
 
 def _numbers(rng: random.Random, difficulty: Difficulty) -> str:
-    """A row of numbers, then the same row in another notation: a number with and without a space before it is two
-    tokens, and copying is what operands are found with."""
+    """Write a row of numbers twice, in two notations: a number with and without a space before it is two tokens, and
+    operands are found by copying."""
     numbers = [str(rng.randint(0, LARGEST)) for _ in range(rng.randint(3, 12))]
     first, second = rng.sample((" ", "\n", ", "), 2)
     return f"{first.join(numbers)}\n{second.join(numbers)}"

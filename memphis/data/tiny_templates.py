@@ -1,4 +1,4 @@
-"""The words of the laptop's task: names, things and the wording of every problem. `tiny.Template` explains the holes.
+"""Words of the tiny task: names, things and the wording of every problem. `tiny.Template` explains the holes.
 
 A template's name enters the hash that assigns a problem to a set: rename one and its problems move between sets.
 """

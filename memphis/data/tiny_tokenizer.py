@@ -1,7 +1,7 @@
-"""A small byte-level BPE tokenizer in which each of 0..99 is one token, saved as a standard Hugging Face tokenizer.
+"""Train a small byte-level BPE tokenizer with one token for each of 0..99, saved as a standard Hugging Face tokenizer.
 
-One token per number is what lets a model of a million weights do arithmetic: with digit tokens the same training
-reached a third of the accuracy.
+One token per number lets a model of a million weights do arithmetic: with digit tokens the same training reached a
+third of the accuracy.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ SMALLEST = 1 + 256 + 190  # EOS, all bytes, and the merges for 0..99 with and wi
 def train_tokenizer(texts: Sequence[str], vocab_size: int, out_dir: Path) -> PreTrainedTokenizerFast:
     """Learn the merges from (the first ENOUGH of) `texts`, save to `out_dir` and return the tokenizer.
 
-    The end-of-text token has id 0 and is never made by text; it serves as padding too. Nothing is added at the start.
+    The end-of-text token has id 0 and is never made from text; it serves as padding too. Nothing is added at the start.
     The same texts give the same files.
-    Raises MemphisError if `vocab_size` has no room for the numbers.
+    Raises MemphisError if `vocab_size` is too small for the numbers and some words.
     """
     if vocab_size < SMALLEST + 50:
         raise MemphisError(f"model.base.vocab_size={vocab_size} leaves no room for words; use at least {SMALLEST + 50}")

@@ -1,5 +1,5 @@
-"""Rows -> token ids and labels. Text is tokenised segment by segment without special tokens and concatenated, so that
-no token crosses the border between prompt and completion: what generation sees is exactly what training masks.
+"""Turn rows into token ids and labels. Text is tokenised segment by segment without special tokens and concatenated, so
+that no token crosses the border between prompt and completion: generation sees exactly what training masks.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ Eos = Literal["every_turn", "final"]
 
 @dataclass(frozen=True)
 class Sequence:
-    """One token sequence. labels[i] is input_ids[i] where the token is trained and IGNORE elsewhere, not shifted."""
+    """Token ids and labels: labels[i] is input_ids[i] where the token is trained and IGNORE elsewhere, not shifted."""
 
     input_ids: list[int]
     labels: list[int]
@@ -29,7 +29,7 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Example:
-    """What one row or pair trains on.
+    """Training example made from one row or pair.
 
     sequences: one for supervised training; chosen first, then the rejected ones, for pairs.
     prompt_length: leading tokens that are equal in all sequences (and gold) and have no loss.
@@ -43,7 +43,7 @@ class Example:
 
 
 def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a local checkpoint directory (never touching the network) or of a hub id.
+    """Load the tokenizer of a local checkpoint directory (never touching the network) or of a hub id.
 
     Raises MemphisError if it has no end-of-text token: every completion must end with one.
     """
@@ -63,7 +63,7 @@ def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedT
 
 
 def encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Token ids of every text on its own, without special tokens; one bulk call, each distinct text once."""
+    """Return the token ids of every text on its own, without special tokens; one bulk call, each distinct text once."""
     texts = list(texts)
     distinct = list(dict.fromkeys(texts))
     ids: list[list[int]] = []
@@ -74,7 +74,7 @@ def encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[lis
 
 
 def prompt_ids(questions: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """The generation prompts of questions: token by token the masked prefixes of their training sequences."""
+    """Return the generation prompts of questions: token by token the masked prefixes of their training sequences."""
     return encode(map(prompts.render_cot, questions), tokenizer)
 
 
@@ -86,7 +86,7 @@ def sft_examples(
     eos: Eos,
     overlong: Overlong,
 ) -> tuple[list[Example], dict[str, int]]:
-    """Examples with one sequence each from rows of any kind ("cot", "instruct", "chat").
+    """Build examples with one sequence each from rows of any kind ("cot", "instruct", "chat").
 
     max_length: tokens; longer rows are dropped, or cut at the end with overlong="truncate". A row without any target
     left is dropped too, and so is one with the end-of-text token spelt out, which would end its text in the middle.
@@ -119,7 +119,7 @@ def pair_examples(
     overlong: Overlong,
     gold: Mapping[str, str] | None = None,
 ) -> tuple[list[Example], dict[str, int]]:
-    """Examples with the chosen sequence first, then the rejected ones, from lines of pairs.jsonl. A line without
+    """Build examples with the chosen sequence first, then the rejected ones, from lines of pairs.jsonl. A line without
     "rejected" gives an example with one sequence (methods that train on correct samples only).
 
     gold: question id -> completion text (without EOS) of the human answer; every example then carries it as `gold`.
@@ -154,13 +154,13 @@ def pair_examples(
 
 
 def text_examples(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> list[Example]:
-    """Plain text for pre-training: EOS appended, cut at max_length tokens, every token after the first is a target."""
+    """Build pre-training examples: EOS appended, cut at max_length tokens, every token after the first is a target."""
     sequences = [[*ids, tokenizer.eos_token_id][:max_length] for ids in encode(texts, tokenizer)]
     return [Example(str(i), (Sequence(ids, [IGNORE, *ids[1:]]),), 1) for i, ids in enumerate(sequences) if len(ids) > 1]
 
 
 class _Builder:
-    """Collects examples under the length rule and counts what happened."""
+    """Collector of examples that applies the length rule and counts the outcomes."""
 
     def __init__(self, max_length: int, overlong: Overlong) -> None:
         self.max_length, self.overlong = max_length, overlong

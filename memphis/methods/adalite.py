@@ -2,7 +2,7 @@
 
 Written from reference/METHODS.md section 2 (euclaise/supertrainer2000 at 8da21ba and aecebf1). Tensor by tensor, so
 that temporaries are the size of one parameter. Only whole-tensor operations that DTensor knows, and no branch on a
-value: sharded parameters (FSDP2) reduce by themselves and the device is never waited for.
+value: sharded parameters (FSDP2) reduce by themselves and nothing waits for the device.
 """
 
 import math
@@ -17,7 +17,7 @@ Variant = Literal["jan31", "feb5"]
 
 
 class Adalite(torch.optim.Optimizer):
-    """Per tensor: centralised gradient / sqrt(statistic), clipped to rms 1, scaled by |p|/|g|, pulled to norm 1.
+    """Step per tensor: centralised gradient / sqrt(statistic), clipped to rms 1, scaled by |p|/|g|, pulled to norm 1.
 
     eps: added to the squared gradient before it enters the statistic, so it accumulates there (as in the original).
     decay: strength of the pull of each tensor's norm to 1 ("Lambda"); it is multiplied by lr, not by the trust ratio.
@@ -51,7 +51,7 @@ class Adalite(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -64,7 +64,7 @@ class Adalite(torch.optim.Optimizer):
 
 
 def centralized(gradient: Tensor) -> Tensor:
-    """The gradient minus the mean of each row (of the whole, for 1-D); a single element stays as it is."""
+    """Return the gradient minus the mean of each row (of the whole, for 1-D); a single element stays as it is."""
     if sum(gradient.shape) <= 1:
         return gradient
     return gradient - gradient.mean(_rest(gradient.dim(), "jan31"), keepdim=True)
@@ -80,8 +80,8 @@ def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         rows = group["variant"] == "jan31" and p.dim() > 1
         u += kept * (state["c"].view(-1, *[1] * (p.dim() - 1)) if rows else state["c"])
     u += group["eps"]
-    # abs() changes no number: of sharded parameters it makes the mean one number now, not a sum that is yet to be taken
-    # and that a checkpoint would have to take at another time, in other rounding.
+    # abs() changes no number: for sharded parameters it reduces the mean over the processes now. Left pending, the sum
+    # would be taken at another time when a checkpoint is written, with other rounding.
     state["c"] = u.mean(_rest(p.dim(), group["variant"])).abs()
 
     m = u.rsqrt_().mul_(g)
@@ -95,9 +95,9 @@ def _update(p: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
 
 
 def _rest(dims: int, variant: Variant) -> tuple[int, ...]:
-    """All dimensions but the one that has a statistic of its own; all of them where there are fewer than two.
+    """Return all dimensions but the one that has a statistic of its own; all of them if there are fewer than two.
 
-    Named one by one: DTensor takes mean(dim=()) of a sharded vector for a mean over nothing.
+    Listed one by one: DTensor takes mean(dim=()) of a sharded vector for a mean over nothing.
     """
     if dims < 2:
         return tuple(range(dims))

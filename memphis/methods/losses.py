@@ -18,7 +18,7 @@ Reduction = Literal["token", "sequence", "microbatch_mean"]
 
 
 def token_logps(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-probability of each label given what precedes it, [B, T-1]; 0, without gradient, where the label is -100.
+    """Return the log-probability of each label given its predecessors, [B, T-1]; 0, without gradient, for label -100.
 
     logits [B, T or T-1, V]: position t predicts labels[:, t + 1]; a T-th position predicts nothing and is left out.
     labels [B, T]. At least float32. Raises ValueError for other shapes.
@@ -32,12 +32,12 @@ def token_logps(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def sequence_logps(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """(sum [B], count [B]) of the target log-probabilities of each sequence; arguments as in `token_logps`."""
+    """Return (sum [B], count [B]) of each sequence's target log-probabilities; arguments as in `token_logps`."""
     return token_logps(logits, labels).sum(1), (labels[:, 1:] != IGNORE).sum(1)
 
 
 def per_sequence(values: Tensor, sequence_ids: Tensor, num_sequences: int) -> tuple[Tensor, Tensor]:
-    """(sum [S], count [S]) of values [N] that belong to sequences sequence_ids [N], each 0 ... num_sequences - 1.
+    """Return (sum [S], count [S]) of values [N] of the sequences sequence_ids [N], each 0 ... num_sequences - 1.
 
     A length-normalised score is sum / count.clamp(min=1): 0 for a sequence without targets.
     """
@@ -47,12 +47,12 @@ def per_sequence(values: Tensor, sequence_ids: Tensor, num_sequences: int) -> tu
 
 
 def mixce(logps: Tensor, ratio: float | None) -> tuple[Tensor, Tensor]:
-    """(sum, count) of the MixCE loss over the log-probabilities [N] of target tokens; see `mixce_tokens`."""
+    """Return (sum, count) of the MixCE loss over log-probabilities [N] of target tokens; see `mixce_tokens`."""
     return mixce_tokens(logps, ratio).sum(), torch.tensor(logps.numel())
 
 
 def mixce_tokens(logps: Tensor, ratio: float | None) -> Tensor:
-    """-(ratio + (1 - ratio) * q) * log q of each token, q = exp(log q) without gradient. Same shape as logps.
+    """Return -(ratio + (1 - ratio) * q) * log q of each token, q = exp(log q) without gradient. Same shape as logps.
 
     ratio: weight of ordinary cross-entropy, 0 ... 1 (eta of the paper). 1 or None is ordinary cross-entropy.
     Raises ValueError outside that range. Source: arXiv 2305.16958.
@@ -65,7 +65,7 @@ def mixce_tokens(logps: Tensor, ratio: float | None) -> Tensor:
 
 
 def reduce(losses: Tensor, sequence_ids: Tensor, num_sequences: int, reduction: Reduction) -> tuple[Tensor, Tensor]:
-    """(sum, count) of a micro-batch such that the loss of the accumulated batch is (all sums) / (all counts).
+    """Return (sum, count) of a micro-batch such that the loss of the accumulated batch is (all sums) / (all counts).
 
     losses [N] per target token; sequence_ids [N]: the sequence of each, 0 ... num_sequences - 1.
     "token": every target token weighs the same. "sequence": every sequence that has targets. "microbatch_mean": every
@@ -82,7 +82,7 @@ def reduce(losses: Tensor, sequence_ids: Tensor, num_sequences: int, reduction: 
 
 
 def rank(scores: Tensor, valid: Tensor, use_average: bool = True) -> Tensor:
-    """-log[e^s0 / (e^s0 + A_j e^sj)] of each group, [B]: the chosen response against all rejected ones.
+    """Return -log[e^s0 / (e^s0 + A_j e^sj)] of each group, [B]: the chosen response against all rejected ones.
 
     scores [B, K]: length-normalised log-probabilities, column 0 is the chosen response.
     valid [B, K] bool: False marks an empty slot, which has no influence whatever number stands in it. A group without
@@ -110,7 +110,7 @@ def preference(
     beta: float,
     kind: Literal["sigmoid", "hinge"] = "sigmoid",
 ) -> Tensor:
-    """The loss of SPIN and DPO for each pair, [B]; every argument is a *summed* log-probability [B].
+    """Return the loss of SPIN and DPO for each pair, [B]; every argument is a *summed* log-probability [B].
 
     h = (policy chosen - rejected) - (reference chosen - rejected). "sigmoid": softplus(-beta h); "hinge":
     max(0, 1 - beta h). Zeros as reference give the reference-free form. Sources: arXiv 2401.01335, 2305.18290.
@@ -132,11 +132,11 @@ def target_logps(
     greedy: Tensor | None = None,
     chunk_bytes: int = 64 << 20,
 ) -> Tensor:
-    """log softmax(hidden weight' + bias)[targets], [N]: the head applied at target positions only, in chunks.
+    """Return log softmax(hidden weight' + bias)[targets], [N]: the head applied at target positions only, in chunks.
 
     hidden [N, D], weight [V, D], targets [N] in 0 ... V - 1, bias [V]. The matrix products run in the dtype of `hidden`
     (autocast's if it is on), softmax and result in float32, or float64 throughout for float64.
-    greedy: bool [N], filled in: is no token more likely than the target?
+    greedy: bool [N], filled in: True where no token is more likely than the target.
     chunk_bytes: upper bound for any [chunk, V] tensor (but at least one row). The result does not depend on it.
 
     Frozen head ("J in forward"): (onehot(target) - p) W, [N, D], is computed together with the value, so that backward
@@ -237,7 +237,7 @@ def _no_grad_logps(
 def _softmax(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, greedy: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(log p of the targets, all p), in place: one [chunk, V] buffer is alive (two while it is widened to float32)."""
+    """Return (log p of targets, all p), in place: one [chunk, V] buffer is alive (two while widening to float32)."""
     x = F.linear(hidden, weight, bias).to(_accurate(hidden.dtype))
     x -= x.amax(1, keepdim=True)
     logps = x.gather(1, targets[:, None]).squeeze(1)
@@ -248,7 +248,7 @@ def _softmax(
 
 
 def _onehot_minus(probs: Tensor, targets: Tensor) -> Tensor:
-    """d(log p of the target) / d(logits), in place. Formed before rounding to bfloat16: 1 - p cancels near p = 1."""
+    """Return d(log p of target) / d(logits), in place. Formed before rounding to bfloat16: 1 - p cancels near p = 1."""
     return probs.neg_().scatter_add_(1, targets[:, None], torch.ones_like(probs[:, :1]))
 
 

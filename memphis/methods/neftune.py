@@ -16,7 +16,7 @@ Variant = Literal["supertrainer2000", "hf", "paper"]
 
 
 def noise_scale(alpha: float, length: int, width: int) -> float:
-    """alpha / sqrt(length * width): the largest size of one noise element. `width` is the hidden size."""
+    """Return alpha / sqrt(length * width), the largest size of one noise element. `width` is the hidden size."""
     return alpha / math.sqrt(length * width)
 
 
@@ -48,9 +48,9 @@ def noise(
     length: L of the scale. supertrainer2000: a fixed number, naturally the stage's max_length; paper: the true length
         of this sequence; hf: the longest sequence of the batch (take the batch of the optimizer step: the longest of
         the micro-batch would tie the result to how the batch was cut).
-    example_key: what names the example in the data. Sequences that share a prompt are one example and get one draw for
+    example_key: the example's name in the data. Sequences that share a prompt are one example and get one draw for
         it, which is what lets them share the prompt's activations.
-    device: where the generator lives. The same numbers come back on the same kind of device, not across kinds.
+    device: of the generator. The same numbers come back on the same kind of device, not across kinds.
     """
     name = f"{seed}/{step}/{example_key}".encode()
     # int64 for the CUDA generator; the CPU generator keeps the lower 32 bits, so these must be well mixed too

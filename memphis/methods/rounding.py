@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def stochastic_bfloat16(values: Tensor, generator: torch.Generator) -> Tensor:
-    """One of the two bfloat16 neighbours of each float32 number, of any shape, whose expectation is that number.
+    """Round each float32 number, of any shape, to one of its two bfloat16 neighbours; the expectation is that number.
 
-    The upper neighbour comes with the probability of its nearness; numbers that bfloat16 holds stay as they are, and so
-    do infinities. generator: on the device of `values`; the result is a function of it and of `values`.
+    The upper neighbour has probability (value - lower) / (upper - lower); numbers that bfloat16 holds and infinities
+    stay as they are. generator: on the device of `values`; the result is a function of it and of `values`.
     Raises ValueError for another dtype.
     """
     if values.dtype is not torch.float32:

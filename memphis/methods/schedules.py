@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def cosine(step: int, total: int, warmup_ratio: float) -> float:
-    """Factor of optimizer step `step` (0 ... total - 1): linear warm-up, then half a cosine from 1 towards 0.
+    """Return factor of optimizer step `step` (0 ... total - 1): linear warm-up, then half a cosine from 1 towards 0.
 
     The warm-up takes ceil(warmup_ratio * total) steps. Raises ValueError if step < 0, total < 1 or the ratio is
     outside [0, 1]. Source: transformers get_cosine_schedule_with_warmup.
@@ -15,13 +15,13 @@ def cosine(step: int, total: int, warmup_ratio: float) -> float:
 
 
 def linear(step: int, total: int, warmup_ratio: float) -> float:
-    """As `cosine`, but falling in a straight line. Source: transformers get_linear_schedule_with_warmup."""
+    """Return a factor like `cosine`, but falling linearly. Source: transformers get_linear_schedule_with_warmup."""
     warmup = _warmup(step, total, warmup_ratio)
     return step / warmup if step < warmup else 1 - _progress(step, total, warmup)
 
 
 def constant(step: int, total: int, warmup_ratio: float) -> float:
-    """As `cosine`, but staying at 1 after the warm-up."""
+    """Return a factor like `cosine`, but staying at 1 after the warm-up."""
     warmup = _warmup(step, total, warmup_ratio)
     return step / warmup if step < warmup else 1.0
 

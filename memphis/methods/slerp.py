@@ -1,6 +1,6 @@
 """Spherical interpolation of weights: the mathematics of one tensor, or of a model read in pieces.
 
-A merge that streams checkpoints adds up `products` over pieces, asks `coefficients` once, then `blend`s piece by
+A merge that streams checkpoints adds up `products` over pieces, calls `coefficients` once, then `blend`s piece by
 piece. Source: Shoemake 1985; mergekit's per-tensor form (reference/METHODS.md section 9).
 """
 
@@ -16,7 +16,7 @@ PIECE = 1 << 17  # elements whose float64 copies are alive at once: 1 MiB each s
 
 
 def slerp(previous: Tensor, updated: Tensor, t: float, dot_threshold: float = 0.9995) -> Tensor:
-    """Go `t` of the way from `previous` to `updated` along the arc between their directions.
+    """Interpolate `t` of the way from `previous` to `updated` along the arc between their directions.
 
     Both are taken as single flat vectors of any shape. The coefficients sin((1 - t)w)/sin(w) and sin(t w)/sin(w), w
     being the angle between them, apply to the vectors as they are: lengths are blended, not normalised.
@@ -39,7 +39,7 @@ def slerp(previous: Tensor, updated: Tensor, t: float, dot_threshold: float = 0.
 
 
 def products(previous: Tensor, updated: Tensor) -> tuple[float, float, float]:
-    """(sum of previous * updated, sum of previous², sum of updated²) in float64.
+    """Return (sum of previous * updated, sum of previous², sum of updated²) in float64.
 
     Each is a plain sum over elements: add the results of several pieces (or tensors) to get those of the whole.
     """
@@ -52,7 +52,7 @@ def products(previous: Tensor, updated: Tensor) -> tuple[float, float, float]:
 
 
 def angle(dot: float, norm_prev: float, norm_upd: float) -> float:
-    """The angle between two vectors in radians, 0 ... pi. pi/2 where a vector is zero; below 1e-7 mere rounding."""
+    """Return the angle between two vectors in radians, 0 ... pi; pi/2 if one is zero; below 1e-7 mere rounding."""
     return math.acos(_cosine(dot, norm_prev, norm_upd))
 
 
@@ -64,7 +64,7 @@ def coefficients(
     dot_threshold: float = 0.9995,
     method: Literal["slerp", "lerp"] = "slerp",
 ) -> tuple[float, float]:
-    """The numbers (c_prev, c_upd) of the result c_prev * previous + c_upd * updated.
+    """Return the numbers (c_prev, c_upd) of the result c_prev * previous + c_upd * updated.
 
     dot: sum of previous * updated, not normalised. norm_prev, norm_upd: Frobenius norms.
     method: "lerp" is linear whatever the angle.
@@ -83,7 +83,7 @@ def coefficients(
 
 
 def blend(previous: Tensor, updated: Tensor, c_prev: float, c_upd: float) -> Tensor:
-    """c_prev * previous + c_upd * updated, in float64, rounded once to the dtype of `previous`."""
+    """Return c_prev * previous + c_upd * updated, in float64, rounded once to the dtype of `previous`."""
     out = torch.empty(previous.numel(), dtype=previous.dtype, device=previous.device)
     start = 0
     for a, b in _pieces(previous, updated):

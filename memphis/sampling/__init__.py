@@ -1,6 +1,6 @@
-"""Sampling completions: one small protocol with two engines behind it, vLLM (`vllm.py`) and transformers (`hf.py`).
+"""Sample completions through one small protocol with two engines, vLLM (`vllm.py`) and transformers (`hf.py`).
 
-Neither engine library is loaded before `open_engine` is called. An engine knows token ids, not prompt formats.
+Neither engine library is loaded before `open_engine` is called. An engine handles token ids, not prompt formats.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from memphis.errors import MemphisError
 
 @dataclass(frozen=True)
 class Completion:
-    """One sampled continuation.
+    """Sampled continuation of a prompt.
 
     text: decoded, without end-of-text token and without the stop string that ended it.
     token_ids: as sampled; the end-of-text token or the tokens of the stop string are still in it.
@@ -25,7 +25,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """A model that is ready to sample. Not thread-safe; one per process.
+    """Model that is ready to sample. Not thread-safe; one per process.
 
     max_model_len: longest prompt plus completion, in tokens.
     """
@@ -48,11 +48,11 @@ class Engine(Protocol):
         stop: list[str],
         seed: int,
     ) -> list[list[Completion]]:
-        """`num_samples` completions for every prompt, in the order of the prompts.
+        """Return `num_samples` completions for every prompt, in the order of the prompts.
 
         The result depends on the arguments and the weights alone, not on what the engine did before.
 
-        prompts: token ids, nothing is added to them. A prompt that leaves no room in the model's context gets empty
+        prompts: token ids, nothing is added to them. A prompt that fills the model's context gets empty
             unfinished completions, and a warning says how many did.
         temperature: 0 is greedy decoding; then `top_p` and `seed` have no effect.
         top_p: in (0, 1]; sampling is restricted to the most probable tokens that together reach this probability.
@@ -89,6 +89,6 @@ def open_engine(
 
 
 def weights_stamp(path: Path) -> tuple[object, ...]:
-    """Changes when the weights in a checkpoint directory do; reads no contents."""
+    """Return a value that changes when the weights in a checkpoint directory do; reads no contents."""
     files = sorted(path.glob("*.safetensors"))
     return (path.resolve(), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))

@@ -1,4 +1,4 @@
-"""The transformers engine: slower than vLLM and without a further package. Greedy decoding gives vLLM's tokens."""
+"""Transformers engine: slower than vLLM, but needs no further package. Greedy decoding gives vLLM's tokens."""
 
 import inspect
 import logging
@@ -20,7 +20,7 @@ BATCH_SEQUENCES = 64  # enters the random draws: changing it changes samples
 
 
 class HfEngine:
-    """See `memphis.sampling.Engine`. `model` and `tokenizer` are the loaded ones; `max_model_len` in tokens."""
+    """Engine (see `memphis.sampling`) on transformers. `model`, `tokenizer`: as loaded; `max_model_len` in tokens."""
 
     name = "hf"
 
@@ -109,7 +109,7 @@ class HfEngine:
 
 
 def _load(path: Path, dtype: torch.dtype) -> Any:
-    """Raises NotLoadable, also for what transformers would load all the same with random numbers in some places."""
+    """Load a model. Raises NotLoadable, also where transformers would fill missing tensors with random numbers."""
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             path, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
@@ -137,7 +137,7 @@ def _load(path: Path, dtype: torch.dtype) -> Any:
 
 
 class _Row:
-    """One sequence while it grows."""
+    """Sequence that is being generated."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -154,7 +154,7 @@ class _Row:
         if token in ends:
             self.finished = True
             return
-        # Decoding everything anew is quadratic, and right whatever the tokenizer does between tokens.
+        # Decoding everything again is quadratic, but correct for any tokenizer, whatever it does between tokens.
         text = tokenizer.decode(self.token_ids, skip_special_tokens=False).rstrip("\ufffd")
         hits = [place for string in stop if (place := text.find(string)) >= 0]
         self.finished = bool(hits)
@@ -162,11 +162,11 @@ class _Row:
 
 
 def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> Tensor:
-    """One token per row of logits [B, V] -> [B]; temperature 0 takes the most probable one."""
+    """Draw one token per row of logits [B, V] -> [B]; temperature 0 takes the most probable one."""
     if temperature == 0:
         return logits.argmax(-1)
     probabilities, order = (logits.float() / temperature).softmax(-1).sort(descending=True)
-    before = probabilities.cumsum(-1) - probabilities  # of everything more probable
+    before = probabilities.cumsum(-1) - probabilities  # total of all more probable tokens
     kept = probabilities.masked_fill(before >= top_p, 0.0)
     kept[:, 0] = probabilities[:, 0]
     place = torch.multinomial(kept, 1, generator=generator)

@@ -1,5 +1,5 @@
-"""The vLLM engine, in this process. It is started once and then given new weights, which takes a tenth of a second
-where a new engine takes many. The only file of memphis that imports vllm.
+"""vLLM engine in this process. It is started once and then given new weights, which takes a tenth of a second where a
+new engine takes many seconds. The only module of memphis that imports vllm.
 
 On CPU the engine draws from torch's global generator, which is seeded before every call: a request's own seed can crash
 there when its prompt is processed in parts. On GPU every request has its own seed.
@@ -23,20 +23,20 @@ from memphis.sampling import Completion, weights_stamp
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT = {  # read when vllm is imported; what the user has set stays
+ENVIRONMENT = {  # read when vllm is imported; values set by the user are kept
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # keep to OMP_NUM_THREADS instead of taking every core
 }
-SEQUENCES = {"cpu": 256, "cuda": 512}  # sampled side by side
+SEQUENCES = {"cpu": 256, "cuda": 512}  # sampled at the same time
 CPU_BLOCK_TOKENS = 32
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 MIB = 1 << 20
 
 
 class VllmEngine:
-    """See `memphis.sampling.Engine`. `llm` is the living vllm.LLM; `max_model_len` its context in tokens."""
+    """Engine (see `memphis.sampling`) on vLLM. `llm` is the running vllm.LLM; `max_model_len` its context in tokens."""
 
     name = "vllm"
 
@@ -103,7 +103,7 @@ class VllmEngine:
 
     def close(self) -> None:
         llm = self.__dict__.pop("llm", None)
-        if llm is not None:  # a checkpoint that could not be loaded has left none
+        if llm is not None:  # absent if the checkpoint could not be loaded
             llm.llm_engine.engine_core.shutdown()
 
     def _start(self, path: Path) -> None:
@@ -158,7 +158,7 @@ def _import_vllm(device: str) -> Any:
 
 
 def _said(error: Exception) -> str:
-    """The one line of an error that says what is wrong; vLLM asserts that shapes fit without any word."""
+    """Return the line of an error that says what is wrong; vLLM's assertions that shapes fit have no message."""
     text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
     first = " ".join((text.strip().splitlines() or [""])[0].split())[:300].rstrip(" .")
     if isinstance(error, AssertionError) and not first:
@@ -167,7 +167,7 @@ def _said(error: Exception) -> str:
 
 
 def _shape(path: Path) -> tuple[object, ...]:
-    """What must not change under a living engine: the architecture, the vocabulary and the end-of-text tokens."""
+    """Return what a running engine cannot change: the architecture, the vocabulary and the end-of-text tokens."""
     incidental = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")
     settings = []
     for name in ("config.json", "generation_config.json"):
@@ -179,15 +179,15 @@ def _shape(path: Path) -> tuple[object, ...]:
 
 
 def _kv_cache_bytes(path: Path, dtype: str, max_model_len: int | None) -> int:
-    """Room for 64 full contexts, at most 1 GiB, but at least two contexts. It is filled with zeros at the start, which
-    takes 3 seconds per GiB, and vLLM's own default is most of the machine's memory."""
+    """Return the bytes of 64 full contexts, at most 1 GiB, but at least two contexts. The cache is zeroed at the start,
+    which takes 3 seconds per GiB, and vLLM's own default is most of the machine's memory."""
     config = json.loads((path / "config.json").read_text())
     try:
         heads = config.get("num_key_value_heads") or config["num_attention_heads"]
         width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
         tokens = max_model_len or config["max_position_embeddings"]
         context = 2 * config["num_hidden_layers"] * heads * width * tokens * BYTES[dtype]
-    except KeyError:  # an architecture that names these otherwise
+    except KeyError:  # an architecture with other names for these
         return 1024 * MIB
     return max(min(64 * context, 1024 * MIB), 2 * context)
 

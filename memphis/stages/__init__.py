@@ -1,1 +1,1 @@
-"""A file a kind: typed config in, call the packages below, write outputs. memphis.pipeline has the kinds."""
+"""Stages, a file for each kind: take a typed config, call the lower layers, write outputs. Kinds: memphis.pipeline."""

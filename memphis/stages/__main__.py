@@ -1,9 +1,9 @@
-"""One job in one process: `python -m memphis.stages [--runtime JSON] <store>/<kind>-<key> …`.
+"""Command that runs one job in one process: `python -m memphis.stages [--runtime JSON] <store>/<kind>-<key> …`.
 
 Each stage is claimed, built in its part directory and renamed; a stage that is there already is skipped, one that
 another process is building is waited for. Exit status: 0 all are done, 85 stopped on request after a checkpoint,
-1 a fault whose last line on stderr starts with `error: `, 86 such a fault of a checkpoint that cannot be loaded, 87 a
-full disk, which perhaps takes no line any more.
+1 an error whose last line on stderr starts with `error: `, 86 such an error of a checkpoint that cannot be loaded, 87 a
+full disk, where that line may be missing.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from memphis.training import distributed
 def build(path: Path, worker: Worker) -> None:
     """Build the stage whose spec lies in the store of `path`, unless it is there.
 
-    Of several processes the first does it all; the others join it for the time of the training.
+    Of several processes rank 0 does everything; the others join it for the training.
     """
     print(f"stage {path.name}", flush=True)
     store = Store(path.parent)
@@ -78,7 +78,7 @@ def build(path: Path, worker: Worker) -> None:
 
 
 def join(path: Path, worker: Worker) -> None:
-    """Take part in the training of the stage, where the first process says that it is built; nothing else to do."""
+    """Take part in training the stage, if rank 0 broadcasts that it builds it; otherwise do nothing."""
     spec = _spec(path)
     if trains(spec["kind"], spec["config"]) and (part := distributed.broadcast()) is not None:
         _run(spec, _context(spec, path.parent, Path(part), worker))
@@ -103,7 +103,7 @@ def _context(spec: dict[str, Any], store: Path, out: Path, worker: Worker) -> Co
 
 
 def _run(spec: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Build the stage: its config, typed, is all that it can read of one. Returns what its record says of it."""
+    """Build the stage, which can read nothing but its typed config. Returns the summary for its record."""
     config = parse(KINDS[spec["kind"]].form, spec["config"])
     summary = importlib.import_module(f"memphis.stages.{spec['kind']}").run(context, config)
     assert isinstance(summary, dict)
@@ -111,19 +111,19 @@ def _run(spec: dict[str, Any], context: Context) -> dict[str, Any]:
 
 
 def made_with(worker: Worker) -> dict[str, str]:
-    """Recorded with every stage; reuse across versions and devices is allowed, and said."""
+    """Return versions and devices, recorded with every stage; reuse across them is allowed, and reported."""
     return {**installed(), "device": worker.device, "devices": str(worker.runtime.num_devices)}
 
 
 def _share_cores(processes: int) -> None:
-    """Give this process and its children a share of the threads that it would use alone."""
+    """Give this process and its children an equal part of the threads that it would use alone."""
     threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or cores()) // processes)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)  # which has read the variable already
+    torch.set_num_threads(threads)  # torch has read the variable already
 
 
 def _mute() -> None:
-    """Write nothing more: what a full disk did not take would be tried again at the end, and change the exit status."""
+    """Discard further output: text that a full disk refused would be retried at exit, and change the exit status."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(null, stream)
@@ -144,7 +144,7 @@ def main() -> int:
             check_number(worker.runtime.device, number)
             _share_cores(number)
             if any(trains(spec["kind"], spec["config"]) for spec in map(_spec, arguments.stages)):
-                from memphis.stages.ranks import torchrun  # a second that others need not wait
+                from memphis.stages.ranks import torchrun  # takes a second, which other jobs need not wait
 
                 return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])
         with stop_on_signals(), distributed.init(worker.device) if launched else contextlib.nullcontext():

@@ -1,4 +1,4 @@
-"""The model to start from: the tiny one is pre-trained here, any other is found, pinned and checked."""
+"""Base stage, the model to start from: the tiny one is pre-trained here, any other is found, pinned and checked."""
 
 import math
 import shutil
@@ -29,7 +29,7 @@ def run(context: Context, config: BaseForm) -> dict[str, Any]:
 def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
     difficulty = Difficulty(base.max_number, base.max_factor, base.max_steps)
     texts = base_corpus(base.texts, context.seed, difficulty)
-    with tempfile.TemporaryDirectory() as elsewhere:  # of several processes each makes its own, the first one's stays
+    with tempfile.TemporaryDirectory() as elsewhere:  # every rank makes its own, that of rank 0 is kept
         place = context.out / "model" if distributed.rank() == 0 else Path(elsewhere)
         place.mkdir(exist_ok=True)
         tokenizer = train_tokenizer(texts, base.vocab_size, place)
@@ -59,9 +59,9 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
 
 
 def _pin(context: Context) -> dict[str, Any]:
-    """`model/` becomes links to the checkpoint's files: nothing is copied, and a change of any file is noticed.
+    """Link `model/` to the checkpoint's files: nothing is copied, and a change of any file is noticed.
 
-    An old StableLM gets a config.json of its own there, in the words that today's software understands.
+    An old StableLM gets a config.json of its own there, translated for today's software.
     """
     place = context.places["model"]
     local = Path(place).is_dir()

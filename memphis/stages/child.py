@@ -1,4 +1,4 @@
-"""A process that is there for another one and ends with it. Nothing heavy is loaded before that is settled."""
+"""Child processes that end with their parent. Nothing heavy is imported before that is ensured."""
 
 import ctypes
 import os
@@ -8,11 +8,11 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
-POLITE = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # they ask for a checkpoint
+POLITE = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # they request a checkpoint
 
 
 def die_with_parent(parent: int) -> None:
-    """A child never outlives the process that started it, however that one ended."""
+    """Ensure that this process does not outlive the one that started it, however that one ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     else:
@@ -23,12 +23,12 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
         threading.Thread(target=watch, daemon=True).start()
-    if os.getppid() != parent:  # it ended before the request was in force
+    if os.getppid() != parent:  # the parent ended before the request took effect
         os._exit(1)
 
 
 def serve(parent: int, gpu: str | None, connection: Connection) -> None:
-    """Sample shards until `parent` ends this. gpu: as CUDA_VISIBLE_DEVICES names it; None on a CPU."""
+    """Sample shards until `parent` ends this process. gpu: as CUDA_VISIBLE_DEVICES names it; None on a CPU."""
     die_with_parent(parent)
     for number in POLITE:
         signal.signal(number, signal.SIG_IGN)  # the parent stops sending shards

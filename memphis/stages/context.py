@@ -1,4 +1,4 @@
-"""What a stage is given beside its config: its inputs, a place to write, a process to work in, a way to stop."""
+"""Context of a stage beside its config: its inputs, a directory to write to, a process to work in, a way to stop."""
 
 import signal
 import threading
@@ -22,7 +22,7 @@ STOP = threading.Event()  # set by a polite signal: checkpoint at the next step 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What may differ between two builds of the same stage without changing what is built."""
+    """Settings that may differ between two builds of the same stage without changing the result."""
 
     device: str
     num_devices: int
@@ -32,14 +32,14 @@ class Runtime:
 
 @dataclass
 class Worker:
-    """What consecutive stages of one job share: an engine is expensive to start and cheap to re-load."""
+    """State that consecutive stages of one job share: an engine is expensive to start and cheap to re-load."""
 
     runtime: Runtime
     engine: Engine | None = None
 
     @cached_property
     def device(self) -> str:
-        """cpu or cuda. Raises MemphisError when a GPU is asked for and there is none."""
+        """Device to use, cpu or cuda. Raises MemphisError when a GPU is requested and there is none."""
         found = torch.cuda.is_available()
         if self.runtime.device == "cuda" and not found:
             raise MemphisError(
@@ -48,7 +48,7 @@ class Worker:
         return "cuda" if found and self.runtime.device != "cpu" else "cpu"
 
     def engine_for(self, name: str, model: Path, dtype: str) -> Engine:
-        """The job's engine with the weights of `model` in it."""
+        """Return the job's engine with the weights of `model` loaded."""
         if self.engine is None or self.engine.name != name:
             self.close()
             self.engine = open_engine(name, model, dtype=dtype, device=self.device)
@@ -75,7 +75,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self.log = RowLog(self.out / "metrics.jsonl")
-        # Of several processes the first writes; from a checkpoint the training loop cuts back to what that knows.
+        # Only rank 0 writes. If there is a checkpoint, the training loop cuts the log back to that instead.
         if distributed.rank() == 0 and not (self.out / "checkpoint").exists():
             self.log.cut(0)
 
@@ -92,7 +92,7 @@ class Context:
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Turn the polite signals into STOP for as long as the block runs."""
+    """Turn the polite signals into STOP while the block runs."""
     before = {number: signal.signal(number, lambda *_: STOP.set()) for number in POLITE}
     try:
         yield

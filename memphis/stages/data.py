@@ -1,4 +1,4 @@
-"""Read the sources once: rows for training, questions for generation, counts of what was kept and dropped."""
+"""Data stage: read the sources once; rows for training, questions for generation, counts of kept and dropped ones."""
 
 from typing import TYPE_CHECKING, Any
 

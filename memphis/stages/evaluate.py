@@ -1,4 +1,4 @@
-"""Run the benchmark suites on one model with lm-evaluation-harness, on the job's engine."""
+"""Evaluate stage: run the benchmark suites on one model with lm-evaluation-harness, on the job's engine."""
 
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
 
 
 def _origin(directory: Path) -> dict[str, Any]:
-    """Which model was scored: the stage that holds it, and for one from outside its hub id with the commit, or the
+    """Identify the scored model: the stage that holds it, and for one from outside its hub id with the commit, or the
     sha256 of its files."""
     stage = read_json(directory / "stage.json") if (directory / "stage.json").exists() else {}
     outside = stage.get("external", {}).get("model")

@@ -1,4 +1,4 @@
-"""Sample answers to every question, in shards; a shard's tokens depend on nothing but its own seed.
+"""Generate stage: sample answers to every question, in shards; a shard's tokens depend on its own seed alone.
 
 With an input `judged`, only the questions that none of its samples got right are asked, with the answer as a hint.
 """
@@ -65,7 +65,7 @@ def run(context: Context, config: GenerateForm) -> dict[str, Any]:
 
 
 def _questions(inputs: dict[str, Path], eos: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """What to ask, and what there is to say of what is not asked."""
+    """Return the questions to ask, and warnings about those left out."""
     rows = read_rows(inputs["data"] / "questions.jsonl")
     # Spelt out in a row, the end-of-text token would end it in the middle: training drops such rows too.
     questions = [row for row in rows if eos not in f"{row['prompt']}\n{row['rationale']}\n{row['answer']}"]
@@ -83,7 +83,7 @@ def _questions(inputs: dict[str, Path], eos: str) -> tuple[list[dict[str, Any]],
 
 
 def _join(out: Path, parts: list[Path], warnings: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """All shards in one file, what there is to count in them, and what there is to say."""
+    """Join all shards in one file; returns metrics over them, and warnings."""
     lengths: list[int] = []
     questions = unique = finished = without_room = 0
     with atomic_write(out) as temporary, temporary.open("wb") as file:

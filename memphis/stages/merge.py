@@ -1,4 +1,4 @@
-"""Go back a little: interpolate the updated weights with those from before the cycle."""
+"""Merge stage: interpolate the updated weights with those from before the cycle."""
 
 import shutil
 from typing import Any
@@ -12,7 +12,7 @@ def run(context: Context, config: MergeForm) -> dict[str, Any]:
     knobs = config.slerp
     out = context.out / "model"
     assert knobs.method != "none", "then there is no such stage"
-    shutil.rmtree(out, ignore_errors=True)  # of a builder that was killed: the work is seconds
+    shutil.rmtree(out, ignore_errors=True)  # of a builder that was killed; merging again takes seconds
     found = merge(
         context.inputs["previous"] / "model",
         context.inputs["updated"] / "model",

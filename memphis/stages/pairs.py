@@ -1,4 +1,4 @@
-"""Judge every sample against its question's answer and pair correct with incorrect ones.
+"""Pairs stage: judge every sample against its question's answer and pair correct with incorrect ones.
 
 Samples of the input `hinted`, made knowing the answer, count only where they are correct, and as answers to the
 question without the hint.
@@ -19,7 +19,7 @@ from memphis.stages.context import Context
 from memphis.stages.symbolic import Algebra
 from memphis.store import write_json
 
-FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: said, but not refused
+FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: a warning, not an error
 
 
 def run(context: Context, config: PairsForm) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
             told = knowing.get(row["id"], [])
             correct += [sample["text"] for sample in told if sample["correct"]]
             found = [(text, []) for text in (dict.fromkeys(correct) if knobs.dedup == "text" else correct)]
-            rationalized += len(found) if told else 0  # only questions without a correct sample are told the answer
+            rationalized += len(found) if told else 0  # only questions without a correct sample got the answer as hint
         else:
             if config.examples == "human":  # against the model's own, right or wrong
                 human = prompts.completion_cot(question["rationale"], question["answer"])
@@ -116,7 +116,7 @@ def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: Pairs, solve
 
 
 def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str, rationalized: int) -> dict[str, Any]:
-    """rationalized: how many of `paired` are not from `judged`."""
+    """Compute the metrics of sampling and pairing. rationalized: number of `paired` that are not from `judged`."""
     samples = [sample for row in judged for sample in row["samples"]]
     right = [sum(bool(sample["correct"]) for sample in row["samples"]) for row in judged]
     sizes = [len(row["samples"]) for row in judged]
@@ -150,7 +150,7 @@ def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: st
 
 
 def _lengths(sampled: list[dict[str, Any]], paired: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean length in tokens of the samples that went into pairs; None where none of them is a sample."""
+    """Return the mean length in tokens of the samples that went into pairs; None where none of them is a sample."""
     tokens = {
         (row["id"], sample["text"].strip()): len(sample["token_ids"]) for row in sampled for sample in row["samples"]
     }
@@ -163,7 +163,7 @@ def _lengths(sampled: list[dict[str, Any]], paired: list[dict[str, Any]]) -> dic
 
 
 def pass_at(n: int, c: int, k: int) -> float:
-    """Probability that at least one of k samples drawn from n, of which c are right, is right."""
+    """Return the probability that at least one of k samples drawn from n, of which c are right, is right."""
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 

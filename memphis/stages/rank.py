@@ -1,4 +1,4 @@
-"""Train on samples with the loss that `rank.loss` names: by default cross-entropy and the rank loss."""
+"""Rank stage: train on samples with the loss that `rank.loss` names: by default cross-entropy and the rank loss."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""One job in several processes that train together: torchrun inside this process, which keeps what its own command line
-loses, the exit status of the job."""
+"""Run of one job in several processes that train together: torchrun inside this process, because torchrun's command
+line loses the exit status of the job."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ _GRACE = 3600
 
 
 def torchrun(num_processes: int, arguments: Sequence[str]) -> int:
-    """`python -m memphis.stages <arguments>` in so many processes; returns the status that one process would have had.
+    """Run `python -m memphis.stages <arguments>` in so many processes; returns the status that one process would have.
 
-    The first signal asks all of them for a checkpoint. When one ends with a fault the others are ended.
+    The first signal requests a checkpoint from all of them. When one ends with an error the others are ended.
     """
     options = [
         "--standalone",
@@ -37,7 +37,7 @@ def torchrun(num_processes: int, arguments: Sequence[str]) -> int:
 
 
 def _status(failures: Mapping[int, ProcessFailure]) -> int:
-    """A process that is gone pulls the others down with it: what ended the first one counts, if it can be told."""
+    """Return the exit status. A process that dies pulls the others down: the first cause counts, if it is known."""
     codes = {failure.exitcode for failure in failures.values()}
     for status in (NO_SPACE, NOT_LOADABLE):
         if status in codes:

@@ -1,7 +1,7 @@
-"""Supervised fine-tuning of the input model on the data stage's rows.
+"""SFT stage: supervised fine-tuning of the input model on the data stage's rows.
 
-As the control of self-teaching it goes on from an earlier SFT for as long as the stages under `budget-…` trained, on
-those rows alone whose questions the model taught itself with.
+As the control of self-teaching it continues an earlier SFT for as long as the stages under `budget-…` trained, only on
+rows whose questions the model taught itself with.
 """
 
 from typing import Any

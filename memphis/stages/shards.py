@@ -1,5 +1,5 @@
-"""The shards of a generate stage, each sampled by the next engine that is free: this process has one, every further
-device one in a process of its own. Who samples a shard changes nothing in it."""
+"""Sampling of a generate stage's shards, each by the next free engine: this process has one, every further device one
+in a process of its own. A shard's content does not depend on the engine that samples it."""
 
 import multiprocessing
 import os
@@ -35,7 +35,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Shard:
-    """Some of the questions: the unit of resuming. path: of its samples. prompts: token ids."""
+    """A part of the questions: the unit of resuming. path: file of its samples. prompts: token ids."""
 
     path: Path
     ids: list[str]
@@ -44,7 +44,7 @@ class Shard:
 
 
 def sample(worker: Worker, sampling: Sampling, shard: Shard) -> float:
-    """Write the samples of a shard; returns the seconds that its engine took for them, to start or load included."""
+    """Write the samples of a shard; returns the seconds that its engine took, including its start or load."""
     started = time.monotonic()
     knobs = sampling.knobs
     engine = worker.engine_for(knobs.engine, sampling.model, sampling.dtype)
@@ -67,11 +67,11 @@ def sample(worker: Worker, sampling: Sampling, shard: Shard) -> float:
 
 
 def sample_all(worker: Worker, sampling: Sampling, shards: Sequence[Shard], done: Callable[[], None]) -> list[float]:
-    """Write the samples of every shard that has none, on `runtime.num_devices` devices; for every engine, the seconds
-    it took.
+    """Write the samples of every shard that has none, on `runtime.num_devices` devices; returns the seconds that each
+    engine took.
 
-    After a polite signal, or a fault in one of them, all engines finish the shard they are at and take no further one.
-    done: called now and then, when more shards may be there, and at the end.
+    After a polite signal, or an error in one of them, all engines finish their current shard and take no further one.
+    done: called now and then, when more shards may be finished, and at the end.
     """
     missing = deque(shard for shard in shards if not shard.path.exists())
     devices = min(worker.runtime.num_devices, len(missing))
@@ -104,7 +104,7 @@ def sample_all(worker: Worker, sampling: Sampling, shards: Sequence[Shard], done
 
 
 class _Child:
-    """An engine in a process of its own. It lives no longer than this process, whatever ends that.
+    """Engine in a process of its own, which never outlives this process, however that ends.
 
     device: number among those that are visible here.
     """
@@ -115,11 +115,11 @@ class _Child:
         self.connection, theirs = spawn.Pipe()
         gpu = gpu_name(device) if worker.device == "cuda" else None
         self.process = spawn.Process(target=serve, args=(os.getpid(), gpu, theirs))
-        self.process.start()  # by the thread that lives longest: the process dies with it
+        self.process.start()  # by the thread that lives longest: Linux ends the process with that thread
         theirs.close()
 
     def sample(self, shard: Shard) -> float:
-        """As the function of this name. Raises what it raised there."""
+        """Sample a shard in the child, like the function `sample`. Raises what that raised there."""
         try:
             self.connection.send((self.runtime, self.sampling, shard))
             said = self.connection.recv()
@@ -141,7 +141,7 @@ class _Child:
 
 
 def answer(connection: Connection) -> None:
-    """The other end of a _Child."""
+    """Serve the other end of a _Child: receive shards, send back seconds or an exception."""
     worker = None
     while True:
         runtime, sampling, shard = connection.recv()

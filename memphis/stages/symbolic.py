@@ -1,6 +1,6 @@
-"""Layer 7 of answer equality: algebra, in a process of its own that can be killed.
+"""Algebra, layer 7 of answer equality, in a process of its own that can be killed.
 
-sympy may think for hours over `9^{9^{9^{9}}}`, and nothing inside its process stops it for certain. So the worker has
+sympy may compute for hours on `9^{9^{9^{9}}}`, and nothing inside its process stops it for certain. So the worker has
 the kernel end it: by a timer of processor time, which a busy machine does not shorten, and by a limit on its memory.
 The next question starts a new one. `python -m memphis.stages.symbolic` is the worker: a pair a line, then a verdict.
 """
@@ -21,10 +21,10 @@ MEMORY = 4 << 30  # bytes of address space
 
 
 class Algebra:
-    """Are two formulas equal? Called with two of them in LaTeX without dollars, gold first; a pair is asked once.
+    """Equality of formulas. Called with two of them in LaTeX without dollars, gold first; a pair is computed once.
 
     counts: asked (different pairs) and of these equal, timed_out, failed (the worker died of something else) and
-    unavailable (it cannot even start). Whatever goes wrong is not equal.
+    unavailable (it cannot even start). Anything that fails counts as not equal.
     """
 
     def __init__(self) -> None:
@@ -77,14 +77,14 @@ class Algebra:
         worker, self._worker = self._worker, None
         if worker is None:
             return None
-        with worker:  # closes its input, on which it ends, unless it has ended already
+        with worker:  # closing its input ends it, unless it has ended already
             if worker.stdin is not None:
                 worker.stdin.close()
             return worker.wait()
 
 
 def _exchange(worker: "subprocess.Popen[str]", question: str) -> str:
-    """The line that the worker says to `question`; "" if it died."""
+    """Return the line that the worker answers to `question`; "" if it died."""
     out: IO[Any] | None = worker.stdin
     back: IO[Any] | None = worker.stdout
     assert out is not None
@@ -108,7 +108,7 @@ def work() -> None:
     settings = [LatexExtractionConfig()]
     for line in sys.stdin:
         _allow(SECONDS)
-        # Their own timeouts are off: they do not stop everything. Nearly no rounding: 3.141593 is not pi.
+        # The library's own timeouts are off: they do not stop everything. Nearly no rounding: 3.141593 is not pi.
         gold, prediction = (
             parse(f"${text}$", settings, fallback_mode="no_fallback", parsing_timeout=None) for text in json.loads(line)
         )
@@ -118,7 +118,7 @@ def work() -> None:
 
 
 def _allow(seconds: float) -> None:
-    """So much processor time from now on, then the kernel ends this process; 0 = no limit."""
+    """Limit the processor time from now on, after which the kernel ends this process; 0 = no limit."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 

@@ -1,4 +1,4 @@
-"""What the trained kinds share: model in, the one training loop, checkpoint out."""
+"""Training shared by the trained kinds: model in, the training loop, checkpoint out."""
 
 import math
 import os
@@ -88,9 +88,9 @@ def recomputed_layers(
     max_length: int,
     room: float | None,
 ) -> int:
-    """How many layers `model.checkpointing` recomputes; "auto" by the formula that `plan=true` shows.
+    """Return how many layers `model.checkpointing` recomputes; "auto" by the formula that `plan=true` shows.
 
-    room: see memory.training. Of a model that the formula cannot describe "auto" recomputes all where there is one.
+    room: see memory.training. Without a formula for the model, "auto" recomputes all layers, or none if `room` is None.
     """
     layers, shape = len(decoder_layers(model)), from_config(model.config.to_dict())
     if requested.checkpointing != "auto":
@@ -106,7 +106,7 @@ def recomputed_layers(
 
 
 def _room(device: str) -> float | None:
-    """Bytes for training on the smallest of the GPUs that train together; None on a CPU."""
+    """Return the bytes for training on the smallest of the GPUs that train together; None on a CPU."""
     if device != "cuda":
         return None
     here = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
@@ -114,7 +114,7 @@ def _room(device: str) -> float | None:
 
 
 def _left_out(context: Context, counts: dict[str, int], max_length: int, overlong: str) -> list[str]:
-    """What to say about rows that made no example."""
+    """Return warnings about rows that made no example. Raises MemphisError if no row made one."""
     why = {name.removeprefix("dropped_"): n for name, n in counts.items() if name.startswith("dropped_") and n}
     if not why:
         return []

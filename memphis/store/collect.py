@@ -1,7 +1,7 @@
-"""Garbage collection: what in a store nothing needs any more, why, and its removal.
+"""Garbage collection of a store: find what nothing needs any more, and why, and remove it.
 
 Roots are every `stages.json` below `runtime.root` (run directories, frozen grids) and live claims; all that a root
-reads, at any distance, is kept. So is a half-built stage of a root: the same command continues it.
+reads, directly or not, is kept. So is a half-built stage of a root: the same command continues it.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _LEFTOVERS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in the store that nothing needs. size: bytes; age: seconds since it was last written."""
+    """Entry of the store that nothing needs. size: bytes; age: seconds since it was last written."""
 
     path: Path
     size: int
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Found:
-    """What a look at a store brought: `garbage` may go, `young` may go when it is old enough."""
+    """Result of `look`: `garbage` can be removed, `young` can be removed when it is old enough."""
 
     garbage: list[Entry]
     young: list[Entry]
@@ -51,7 +51,7 @@ class Found:
 
 
 def look(store: Store, older_than: float = HOUR_S) -> Found:
-    """Sort all that is in the store; removes nothing. older_than: seconds.
+    """Classify all entries of the store; removes nothing. older_than: seconds.
 
     Raises MemphisError when a file that names stages, or the record of a stage that is needed, cannot be read: what
     depends on it would be unknown.
@@ -71,14 +71,14 @@ def look(store: Store, older_than: float = HOUR_S) -> Found:
 
 
 def remove(store: Store, entries: list[Entry]) -> list[Entry]:
-    """Remove the entries, and return those that were.
+    """Remove the entries, and return those that were removed.
 
     All are renamed first, so that no reader finds half of one; what a run that started meanwhile needs is put back.
     """
     renamed = []
     for entry in entries:
         trash = entry.path.with_name(f"{entry.path.name.split('.trash-')[0]}.trash-{uuid.uuid4().hex[:8]}")
-        with contextlib.suppress(FileNotFoundError):  # given back or set aside in this moment
+        with contextlib.suppress(FileNotFoundError):  # released or set aside at this moment
             entry.path.rename(trash)
             renamed.append((entry, trash))
     needed = _with_ancestors(store, _named(store.root.parent)[0] | _live(store, _now(store)))
@@ -96,8 +96,8 @@ def remove(store: Store, entries: list[Entry]) -> list[Entry]:
 
 
 def _live(store: Store, now: float) -> set[str]:
-    """Stages that somebody is building. A claim of another machine that was silent for an hour is watched for two
-    heartbeats before it counts as dead: times can jump, a builder that lives touches its claim."""
+    """Return the stages that are being built. A claim of another machine that was silent for an hour is watched for
+    two heartbeats before it counts as dead: clocks can jump, and a live builder touches its claim."""
     owners = {path.stem: Claim(path.with_suffix("")).owner() for path in store.root.glob("*.claim")}
     standing = {name: owner for name, owner in owners.items() if owner is not None and not Claim.gone(owner)}
     silent = {name: owner for name, owner in standing.items() if not _known_alive(owner, now)}
@@ -111,7 +111,7 @@ def _known_alive(owner: dict[str, Any], now: float) -> bool:
 
 
 def _why(store: Store, path: Path, needed: set[str], live: set[str]) -> str | None:
-    """Why nothing needs `path`; None when something does, or when it is nothing of ours."""
+    """Return why nothing needs `path`; None if something does, or if it is not part of the store."""
     name = path.name
     for mark, why in _LEFTOVERS.items():
         if mark in name:
@@ -133,7 +133,7 @@ def _why(store: Store, path: Path, needed: set[str], live: set[str]) -> str | No
 
 
 def _named(root: Path) -> tuple[set[str], int]:
-    """The stage directories that files `stages.json` below `root` name, and the number of these files."""
+    """Return the stage directories that files `stages.json` below `root` name, and the number of these files."""
     names: set[str] = set()
     count = 0
     for folder, below, files in os.walk(root, onerror=_unreadable):
@@ -155,7 +155,7 @@ def _unreadable(error: OSError) -> None:
 
 
 def _with_ancestors(store: Store, names: set[str]) -> set[str]:
-    """The stages and everything they read, at any distance."""
+    """Return the stages and everything they read, directly or not."""
     found: set[str] = set()
     waiting = sorted(names)
     while waiting:
@@ -167,7 +167,7 @@ def _with_ancestors(store: Store, names: set[str]) -> set[str]:
 
 
 def _reads(store: Store, name: str) -> Iterator[str]:
-    """Directories that a stage reads: by its record, else by the spec from which it is built."""
+    """Yield the directories that a stage reads: by its record, else by the spec from which it is built."""
     files = [file for file in (store.root / name / "stage.json", store.specs / f"{name}.json") if file.exists()]
     for file in files:
         with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
@@ -184,13 +184,13 @@ def _size(path: Path) -> int:
 
 
 def _written(path: Path) -> float:
-    """When anything in it was written last, by the clock of the file system."""
+    """Return when anything in `path` was last written, by the clock of the file system."""
     stats = [file.lstat() for file in ([path, *path.rglob("*")] if path.is_dir() else [path])]
     return max(max(stat.st_mtime, stat.st_ctime) for stat in stats)  # a copy is as new as its arrival
 
 
 def _now(store: Store) -> float:
-    """The time of the file system that the entries' times come from: this machine's clock may be another."""
+    """Return the time of the file system that the entries' times come from: this machine's clock may differ."""
     probe = store.root / f".probe-{uuid.uuid4().hex[:8]}"
     try:
         probe.touch(exist_ok=False)

@@ -1,7 +1,7 @@
-"""Files to W&B: the parent hands over the rows its stages wrote; nothing that memphis computes reads W&B.
+"""Send results to W&B: the parent process hands over the rows of its stages; memphis itself computes nothing from W&B.
 
-All calls return at once: a thread of its own imports wandb, talks to it and keeps `wandb/sent.json`, so a slow or
-absent server neither delays nor fails a run. Children never import this, and nothing imports wandb untracked.
+All calls return at once: a separate thread imports wandb, calls it and keeps `wandb/sent.json`, so a slow or absent
+server neither delays nor fails a run. Child processes never import this; without tracking nothing imports wandb.
 """
 
 import os
@@ -20,15 +20,15 @@ from memphis.store import Stage, read_json
 from memphis.tracking import session
 from memphis.tracking.sender import Sender, remember
 
-GRACE_SECONDS = 10.0  # beyond what finish() is given
+GRACE_SECONDS = 10.0  # beyond the timeout of finish()
 
 
 class Tracker:
-    """One W&B run for one run directory; all its attempts share an id, so they continue one another.
+    """W&B run of one run directory; all its attempts share an id, so they continue one another.
 
     `tracking.mode`: `offline`; `wandb` = online if a key is configured and the server answers, else offline; `none`.
-    WANDB_MODE=offline and WANDB_MODE=disabled are obeyed. Everything of W&B goes to `<run>/wandb`. What there is to
-    say (online where, offline why, given up why) is one line on standard error.
+    WANDB_MODE=offline and WANDB_MODE=disabled are obeyed. Everything of W&B goes to `<run>/wandb`. The state
+    (online where, offline why, given up why) is reported in one line on standard error.
     """
 
     def __init__(self, cfg: Config, run: Run) -> None:
@@ -37,7 +37,7 @@ class Tracker:
         self._began = time.monotonic()
         self._exit_code = 0
         self._preempted = False
-        # Seconds by stage directory, and of "start" and "end"; the clock's of "calls" too.
+        # Seconds by stage directory, and for "start" and "end"; wall-clock seconds for "calls" too.
         self._clock: defaultdict[str, float] = defaultdict(float)
         self._processor: defaultdict[str, float] = defaultdict(float)
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[Sender], None]] | None] = queue.SimpleQueue()
@@ -54,10 +54,10 @@ class Tracker:
         self.close(0 if error is None else 1)
 
     def started(self, stage: Stage) -> None:
-        """W&B has nothing to show for a stage without rows."""
+        """Do nothing: W&B has nothing to show for a stage without rows."""
 
     def said(self, text: str) -> None:
-        """What is said to a person is not recorded: the console is kept out of W&B."""
+        """Do nothing: console messages are kept out of W&B."""
 
     def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None:
         """Hand over rows of a stage's metrics.jsonl. Those sent before, also by an earlier attempt, are left out.
@@ -91,11 +91,11 @@ class Tracker:
         session.say(f"W&B did not answer in time, its run may have gaps; {cure}")
 
     def cost(self) -> dict[str, float]:
-        """Seconds spent here so far: of the clock, and of the processor for what a thread does while children work.
+        """Return wall-clock seconds spent so far, and processor seconds for what a thread does while children work.
 
         start_s: importing wandb and opening the run; stages_s: rows, tables, artifacts; end_s: summary and finish, for
-        which the run waits; calls_s: what callers of `rows` and the like waited. share: of the time since the tracker
-        was made, what was waited for or taken from the processor. What wandb's own service takes is not in it.
+        which the run waits; calls_s: what callers of `rows` and the like waited. share: fraction of the time since the
+        tracker was made that was waited for or used on the processor, without wandb's own service.
         """
         clock, processor = (dict(seconds) for seconds in (self._clock, self._processor))
         parts = {f"{part}_s": clock.pop(part, 0.0) for part in ("start", "end", "calls")}
@@ -136,9 +136,9 @@ class Tracker:
                         sender.run.mark_preempting()
                     began = time.monotonic()
                     sender.run.finish(exit_code=self._exit_code)
-                    if time.monotonic() - began >= session.FINISH_SECONDS:  # it gives up without a word
+                    if time.monotonic() - began >= session.FINISH_SECONDS:  # it gives up silently
                         self._say_lost()
-        except Exception as error:  # whatever it is, it must not end the run
+        except Exception as error:  # tracking must never end the run
             self._off = True
             session.say(f"off, the run goes on: {session.line(error)}")
 
@@ -148,10 +148,10 @@ class Tracker:
         memory = self._dir / "sent.json"
         self._dir.mkdir(parents=True, exist_ok=True)
         sent = read_json(memory) if memory.exists() else {}
-        remember(memory, sent)  # in a read-only place wandb would silently move to /tmp
+        remember(memory, sent)  # fails in a read-only directory, where wandb would silently move to /tmp
         cfg, info = self._cfg, self._run.info
         run = session.open_run(cfg, info, self._run.path, info["run_id"])
         sender = Sender(run, cfg, info, self._run.store, sent, memory)
         sender.config(self._run.path)
-        wandb.Table(columns=["a"], data=[[1]])  # the first one imports pandas: now, not while a stage is built
+        wandb.Table(columns=["a"], data=[[1]])  # the first one imports pandas: do it now, not while a stage is built
         return sender

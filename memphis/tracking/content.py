@@ -1,4 +1,4 @@
-"""What a W&B run shows, as plain values made from configs, rows and records. Knows nothing of wandb."""
+"""Content of a W&B run, as plain values made from configs, rows and records. Does not use wandb."""
 
 import hashlib
 import json
@@ -28,9 +28,9 @@ SAMPLE_COLUMNS = (
 
 
 def factors(cfg: Config, info: Mapping[str, Any]) -> dict[str, Any]:
-    """What runs are grouped and compared by, as flat keys; peak_flops is that of one GPU in bfloat16, None on a CPU.
+    """Return the flat keys by which runs are grouped and compared; peak_flops is of one GPU in bfloat16, None on a CPU.
 
-    config_hash: equal for runs that differ in nothing but where they ran and what they are called, seeds apart.
+    config_hash: equal for runs that differ only in where they ran, their names and their seeds.
     """
     plain = to_dict(cfg)
     found = gpus(cfg.runtime.device)
@@ -50,23 +50,23 @@ def factors(cfg: Config, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def scale(cfg: Config) -> str:
-    """`tiny`, or the last part of the model's name."""
+    """Return `tiny`, or the last part of the model's name."""
     return "tiny" if cfg.model.base is not None else Path(cfg.model.path or "").name
 
 
 def group(cfg: Config, info: Mapping[str, Any]) -> str:
-    """`tracking.group`, else the sweep files that were typed, else the run's name."""
+    """Return `tracking.group`, else the sweep files of the command line, else the run's name."""
     typed = [item.lstrip("+").partition("=") for item in info["overrides"]]
     sweeps = [value for key, _, value in typed if key == "sweep"]
     return cfg.tracking.group or "+".join(sweeps) or cfg.name
 
 
 def values(stage: Stage, row: Mapping[str, Any], every: int) -> dict[str, Any]:
-    """The counters and metrics of a row; empty where there is nothing to send.
+    """Return the counters and metrics of a row; {} if there is nothing to send.
 
-    every: of training rows every so manieth step is sent, and the last one. What was not finite is left out: W&B would
-        keep it as text; optim/skipped_nonfinite counts such steps.
-    Two stages lie before the axes of the run and have names of their own: training of the base model (`base/…` over
+    every: of training rows only multiples of this step are sent, and the last one. Values that were not finite are left
+        out: W&B would keep them as text; optim/skipped_nonfinite counts such steps.
+    Two stages precede the axes of the run and have their own names: training of the base model (`base/…` over
     `base/step`) and its evaluation (`eval_base/…`).
     """
     step = row.get("step")
@@ -82,12 +82,12 @@ def values(stage: Stage, row: Mapping[str, Any], every: int) -> dict[str, Any]:
 
 
 def fixed_choice(question_ids: list[str], count: int = QUESTIONS) -> set[str]:
-    """The `count` ids with the smallest sha256: the same ones whenever the same questions are asked."""
+    """Return the `count` ids with the smallest sha256: the same ones for the same questions."""
     return set(sorted(set(question_ids), key=lambda item: hashlib.sha256(item.encode()).hexdigest())[:count])
 
 
 def sample_rows(data: Path, generate: Path, pairs: Path, iteration: int) -> list[dict[str, Any]]:
-    """Rows of the samples table: all samples of the chosen questions, read from the directories of three stages.
+    """Return rows of the samples table: all samples of the chosen questions, read from the directories of three stages.
 
     pair_role is `chosen` or `rejected` when the sample's text went into a pair of its question, else "".
     """
@@ -128,7 +128,7 @@ def cell(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Files:
-    """An artifact: files that are sent, or a directory that is only referred to, with what is to be known of them."""
+    """Artifact: files that are sent, or a directory that is only referenced, with their metadata."""
 
     name: str
     type: str
@@ -139,9 +139,9 @@ class Files:
 
 
 def artifact(stage: Stage, record: Mapping[str, Any], store: Store, merged: bool) -> Files | None:
-    """What a finished stage leaves as an artifact: pairs and records of evaluations as files, models as references.
+    """Return the artifact of a finished stage: pairs and records of evaluations as files, models as references.
 
-    Weights are never sent: the reference carries their sha256. merged: a rank stage's weights are no iteration's.
+    Weights are never sent: the reference carries their sha256. merged: True if a merge, not ranking, ends an iteration.
     """
     kind = KINDS[stage.kind]
     name, _, number = stage.name.partition("-")
@@ -172,9 +172,9 @@ def artifact(stage: Stage, record: Mapping[str, Any], store: Store, merged: bool
 
 
 def final_values(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The flat W&B summary of summary.json: scores (0 to 1) of the last model and of the best one (highest mean over
-    columns, the base model apart), their standard errors under `…_se`, seconds, GPU hours, and the tokens that were
-    trained on or sampled."""
+    """Return the flat W&B summary of summary.json: scores (0 to 1) of the last model and of the best one (highest mean
+    over columns, the base model apart), their standard errors under `…_se`, seconds, GPU hours, and the tokens that
+    were trained on or sampled."""
     found: dict[str, Any] = {}
     evaluated = [row for row in summary.get("scores", []) if row["columns"]]
     if scores := [row for row in evaluated if row["stage"] != "evaluate-base"] or evaluated:

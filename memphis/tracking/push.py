@@ -1,4 +1,4 @@
-"""A W&B run made anew from the files of a run directory and its store: rows, tables, artifacts, summary."""
+"""Make a W&B run from the files of a run directory and its store: rows, tables, artifacts, summary."""
 
 import re
 import uuid
@@ -18,7 +18,7 @@ from memphis.tracking.sender import Sender
 
 
 def push(directory: Path, new_id: bool) -> str:
-    """Send the run of `directory` under its own id, which the server must not know, or under a new one.
+    """Send the run of `directory` under its own id, which must be new to the server, or under a new one.
 
     Returns the address of the W&B run. Raises MemphisError when there is no such run, when its id is taken or recorded
     segments will take it, without a key, and when the server does not answer.
@@ -68,7 +68,7 @@ def _opened(cfg: Config, info: dict[str, Any], directory: Path, run_id: str) -> 
 
 
 def _read(directory: Path) -> tuple[Config, dict[str, Any], Store, list[Stage]]:
-    """What a run directory says of its run, and those of its stages that the store beside it knows."""
+    """Read what a run directory records about its run, and those of its stages that the store beside it has."""
     try:
         cfg = from_dict(yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8")))
         info, table = read_json(directory / "run.json"), read_json(directory / "stages.json")
@@ -77,7 +77,7 @@ def _read(directory: Path) -> tuple[Config, dict[str, Any], Store, list[Stage]]:
         stages = []
         for row in table:
             name = Path(row["dir"]).name
-            if _spec(store, name).exists():  # else nobody has begun it
+            if _spec(store, name).exists():  # else it was never started
                 stages.append(replace(_stage(store, name, made), name=row["name"], iteration=row["iteration"]))
         if not stages:
             raise FileNotFoundError(f"no stage of it in {store.root}")
@@ -96,7 +96,7 @@ def _spec(store: Store, directory: str) -> Path:
 
 
 def _stage(store: Store, directory: str, made: dict[str, Stage]) -> Stage:
-    """The stage that lies, or is being built, under that name, with all that it reads."""
+    """Return the stage of that name, built or under construction, with all its inputs."""
     if directory not in made:
         spec = read_json(_spec(store, directory))
         inputs = {role: _stage(store, name, made) for role, name in spec["reads"].items()}

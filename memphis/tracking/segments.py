@@ -1,5 +1,5 @@
-"""Offline segments of runs to the server: each is looked at first, because one bad file makes `wandb sync` send none
-of a list, and a staged file that is gone makes it lose an artifact without a word."""
+"""Send offline segments of runs to the server. Each is inspected first: one bad file makes `wandb sync` send none of a
+list, and a missing staged file makes it lose an artifact silently."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from memphis.tracking import session
 
 @dataclass(frozen=True)
 class Segment:
-    """What one attempt recorded. missing: files of its artifacts that are not where they were put. cut: it ends within
-    a record, as its writer was killed there."""
+    """Recording of one attempt. missing: files of its artifacts that no longer exist. cut: it ends within a record,
+    because its writer was killed."""
 
     file: Path
     run_id: str
@@ -26,9 +26,9 @@ class Segment:
 
 
 def segments(directory: Path) -> list[Path]:
-    """The offline .wandb files below a run directory in the order they were begun.
+    """Return the offline .wandb files below a run directory in the order in which they were started.
 
-    Not those of online attempts: `wandb sync` sends them whole, and what the server has got already would be doubled.
+    Those of online attempts are left out: `wandb sync` sends them completely, which would double what the server has.
     """
     return sorted((directory / "wandb").glob("offline-run-*/run-*.wandb"))
 
@@ -36,8 +36,8 @@ def segments(directory: Path) -> list[Path]:
 def sync(directory: Path, tell: Callable[[str], None]) -> bool:
     """Send what was recorded below `directory` and has not been sent; all segments of an id make one run.
 
-    A segment that cannot be read is left out, which is told; one that lost files keeps its whole run from being sent.
-    Returns whether all that was recorded is on the server now. Raises MemphisError when nothing was recorded,
+    A segment that cannot be read is skipped and reported; one with missing files keeps its run from being sent.
+    Returns True if all that was recorded is on the server now. Raises MemphisError when nothing was recorded,
     without a key, and when the server does not answer.
     """
     found = segments(directory)
@@ -77,7 +77,7 @@ def _sync(directory: Path, found: list[Path], tell: Callable[[str], None]) -> bo
 
 
 def look(file: Path) -> Segment | str:
-    """What is in a segment, by wandb's own reader, or why it cannot be sent."""
+    """Read a segment with wandb's own reader; return it, or why it cannot be sent."""
     done = _wandb(file, "leet", "inspect", "--json", str(file))
     records: list[dict[str, Any]] = []
     for text in done.stdout.splitlines():
@@ -103,7 +103,7 @@ def _sent(file: Path) -> bool:
 
 
 def _send(run_id: str, parts: list[Segment], tell: Callable[[str], None]) -> bool:
-    """Send the segments of a run in order. `wandb sync` does not go on after one that was cut, so that ends a list."""
+    """Send the segments of a run in order. `wandb sync` stops after a segment that was cut, so that one ends a list."""
     ends = [number for number, part in enumerate(parts, 1) if part.cut or number == len(parts)]
     for first, end in zip([0, *ends], ends, strict=False):
         last = parts[end - 1]
@@ -111,9 +111,9 @@ def _send(run_id: str, parts: list[Segment], tell: Callable[[str], None]) -> boo
         done = _wandb(last.file, "sync", *sending)
         said = [text.removeprefix("wandb: ") for text in (done.stdout + done.stderr).splitlines() if text.strip()]
         if last.cut and all(_sent(part.file) for part in parts[first : end - 1]) and "incomplete" in "".join(said):
-            _mark(last.file)  # all that there is of it was sent
+            _mark(last.file)  # everything that was recorded was sent
             tell(f"{last.file.parent.name}: its attempt was killed while it wrote; sent as far as it goes")
-        if not all(_sent(part.file) for part in parts[first:end]):  # the exit status says nothing
+        if not all(_sent(part.file) for part in parts[first:end]):  # the exit status is not reliable
             tell(f"{run_id}: not sent: {said[-1] if said else f'`wandb sync` ended with status {done.returncode}'}")
             return False
     tell(f"{run_id}: sent, {len(parts)} segments")
@@ -121,7 +121,7 @@ def _send(run_id: str, parts: list[Segment], tell: Callable[[str], None]) -> boo
 
 
 def _wandb(file: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """wandb's own program, which leaves its logs where the segment lies."""
+    """Run wandb's own program, which leaves its logs beside the segment's directory."""
     environment = {**os.environ, "WANDB_DIR": str(file.parents[2])}
     command = [sys.executable, "-m", "wandb", *words]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -1,4 +1,4 @@
-"""Hands what the stages wrote to an open W&B run, each row and artifact once."""
+"""Send what the stages wrote to an open W&B run, each row and artifact once."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ MAX_ROWS = 10_000  # of one table
 
 
 class Sender:
-    """run: an open wandb run. sent: name -> how many rows (or 1) of it W&B has; kept up to date, in the file `memory`
-    too unless that is None."""
+    """Sender to an open wandb run. sent: name -> number of its rows (or 1) that W&B has; kept up to date, also in the
+    file `memory` unless that is None."""
 
     def __init__(
         self, run: Any, cfg: Config, info: Mapping[str, Any], store: Store, sent: dict[str, int], memory: Path | None
@@ -25,7 +25,7 @@ class Sender:
         self._sent, self._memory = sent, memory
 
     def config(self, directory: Path) -> None:
-        """What the run is: its resolved configuration, and who started it with what."""
+        """Send the resolved configuration of the run, and who started it with which command."""
         files = tuple(directory / name for name in ("config.yaml", "run.json"))
         if "config" not in self._sent:
             self._artifact(content.Files("config", "config", "latest", {}, files))
@@ -79,6 +79,6 @@ class Sender:
 
 
 def remember(file: Path, sent: Mapping[str, int]) -> None:
-    """Write sent.json, in no hurry to reach the disk: a machine that fails repeats some rows."""
+    """Write sent.json without forcing it to the disk: after a machine failure some rows are sent twice."""
     with atomic_write(file) as temporary:
         temporary.write_text(json.dumps(sent))

@@ -1,4 +1,4 @@
-"""Opening a W&B run: what W&B is told about this process, what it is kept from seeing, where it may write."""
+"""Open a W&B run: which information about this process W&B gets, which is hidden from it, where it may write."""
 
 import netrc
 import os
@@ -17,14 +17,14 @@ from memphis.privacy import SECRET, masked
 from memphis.tracking import content
 
 INIT_SECONDS = 30.0  # an unreachable server costs the tracking thread this long, once
-FINISH_SECONDS = 40.0  # a server lost on the way costs the end of the run this long at most; the data stay on the disk
-PUSH_SECONDS = 600.0  # somebody waits for this one
+FINISH_SECONDS = 40.0  # a server lost on the way delays the end of the run this long at most; the data stay on the disk
+PUSH_SECONDS = 600.0  # the user waits for this one
 
 
 @contextmanager
 def surroundings(directory: Path) -> Iterator[None]:
-    """The environment in which wandb is used: it puts below `directory` what it would put below the home directory,
-    unless the user chose a place, and sends no reports about itself."""
+    """Set the environment for wandb: it writes below `directory` what it would write below the home directory, unless
+    the user chose a path, and sends no reports about itself."""
     places = {"WANDB_DATA_DIR": str(directory / "data"), "WANDB_CACHE_DIR": str(directory / "data" / "cache")}
     changes = {"WANDB_ERROR_REPORTING": "false", **{k: v for k, v in places.items() if k not in os.environ}}
     with _environment(changes):
@@ -32,9 +32,9 @@ def surroundings(directory: Path) -> Iterator[None]:
 
 
 def open_run(cfg: Config, info: Mapping[str, Any], directory: Path, run_id: str) -> Any:
-    """The run `run_id`, new or continued, recorded below `directory` as `tracking.mode` says.
+    """Open the run `run_id`, new or continued, recorded below `directory` as `tracking.mode` says.
 
-    Where `wandb` finds no key or no server the run is recorded offline, which is said.
+    Without a key or a server, mode `wandb` records the run offline and reports that.
     """
     import wandb
 
@@ -55,7 +55,7 @@ def open_run(cfg: Config, info: Mapping[str, Any], directory: Path, run_id: str)
 
 
 def open_new_run(cfg: Config, info: Mapping[str, Any], directory: Path, run_id: str) -> Any:
-    """A run that the server must not know yet; its finish() may take PUSH_SECONDS.
+    """Open a run that the server must not have yet; its finish() may take PUSH_SECONDS.
 
     Raises wandb.errors.Error if the server does know it, or cannot be reached.
     """
@@ -64,7 +64,7 @@ def open_new_run(cfg: Config, info: Mapping[str, Any], directory: Path, run_id: 
 
 
 def unreachable() -> str | None:
-    """Why nothing can be sent from here: no key, or no server. `wandb sync` would go on trying for days."""
+    """Return why nothing can be sent from here: no key, or no server; else None. `wandb sync` would retry for days."""
     if not key_configured():
         return "WANDB_API_KEY: no W&B key is configured here; type `wandb login`"
     import wandb
@@ -81,7 +81,7 @@ def unreachable() -> str | None:
 
 
 def key_configured() -> bool:
-    """Whether wandb will find a key without asking: in the environment, or in .netrc for its server."""
+    """True if wandb will find a key without a prompt: in the environment, or in .netrc for its server."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     import wandb
@@ -100,7 +100,7 @@ def say(text: str) -> None:
 
 
 def line(error: Exception) -> str:
-    """An error in one line without secrets."""
+    """Format an error in one line without secrets."""
     return " ".join(f"{type(error).__name__}: {masked(str(error))}".split())
 
 
@@ -119,7 +119,7 @@ def _settings(info: Mapping[str, Any], finish_seconds: float) -> Any:
         "x_stats_track_process_tree": True,  # the work is done by child processes
     }
     settings = wandb.Settings(**{key: value for key, value in wanted.items() if key in wandb.Settings.model_fields})
-    wandb.setup(settings=settings)  # else what is said before init, of the key, is not silent
+    wandb.setup(settings=settings)  # else messages before init, about the key, are printed
     return settings
 
 
@@ -160,7 +160,7 @@ def _init(
 
 @contextmanager
 def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """Environment variables set, or removed where None, for as long as the block runs."""
+    """Set environment variables, or remove those that are None, while the block runs."""
     before = {name: os.environ.get(name) for name in changes}
     _set_environment(changes)
     try:
@@ -179,16 +179,16 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 @contextmanager
 def _nothing_to_tell() -> Iterator[None]:
-    """No job token in the environment and no secret in argv while wandb starts its service and records both; no service
-    of another process."""
+    """Hide job tokens in the environment and secrets in argv while wandb starts its service and records both; keep
+    wandb from using the service of another process."""
     tokens = {name: None for name in os.environ if name.startswith("SLURM") and SECRET.search(name)}
     argv, shown = sys.argv, masked(sys.argv)
     if shown != argv:
         sys.argv = shown
-    os.environ.pop("WANDB_SERVICE", None)  # inherited: its socket is that of another process, or gone
+    os.environ.pop("WANDB_SERVICE", None)  # inherited: its socket belongs to another process, or is gone
     try:
         with _environment(tokens):
             yield
     finally:
         sys.argv = argv
-        os.environ.pop("WANDB_SERVICE", None)  # ours: a child or a job submitted from here must not inherit it
+        os.environ.pop("WANDB_SERVICE", None)  # ours: child processes and submitted jobs must not inherit it

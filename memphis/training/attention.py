@@ -29,7 +29,7 @@ _current: Rows | None = None
 
 @contextmanager
 def attending(rows: Rows) -> Iterator[None]:
-    """Forward *and backward* passes inside use these rows (a backward pass with checkpointing runs forward again,
+    """Use these rows in forward *and backward* passes inside (a backward pass with checkpointing runs forward again,
     on CUDA in another thread: hence a plain variable and no thread-local one)."""
     global _current
     previous, _current = _current, rows
@@ -40,7 +40,7 @@ def attending(rows: Rows) -> Iterator[None]:
 
 
 class _Gather(torch.autograd.Function):
-    """x[:, slots]. Its backward pass gathers too: index_add_ would be slow on CPU and not deterministic on CUDA."""
+    """Gather x[:, slots]. Backward gathers too: index_add_ would be slow on CPU and not deterministic on CUDA."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slots: Slots) -> Tensor:
@@ -57,7 +57,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _TakeHome(torch.autograd.Function):
-    """x[home]; no slot is taken twice, so the backward pass is a plain scatter."""
+    """Take x[home]; no slot is taken twice, so the backward pass is a plain scatter."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slots: Slots) -> Tensor:
@@ -98,13 +98,13 @@ def row_attention(
 
 
 def _compute_dtype(query: Tensor) -> torch.dtype:
-    """What plain attention would compute in: under autocast rotary embeddings leave queries and keys in float32."""
+    """Return the dtype of plain attention: under autocast rotary embeddings leave queries and keys in float32."""
     kind = query.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
 
 
 def _has_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Does torch bring FlashAttention for this? It wants half precision and an Ampere GPU or a newer one."""
+    """True if torch has FlashAttention for this: it needs half precision and an Ampere GPU or a newer one."""
     fits = dtype in (torch.bfloat16, torch.float16) and head_dim % 8 == 0 and head_dim <= 256
     return fits and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 

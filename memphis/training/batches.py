@@ -1,5 +1,5 @@
-"""Examples -> flat micro-batches: all tokens of several examples in one row without padding, prompts that several
-completions share once. Knows indices only, no model. Vectorised with numpy; see layout.py for what rows are.
+"""Conversion of examples to flat micro-batches: all tokens of several examples in one row without padding, prompts that
+several completions share once. Indices only, no model. Vectorised with numpy; see layout.py for what rows are.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from memphis.training.train_plan import GOLD
 
 @dataclass(frozen=True)
 class FlatBatch:
-    """T flat tokens, S sequences of B examples, N targets (tokens that are trained)."""
+    """Flat micro-batch of T tokens, S sequences of B examples, N targets (tokens that are trained)."""
 
     members: tuple[int, ...]  # [B] positions of the examples in the list that was cut
     spans: tuple[tuple[int, int], ...]  # [B] flat start and number of tokens of every example
@@ -34,7 +34,7 @@ class FlatBatch:
     column: Tensor  # [S] role of the sequence: 0, 1.. or GOLD
 
     def to(self, device: torch.device) -> "FlatBatch":
-        """The same batch with its tensors on `device`."""
+        """Return the batch with its tensors on `device`."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         moved: dict[str, Any] = {
             name: value.to(device) for name, value in values.items() if isinstance(value, Tensor | Rows)
@@ -43,21 +43,21 @@ class FlatBatch:
 
 
 def sequences_of(example: Example) -> list[tuple[int, TokenSequence]]:
-    """(column, sequence) pairs of an example, the gold sequence last."""
+    """Return (column, sequence) pairs of an example, the gold sequence last."""
     pairs = list(enumerate(example.sequences))
     return pairs if example.gold is None else [*pairs, (GOLD, example.gold)]
 
 
 def num_tokens(example: Example) -> int:
-    """Flat tokens of an example: its prompt once, then every completion."""
+    """Return the number of flat tokens of an example: its prompt once, then every completion."""
     sequences = sequences_of(example)
     return sum(len(s.input_ids) for _, s in sequences) - (len(sequences) - 1) * example.prompt_length
 
 
 def cut(examples: Sequence[Example], budget_tokens: int) -> list[list[int]]:
-    """Positions of the examples of every micro-batch: longest first, at most `budget_tokens` flat tokens each (an
-    example longer than that is alone). The cut changes rounding only: every number that the loss is divided by is taken
-    over the whole window (except with reduction microbatch_mean)."""
+    """Return positions of the examples of every micro-batch: longest first, at most `budget_tokens` flat tokens each (a
+    longer example is alone). The cut changes rounding only: every number that the loss is divided by is taken over
+    the whole window (except with reduction microbatch_mean)."""
     sizes = [num_tokens(example) for example in examples]
     groups: list[list[int]] = []
     room = 0
@@ -73,10 +73,10 @@ def cut(examples: Sequence[Example], budget_tokens: int) -> list[list[int]]:
 def partition(
     examples: Sequence[Example], budget_tokens: int, num_devices: int, *, same_cut: bool = False
 ) -> list[list[list[int]]]:
-    """For every device its part of a window: positions of the examples of each of its micro-batches.
+    """Return for every device its part of a window: positions of the examples of each of its micro-batches.
 
-    Devices get equal numbers of tokens, as nearly as examples allow. same_cut: they share out the micro-batches that
-    one device would have.
+    Devices get equal numbers of tokens, as nearly as examples allow. same_cut: they divide the micro-batches that one
+    device would have.
     """
     if same_cut or num_devices == 1:
         groups = cut(examples, budget_tokens)
@@ -92,7 +92,7 @@ def partition(
 
 
 def flatten(examples: Sequence[Example], members: Sequence[int]) -> FlatBatch:
-    """One flat micro-batch of the named examples."""
+    """Build one flat micro-batch of the examples at the positions `members`."""
     tokens: list[list[int]] = []
     labels: list[list[int]] = []
     table: list[tuple[int, int, int, int, int, int]] = []  # per sequence; its columns are unpacked and named below

@@ -1,6 +1,6 @@
 """Checkpoints of a training loop: trainable weights, optimizer state and counters as safetensors and JSON, no pickle.
 
-`directory/<step>/` is written under another name and renamed, then older ones go: there is always a whole one.
+`directory/<step>/` is written under another name and renamed, then older ones are removed: one is always complete.
 """
 
 import json
@@ -59,7 +59,7 @@ def write(
         if first:
             save_file(dict(extra), part / "extra.safetensors")
             (part / "state.json").write_text(json.dumps({"step": step, "optimizer": numbers, **state}))
-    except BaseException:  # a full disk: half a checkpoint only takes room
+    except BaseException:  # for instance a full disk: half a checkpoint only takes space
         shutil.rmtree(part, ignore_errors=True)
         raise
     if first:
@@ -70,23 +70,23 @@ def write(
         for other in directory.iterdir():
             if other != target:
                 shutil.rmtree(other)
-    distributed.broadcast()  # nobody ends before the checkpoint has its name
+    distributed.broadcast()  # no process ends before the checkpoint has its name
 
 
 def _write_shards(tensors: dict[str, Tensor], part: Path) -> None:
-    """A file per process, each holding its rows."""
+    """Write a file per process, each with its own rows."""
     try:
         dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(part), save_distributed=True))
-    except CheckpointException as error:  # of all processes, and no Exception
+    except CheckpointException as error:  # holds the errors of all processes, is no Exception
         raise next(iter(error.failures.values()))[0] from None
 
 
 def read(
     directory: Path, params: Mapping[str, Parameter], optimizer: Optimizer
 ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Put the newest checkpoint into parameters and optimizer and return its (state, extra); None if there is none.
+    """Load the newest checkpoint into parameters and optimizer and return its (state, extra); None if there is none.
 
-    It may be that of another number of processes: each reads the rows that it holds.
+    It may be from another number of processes: each reads the rows that it holds.
     """
     steps = [int(path.name) for path in directory.glob("*") if path.name.isdigit()]
     if not steps:

@@ -1,7 +1,7 @@
-"""Where attention finds its inputs in a flat micro-batch. A sequence is a *row*: the flat positions it reads, in order.
+"""Layout of attention's inputs in a flat micro-batch. A sequence is a *row*: the flat positions it reads, in order.
 
 A prompt that several completions share is read by all their rows and *owned* by the first; every flat position is owned
-by exactly one row. Index lists are made when an attention asks for them, once for a micro-batch. Vectorised with numpy.
+by exactly one row. Index lists are made on first use, once for a micro-batch. Vectorised with numpy.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ _BLOCK_RATIO = 0.9
 
 @dataclass(frozen=True)
 class Slots:
-    """Copies of flat positions, several of those that are shared, in the order in which attention reads them."""
+    """Copies of flat positions (several of shared ones), in the order in which attention reads them."""
 
     flat: Tensor  # [slots] flat position that a slot reads; 0 in padding
     home: Tensor  # [T] slot of the row that owns a flat position
@@ -52,13 +52,13 @@ class Packed:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """One entry per sequence, in flat order: what it reads is its prompt from `start`, then its rest from `rest`."""
+    """Rows in flat order, an entry per sequence: it reads its prompt from `start`, then its rest from `rest`."""
 
     start: Ints  # flat position of the prompt
     rest: Ints  # flat position of what follows it
     prompt: Ints  # tokens
     length: Ints  # tokens, prompt included
-    first: NDArray[np.bool_]  # does it own its prompt?
+    first: NDArray[np.bool_]  # True if it owns its prompt
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # of the index lists
 
     def to(self, device: torch.device) -> "Rows":
@@ -66,11 +66,11 @@ class Rows:
 
     @property
     def owned(self) -> Ints:
-        """Flat positions that each row owns."""
+        """Number of flat positions that each row owns."""
         return np.where(self.first, self.length, self.length - self.prompt)
 
     def reads(self) -> tuple[Ints, Ints, Ints]:
-        """What rows read, one after the other: flat position, position in the sequence, number of the sequence."""
+        """Return what rows read, one after the other: flat position, position in the sequence, sequence number."""
         sequence = np.repeat(np.arange(len(self.length)), self.length)
         position = np.arange(len(sequence)) - np.repeat(np.cumsum(self.length) - self.length, self.length)
         offset = np.where(position < self.prompt[sequence], self.start[sequence], (self.rest - self.prompt)[sequence])
@@ -104,7 +104,7 @@ class Rows:
         )
 
     def _slots(self, offsets: Ints, number: int) -> Slots:
-        """offsets: slot at which each row begins; number: of all slots."""
+        """Build the index lists. offsets: slot at which each row begins; number: of all slots."""
         flat, position, sequence = self.reads()
         slot = offsets[sequence] + position
         read = np.zeros(number, dtype=np.int64)

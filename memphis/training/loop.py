@@ -1,9 +1,9 @@
-"""The one training loop: base pre-training, supervised and rank stages differ in their plan only.
+"""Training loop of all kinds: base pre-training, supervised and rank stages differ in their plan only.
 
 A step is: the next window of examples in an order that is a function of (seed, epoch); the window cut into flat
 micro-batches; one backward pass each, of losses that are already divided by the window's totals; one optimizer step.
 The loop holds no random state: noise and order follow from (seed, step), so a checkpoint is weights and counters.
-On several devices (distributed.py) each takes its share of every window, and all take every decision together.
+On several devices (distributed.py) each takes its part of every window, and all take every decision together.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from memphis.training.objective import Totals, embedding_noise, objective, sums_
 from memphis.training.rounded_step import rounded_step
 from memphis.training.train_plan import TrainPlan
 
-Forward = Callable[..., Tensor]  # `target_logps`, or what stands for it while parameters are in shards
+Forward = Callable[..., Tensor]  # `target_logps`, or its replacement while parameters are in shards
 
 # A run stops after this many consecutive steps whose loss or gradient is not finite.
 MAX_NONFINITE = 5
@@ -43,7 +43,7 @@ _SAMPLE = 4096
 
 
 def num_steps(num_examples: int, plan: TrainPlan) -> int:
-    """Optimizer steps of a run; the last, incomplete window of an epoch makes a step too."""
+    """Return the optimizer steps of a run; the last, incomplete window of an epoch makes a step too."""
     total = plan.epochs * math.ceil(num_examples / plan.global_batch_size)
     return total if plan.max_steps is None else min(total, plan.max_steps)
 
@@ -68,7 +68,7 @@ def train(
     checkpoint_every: seconds. The directory is left there at the end; the caller removes it.
     reference: of an objective that needs one; None = the model as it is before the first step.
     Returns steps, tokens, label_tokens, skipped_nonfinite, loss (of the last finite step) and seconds.
-    On several devices all call it alike; the first writes rows. The model's parameters are in shards afterwards.
+    On several devices all call it alike; rank 0 writes rows. The model's parameters are in shards afterwards.
     Raises Stopped, after writing a checkpoint, when should_stop(); MemphisError if there are no examples or
     MAX_NONFINITE consecutive steps had a loss or gradient that is not finite.
     """
@@ -169,7 +169,7 @@ def train(
 def score(
     model: PreTrainedModel, examples: Sequence[Example], plan: TrainPlan, forward: Forward = target_logps
 ) -> Tensor:
-    """Summed log-probabilities of the targets of every sequence, [examples, columns] float32 on CPU, without noise.
+    """Return summed target log-probabilities of every sequence, [examples, columns] float32 on CPU, without noise.
 
     Column 0 is the first sequence; 0 where an example has fewer sequences than others. forward: of `distributed.shard`.
     """
@@ -179,7 +179,7 @@ def score(
     result = torch.zeros(len(examples), columns)
     groups = cut(examples, plan.micro_batch_tokens)
     for turn in range(distributed.rank(), len(groups) + distributed.rank(), distributed.size()):
-        members = groups[min(turn, len(groups) - 1)]  # who has none left helps with the last
+        members = groups[min(turn, len(groups) - 1)]  # collective: a rank with none left repeats the last
         batch = flatten(examples, members).to(model.device)
         with attending(batch.rows):
             logps = forward(model, batch, dtype=_dtype(plan))
@@ -190,21 +190,21 @@ def score(
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> list[int]:
-    """The order of the examples in an epoch, a function of (seed, epoch)."""
+    """Return the order of the examples in an epoch, a function of (seed, epoch)."""
     generator = torch.Generator().manual_seed(_mixed("order", seed, epoch))
     order: list[int] = torch.randperm(num_examples, generator=generator).tolist()
     return order
 
 
 def make_optimizer(params: list[Parameter], optim: Optim, beta2: float = 0.999) -> torch.optim.Optimizer:
-    """The optimizer of a plan. Its learning rate is set anew at every step. beta2: of AdamW."""
+    """Build the optimizer of a plan. Its learning rate is set anew at every step. beta2: of AdamW."""
     if optim.name == "adamw":
         return torch.optim.AdamW(params, lr=optim.lr, betas=(0.9, beta2), weight_decay=optim.decay, fused=True)
     return Adalite(params, lr=optim.lr, decay=optim.decay, variant=optim.variant)
 
 
 class _Stepper:
-    """One optimizer step: gradients of a window, the check that they are finite, the update, the numbers to log."""
+    """Optimizer step: gradients of a window, the check that they are finite, the update, the numbers to log."""
 
     def __init__(
         self,
@@ -221,7 +221,7 @@ class _Stepper:
         self.probe = _Probe(params)
 
     def step(self, step: int, keys: list[int], window: Sequence[Example]) -> tuple[dict[str, Any], Totals]:
-        """keys: what names each example of the window in the data set. Returns a row and the window's totals."""
+        """Take a step. keys: number of each of the window's examples in the data set. Returns a row and the totals."""
         plan = self.plan
         lr = plan.optim.lr * SCHEDULES[plan.schedule](step, self.total, plan.warmup_ratio)
         for group in self.optimizer.param_groups:
@@ -235,7 +235,7 @@ class _Stepper:
         batches = [flatten(window, members) for members in parts[distributed.rank()]]
         totals = Totals.of(batches, plan, distributed.gather)
         idle = max(map(len, parts)) - len(batches)
-        if idle:  # every device must take part in every pass, be it for the others' sake alone
+        if idle:  # FSDP is collective: ranks without a micro-batch run one with zero loss
             batches += idle * [flatten(window, [min(range(len(window)), key=lambda i: num_tokens(window[i]))])]
         data_seconds = time.perf_counter() - began
         metrics = gradients(
@@ -287,8 +287,8 @@ def gradients(
 ) -> dict[str, Tensor]:
     """Add the gradients of a window's loss to the parameters; returns its metrics as 0-d tensors on the device.
 
-    batches: the window, or this device's share of it; the last `idle` of them belong to others and count nothing here.
-    keys: number of each example of the window, which its noise and its row of `reference` go by.
+    batches: the window, or this device's part of it; the last `idle` of them only keep FSDP in step and get zero loss.
+    keys: number of each example of the window, which selects its noise and its row of `reference`.
     """
     sums: dict[str, Tensor] = {}
     for number, batch in enumerate(batches):
@@ -312,7 +312,7 @@ def gradients(
 
 
 class _Probe:
-    """Estimates how far a step moves the weights, from at most _SAMPLE evenly spread elements of every tensor.
+    """Estimate of how far a step moves the weights, from at most _SAMPLE evenly spread elements of every tensor.
 
     They are the same elements on any number of devices, each of which looks at those that it holds.
     """
@@ -331,7 +331,7 @@ class _Probe:
         return torch.cat(self.views).float()
 
     def compare(self, before: Tensor) -> tuple[float, float]:
-        """(norm of the update / norm of the weights, share of weights that changed)."""
+        """Return (norm of the update / norm of the weights, share of weights that changed)."""
         after = self.read()
         weights = self.weights
         parts = [(after - before).square() @ weights, before.square() @ weights, (after != before).float() @ weights]

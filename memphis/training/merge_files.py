@@ -1,7 +1,7 @@
-"""Merge two checkpoints on disk, piece by piece: memory does not grow with the model or with its largest tensor.
+"""Merging of two checkpoints on disk, piece by piece: memory does not grow with the model or with its largest tensor.
 
 Pass 1 adds up dot products, norms and distances; pass 2 blends and writes a file with the same header. The
-interpolation itself is methods/slerp.py.
+interpolation itself is in methods/slerp.py.
 """
 
 import math
@@ -37,7 +37,7 @@ class _Sums:
 
     @property
     def angle(self) -> float:
-        """Between previous and updated, in radians: from their distance, because arccos rounds small angles to 0."""
+        """Angle of previous and updated, in radians: from their distance, because arccos rounds small angles to 0."""
         a, b = math.sqrt(self.previous), math.sqrt(self.updated)
         if a == 0 or b == 0:
             return 0.0 if a == b else math.pi / 2
@@ -109,7 +109,7 @@ def _check_same(old: dict[str, StoredTensor], new: dict[str, StoredTensor], prev
 
 
 def _pieces(tensor: StoredTensor) -> Iterator[Tensor]:
-    """The tensor, PIECE elements at a time. The next one overwrites a piece: a mapped file would stay in memory."""
+    """Yield the tensor, PIECE elements at a time, in one reused buffer: a mapped file would stay in memory."""
     dtype = _DTYPES.get(tensor.dtype, torch.uint8)  # integers: compared and copied as they are
     buffer = bytearray(PIECE * dtype.itemsize)
     count = (tensor.stop - tensor.start) // dtype.itemsize
@@ -145,7 +145,7 @@ def _write(
     both: dict[str, tuple[float, float]],
     goal: dict[str, StoredTensor],
 ) -> _Sums:
-    """One file of the result, with the header of `source`; returns how far it is from `old` and from `goal`."""
+    """Write one file of the result, with the header of `source`; returns how far it is from `old` and from `goal`."""
     sums = _Sums()
     here = sorted((item for item in new.items() if item[1].file == source), key=lambda item: item[1].start)
     with source.open("rb") as stream, target.open("wb") as output:

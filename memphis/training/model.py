@@ -25,7 +25,7 @@ from memphis.training.tensors import stored_tensors
 
 Freeze = Literal["both", "input", "none"]
 
-# What is fetched from the hub: no pickled weights, no code.
+# Files to fetch from the hub: no pickled weights, no code.
 _FILES = ["*.safetensors", "*.json", "*.jinja", "merges.txt", "tokenizer.model"]
 # Everything a checkpoint directory holds beside weights and config.json.
 _COMPANIONS = (
@@ -44,7 +44,7 @@ _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 def locate(path: str, revision: str | None = None) -> Path:
-    """The directory of a checkpoint: `path` itself, or the snapshot of a hub id (from the cache, else downloaded).
+    """Return a checkpoint's directory: `path` itself, or the snapshot of a hub id (from the cache, else downloaded).
 
     Raises MemphisError if there is no such thing, NotLoadable if it holds no safetensors.
     """
@@ -66,10 +66,10 @@ def locate(path: str, revision: str | None = None) -> Path:
 
 
 def modern_config(config: dict[str, Any]) -> dict[str, Any] | None:
-    """config.json of a StableLM from before transformers knew it (winter 2023/24) in today's words; None if it is none.
+    """Translate config.json of a StableLM from before transformers had it (winter 2023/24); None if it is no such.
 
-    The weights have the same names and shapes, only the configuration has other words: stablelm_epoch and
-    StableLMEpochForCausalLM, rope_pct for partial_rotary_factor, norm_eps for layer_norm_eps. Defaults are the old.
+    The weights have the same names and shapes, only the configuration has other names: stablelm_epoch and
+    StableLMEpochForCausalLM, rope_pct for partial_rotary_factor, norm_eps for layer_norm_eps. Old defaults are kept.
     Raises NotLoadable for a setting that today's class does not have.
     """
     old = config.get("model_type") == "stablelm_epoch" or "StableLMEpochForCausalLM" in config.get("architectures", [])
@@ -97,7 +97,7 @@ def load(
     freeze_embeddings: Freeze = "both",
     revision: str | None = None,
 ) -> tuple[PreTrainedModel, list[Parameter]]:
-    """A causal language model ready for `loop.train`, and its trainable parameters.
+    """Load a causal language model ready for `loop.train`; returns it and its trainable parameters.
 
     dtype: of the weights that the optimizer updates (master weights). A local directory never touches the network.
     Raises MemphisError if it cannot be loaded from safetensors or changes its logits after the head.
@@ -153,7 +153,7 @@ def new_tiny(
     max_positions: int,
     seed: int,
 ) -> StableLmForCausalLM:
-    """A StableLM with random weights and the vocabulary of `tokenizer`; equal seeds give equal weights.
+    """Build a StableLM with random weights and the vocabulary of `tokenizer`; equal seeds give equal weights.
 
     All parameters are trainable, embeddings included.
     """
@@ -165,7 +165,7 @@ def new_tiny(
         num_attention_heads=heads,
         num_key_value_heads=heads,
         max_position_embeddings=max_positions,
-        # Both found to matter at this size: weights three times the usual start, and positions in all of a head.
+        # Both matter at this size: initial weights three times the usual ones, and rotary positions in all of a head.
         initializer_range=0.06,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
         bos_token_id=tokenizer.bos_token_id,
@@ -189,7 +189,7 @@ def save(
 
     source: the directory whose tokenizer files are copied, or a tokenizer.
     Not atomic; the directory around it is renamed when it is complete. Raises NotADirectoryError for a wrong source.
-    Of a model in shards all processes call it, and the first writes.
+    If the model is in shards all processes call it, and rank 0 writes.
     """
     if not isinstance(source, PreTrainedTokenizerBase) and not Path(source).is_dir():
         raise NotADirectoryError(f"no checkpoint directory to copy the tokenizer from: {source}")
@@ -212,7 +212,7 @@ def save(
 
 
 def fingerprint(directory: str | Path) -> str:
-    """sha256 over the tensors of all safetensors files: sorted names, dtypes, shapes and bytes.
+    """Return the sha256 over the tensors of all safetensors files: sorted names, dtypes, shapes and bytes.
 
     Independent of how they are split into files. Raises MemphisError if there are none.
     """

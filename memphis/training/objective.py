@@ -1,4 +1,4 @@
-"""From one flat micro-batch to a loss and metric sums. Every sum is divided by totals of the whole window (one
+"""Loss and metric sums of one flat micro-batch. Every sum is divided by totals of the whole window (one
 optimizer step), which are known from the labels before any forward pass: so cutting a window differently, or spreading
 it over devices, changes rounding only.
 """
@@ -19,7 +19,7 @@ from memphis.training.train_plan import TrainPlan
 
 @dataclass(frozen=True)
 class Totals:
-    """What the sums of a window are divided by. ce: of the cross-entropy, by the rule of `reduction`."""
+    """Divisors of a window's sums. ce: of the cross-entropy, by the rule of `reduction`."""
 
     ce: int
     examples: int
@@ -37,7 +37,7 @@ class Totals:
         plan: TrainPlan,
         gather: Callable[[Sequence[int]], list[list[int]]] = lambda numbers: [list(numbers)],
     ) -> "Totals":
-        """batches: of the window, or of one device's share of it; `gather` then returns the numbers of every device."""
+        """Count totals. batches: of the window, or of a device's part; then `gather` returns every device's numbers."""
         empty = torch.zeros(0, dtype=torch.int64)  # a device may have no example of a small window
         counts = torch.cat([empty, *(b.counts for b in batches)])
         column = torch.cat([empty, *(b.column for b in batches)])
@@ -78,11 +78,11 @@ def target_logps(
     noise: Tensor | None = None,
     greedy: Tensor | None = None,
 ) -> Tensor:
-    """Log-probability of every target token, [N], float32. Call inside `attending(batch.rows)`.
+    """Return the log-probability of every target token, [N], float32. Call inside `attending(batch.rows)`.
 
     dtype: float32, or bfloat16 for autocast. noise: [T, D], added to the input embeddings. greedy:
         see losses.target_logps.
-    Raises RuntimeError if the model's attention is another one: it would let sequences see each other.
+    Raises RuntimeError if the model uses another attention, which would let sequences see each other.
     """
     if model.config._attn_implementation != attention.NAME:
         raise RuntimeError(
@@ -104,7 +104,7 @@ def target_logps(
 def embedding_noise(
     batch: FlatBatch, keys: Sequence[int], plan: TrainPlan, *, width: int, step: int, window_longest: int
 ) -> Tensor:
-    """Noise [T, width] of a micro-batch: one draw per example, from (plan.seed, step, keys[b]).
+    """Return the noise [T, width] of a micro-batch: one draw per example, from (plan.seed, step, keys[b]).
 
     All sequences of an example share the prompt's draw and, for variant "paper", the length of its longest sequence.
     """
@@ -126,7 +126,7 @@ def embedding_noise(
 
 
 def sums_by_column(logps: Tensor, batch: FlatBatch, num_columns: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probability sums, target counts and a mask of what exists, each [B, num_columns], without gold."""
+    """Return log-probability sums, target counts and a mask of what exists, each [B, num_columns], without gold."""
     sums, counts = losses.per_sequence(logps, batch.target_sequence, len(batch.counts))
     here = batch.column >= 0
     cell = (batch.sequence_member * num_columns + batch.column)[here]
@@ -147,10 +147,10 @@ def objective(
     reference: Tensor | None = None,
     greedy: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """This micro-batch's share of the window's loss (shares add up to it), and of its metrics.
+    """Return this micro-batch's part of the window's loss (the parts add up to it), and of its metrics.
 
     reference: [B, columns] summed log-probabilities of the reference model, where the objective needs one.
-    greedy: [N], for each target whether the model finds no other token more likely.
+    greedy: [N], True for each target where no other token is more likely.
     """
     metrics: dict[str, Tensor] = {}
     loss = logps.new_zeros(())
@@ -190,8 +190,8 @@ def _likelihood_metrics(logps: Tensor, greedy: Tensor | None, term: Likelihood, 
 
 @torch.no_grad()
 def _comparison_metrics(each: Tensor, group: Group, term: Comparing, totals: Totals) -> dict[str, Tensor]:
-    """accuracy and margin are of what the term compares: relative to the reference where it has one, as TRL's
-    `rewards/accuracies` and `rewards/margins` are."""
+    """Compute a comparison's metrics. Accuracy and margin are of the values that the term compares: relative to the
+    reference where it has one, as TRL's `rewards/accuracies` and `rewards/margins` are."""
     rewards = term.rewards(group)
     margins = rewards[:, :1] - rewards[:, 1:]
     metrics = {

@@ -16,10 +16,10 @@ from memphis.methods.rounding import stochastic_bfloat16
 
 @torch.no_grad()
 def rounded_step(optimizer: Optimizer, params: Sequence[Parameter], *, seed: int, step: int) -> None:
-    """`optimizer.step()` taken in float32, its result rounded stochastically to the bfloat16 parameters.
+    """Take `optimizer.step()` in float32 and round its result stochastically to the bfloat16 parameters.
 
     The draws follow from (seed, step, place in `params`). Tensor by tensor, so that only one of them exists in float32
-    at a time. Gradients are used up: they are None afterwards.
+    at a time. Gradients are consumed: they are None afterwards.
     """
     gradients = [parameter.grad for parameter in params]
     for parameter in params:

@@ -1,4 +1,4 @@
-"""Where the tensors of a checkpoint lie on the disk: the headers of its safetensors files, and nothing loaded."""
+"""Locations of a checkpoint's tensors on the disk: reads the headers of its safetensors files, loads nothing."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class StoredTensor:
 
 
 def check_whole(directory: Path) -> None:
-    """Raises MemphisError if a file that the checkpoint's index names, or the end of a file, is not there."""
+    """Raise MemphisError if a file that the checkpoint's index names, or the end of a file, is missing."""
     index = directory / "model.safetensors.index.json"
     if index.exists():
         try:
@@ -35,7 +35,7 @@ def check_whole(directory: Path) -> None:
 
 
 def stored_tensors(directory: Path) -> dict[str, StoredTensor]:
-    """Name -> place, over all safetensors files of a checkpoint. Raises MemphisError if there are none."""
+    """Return name -> location over all safetensors files of a checkpoint. Raises MemphisError if there are none."""
     tensors = {}
     for file in sorted(directory.glob("*.safetensors")):
         with file.open("rb") as stream:

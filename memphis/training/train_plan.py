@@ -1,4 +1,4 @@
-"""What a training run is, as plain values: everything `loop.train` reads beside model, examples and directory."""
+"""Settings of a training run, as plain values: everything `loop.train` reads beside model, examples and directory."""
 
 from dataclasses import fields
 from typing import Any, Literal
@@ -15,7 +15,7 @@ NO_NOISE = Neftune(alpha=0.0)
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class TrainPlan(Training):
-    """One stage of training: the knobs of its section, and what the stage adds to them.
+    """Settings of one stage of training: the knobs of its section, and what the stage adds to them.
 
     family: prefix of its metrics. lr_key: config key of the learning rate; None = `<family>.optim.lr`.
     objective: cross-entropy of every example's first sequence, or another loss.
@@ -40,7 +40,7 @@ class TrainPlan(Training):
 
     @classmethod
     def of(cls, knobs: Training, **rest: Any) -> "TrainPlan":
-        """The knobs of a section, with the rest."""
+        """Build a plan from the knobs of a section and the rest."""
         return cls(**{field.name: getattr(knobs, field.name) for field in fields(Training)} | rest)
 
     @property
