@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-# Unknown keys, wrong types, NaN and infinity are errors. `1` is no float only where a bool or text stands for it.
+# Unknown keys, wrong types, NaN and infinity are errors. A whole number may stand for a float; text and bools may not.
 RULES = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Count = Annotated[int, Field(ge=0)]
