@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.statistics import Difference, Spread, paired, spread
-from memphis.config.methods import method_keys, methods
+from memphis.config.methods import CHOICES, LOSS_KEYS, methods
 from memphis.errors import MemphisError
 
 CONTROL = "sft_continued"
@@ -106,7 +106,7 @@ def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Compar
     """
     groups = _grouped(runs)
     varying = _varying([found[0]["config"] for found in groups])
-    factor = varying[0] if len(varying) == 1 and varying[0] not in method_keys() else None
+    factor = varying[0] if len(varying) == 1 and varying[0] not in CHOICES else None
     arms = []
     for found in groups:
         first = found[0]
@@ -152,7 +152,7 @@ def _values(runs: Sequence[dict[str, Any]], key: str) -> set[str]:
 def _label(run: dict[str, Any], factor: str | None, siblings: Sequence[dict[str, Any]], methods: bool) -> str:
     """Return the factor's value; or the method, with what varies among the arms of that method."""
     config = run["config"]
-    keys = [factor] if factor else [key for key in _varying(siblings) if not (methods and key in method_keys())]
+    keys = [factor] if factor else [key for key in _varying(siblings) if not (methods and key in CHOICES)]
     parts = [f"{key}={_harmless(config.get(key))}" for key in keys if key]
     if factor is None and (methods or not parts):
         parts.insert(0, run["method"])
@@ -161,7 +161,9 @@ def _label(run: dict[str, Any], factor: str | None, siblings: Sequence[dict[str,
 
 def _varying(configs: Sequence[dict[str, Any]]) -> list[str]:
     keys = sorted({key for config in configs for key in config if not _seed(key)})
-    return [key for key in keys if len({repr(config.get(key)) for config in configs}) > 1]
+    # A config has the knobs of its own loss alone: what another lacks is no difference.
+    having = {key: [config for config in configs if key in config or key not in LOSS_KEYS] for key in keys}
+    return [key for key in keys if len({repr(config.get(key)) for config in having[key]}) > 1]
 
 
 def _by_seed(label: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

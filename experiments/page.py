@@ -13,7 +13,7 @@ from typing import Any
 from experiments import figures, tables
 from experiments.arms import Comparison
 from experiments.plots import STYLE
-from memphis.config.methods import method_keys
+from memphis.config.methods import CHOICES
 from memphis.console import duration, percent, printable, rounded
 
 _HERE = Path(__file__).parent
@@ -94,9 +94,7 @@ def comparison_page(comparison: Comparison, title: str, browser: dict[str, Any] 
         *([key, *(_value(a.settings[key]) for a in arms)] for key in keys),
     ]
     by_name = (
-        " Keys of the method: " + ", ".join(k for k in keys if k in method_keys()) + "."
-        if set(keys) & set(method_keys())
-        else ""
+        " Keys of the method: " + ", ".join(k for k in keys if k in CHOICES) + "." if set(keys) & set(CHOICES) else ""
     )
     table = (
         _table(differing, f"Keys in which the arms differ; all others are equal.{by_name}")

@@ -17,7 +17,7 @@ from experiments import figures, folders, page, plots, samples, tables, text
 from experiments.arms import CONTROL, Comparison, along, group
 from experiments.results import find_runs, read_run
 from experiments.statistics import Difference
-from memphis.config.methods import method_keys
+from memphis.config.methods import CHOICES, LOSS_KEYS
 from memphis.console import printable
 from memphis.errors import MemphisError
 from memphis.store import digest, read_json
@@ -153,8 +153,9 @@ def _controls(other: dict[str, Any], run: dict[str, Any]) -> bool:
     """True if `other` is complete, is the control, and differs from `run` in the method alone."""
     if not (other["complete"] and other["method"] == CONTROL != run["method"] and other["seed"] == run["seed"]):
         return False
-    keys = (run["config"].keys() | other["config"].keys()) - set(method_keys())
-    return all(run["config"].get(key) == other["config"].get(key) for key in keys)
+    mine, theirs = run["config"], other["config"]
+    keys = (mine.keys() | theirs.keys()) - set(CHOICES) - (LOSS_KEYS - (mine.keys() & theirs.keys()))
+    return all(mine.get(key) == theirs.get(key) for key in keys)
 
 
 def _beside(run_dir: Path) -> Iterator[dict[str, Any]]:

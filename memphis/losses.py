@@ -109,12 +109,17 @@ ALONE = ("correct", "rationalized")  # and those without
 class Loss:
     """A weighted sum of terms.
 
-    examples: values of `rank.examples` that it accepts, the usual one first. ignores: beginnings of keys that nothing
-    reads with it.
+    At most one of them is a likelihood, and at most one compares. examples: what `rank.examples` may be beside it, the
+    usual one first. ignores: beginnings of keys that nothing reads beside it.
     """
 
     examples: ClassVar[tuple[str, ...]] = COMPARED
     ignores: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        sorts = [isinstance(term, Likelihood) for _, term in self.terms]
+        if len(set(sorts)) < len(sorts):
+            raise TypeError(f"{type(self).__name__}: two terms of one sort; a batch is divided by one total for each")
 
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:

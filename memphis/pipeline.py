@@ -117,6 +117,11 @@ class Kind:
     given: Callable[[Config], Sequence[External]] = lambda cfg: ()
     instead: Callable[[Config], str | None] = lambda cfg: None
 
+    def reads_model(self, role: str) -> bool:
+        """True if the kind reads the weights of its input `role`; a numbered one, as `models-2`, counts as `models`."""
+        name, _, number = role.rpartition("-")
+        return (name if number.isdigit() else role) in self.reads_weights
+
     @property
     def steps(self) -> bool:
         """True if it makes optimizer steps that count on the run's own axis."""
@@ -261,7 +266,7 @@ class Pipeline:
     def __init__(self, cfg: Config, cache: Path) -> None:
         self._cfg, self._cache = cfg, cache
         self._plain = to_dict(cfg)
-        self._chain: dict[str, Stage] = {}  # by key, in the order of the calls
+        self._chain: dict[tuple[str, str], Stage] = {}  # by name and key, in the order in which they were requested
         self.iterations = cfg.iterations if cfg.rank.objective.terms else 0
 
     def __call__(self, kind: str, k: int = 0, *, name: str | None = None, **inputs: Stage | Sequence[Stage]) -> Stage:
@@ -271,7 +276,8 @@ class Pipeline:
             stage = inputs[role]
             assert isinstance(stage, Stage)
             return stage
-        if given := row.given(self._cfg):
+        salt = [word for role, word in row.salt.items() if role in inputs]
+        if not salt and (given := row.given(self._cfg)):
             return self._add("base", name or kind, {"base": None}, {}, None, 0, given)
         read: dict[str, Stage] = {}
         for role, found in inputs.items():
@@ -281,7 +287,6 @@ class Pipeline:
                 read[role] = found
             else:
                 read |= {f"{role}-{number}": stage for number, stage in enumerate(found, 1)}
-        salt = [word for role, word in row.salt.items() if role in inputs]
         seed = row.seed(self._cfg)
         if seed is not None:
             seed = derived_seed(seed, kind, *([k] if row.cycle else []), *salt)
@@ -309,7 +314,7 @@ class Pipeline:
         for item in external:
             identities[item.role], places[item.role] = _identity(item, self._cache)
         stage = Stage(name, kind, KINDS[kind].version, config, inputs, seed, identities, places, iteration)
-        return self._chain.setdefault(stage.key, stage)
+        return self._chain.setdefault((stage.name, stage.key), stage)
 
     def stages(self, result: Stage) -> list[Stage]:
         """Return the stages in the order of the calls: up to `until`, or those that the result and the evaluations are

@@ -46,7 +46,7 @@ def make_plan(stages: list[Stage], store: Store, results: list[Stage] | None = N
             return
         needed[stage.key] = fault
         for role, source in stage.inputs.items():
-            require(source, weights=role in KINDS[stage.kind].reads_weights)
+            require(source, weights=KINDS[stage.kind].reads_model(role))
 
     for stage in stages:
         require(stage, weights=stage.key in whole)

@@ -35,6 +35,8 @@ average = next(stage for stage in chain if stage.kind == "average")
 assert list(average.inputs) == ["models-1", "models-2", "models-3"]
 assert chain[-1].kind == "evaluate" and chain[-1].inputs["model"] is average
 parse(KINDS["average"].form, average.config)
+assert KINDS["average"].writes and not KINDS["average"].starts
+assert all(KINDS["average"].reads_model(role) for role in average.inputs)
 import memphis.stages.average
 """
 

@@ -1,12 +1,16 @@
 """Tests of the config: each key is checked, each shipped composition composes, the card's numbers match one by one."""
 
 import itertools
+import shutil
+from pathlib import Path
 
 import pytest
 
 from memphis import config
+from memphis.config import methods
 from memphis.dotted import lookup
 from memphis.errors import MemphisError
+from memphis.losses import Likelihood, Loss, Term
 from memphis.methods.neftune import noise_scale
 from memphis.store import flatten
 from tests.composing import compose_config, options
@@ -205,6 +209,13 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         ([*LOCAL, "data.sources.local.questions=false"], "none has questions to teach itself on"),
         (["runtime.num_devices=2", "model.master_dtype=bfloat16_stochastic"], "num_devices=2: .* needs whole tensors"),
         (["method=sft_only", "rank.weight=0.1"], "has no effect with rank.loss=none"),
+        (["~rank.optim"], "rank.optim.decay: missing; set rank.optim.decay=…"),
+        (["~runtime.root"], "^runtime.root: missing; set runtime.root=…"),
+        (["rank.loss=[a]"], "rank.loss="),
+        (["+rank.objective=dpo"], "rank.objective='dpo': unknown key"),
+        (["+model.attention=banana"], "model.attention='banana': unknown key"),
+        (["sft.from=''"], "sft.from=''"),
+        (["+exp=memphis_cot", "data.sources.reddit.path=null"], "data.sources.reddit.path: missing"),
         (["slerp.method=lerp", "slerp.dot_threshold=0.9"], "has no effect with slerp.method=lerp"),
         (["sft.optim.name=adamw", "sft.optim.variant=feb5"], "has no effect with sft.optim.name=adamw"),
     ],
@@ -238,3 +249,25 @@ def test_slug_ignores_order_and_what_enters_no_key() -> None:
     long = config.slug([f"sft.epochs={'9' * 300}"])
     assert len(long) <= 120
     assert long != config.slug([f"sft.epochs={'9' * 301}"])
+
+
+def test_a_method_file_that_sets_more_names_only_what_it_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(methods._FILES, tmp_path / "method")
+    (tmp_path / "method" / "best.yaml").write_text("slerp: {t: 0.5}\n")
+    monkeypatch.setattr(methods, "_FILES", tmp_path / "method")
+    methods.methods.cache_clear()
+    try:
+        names = [methods.method_name(config.to_dict(compose_config(*typed))) for typed in ([], ["slerp.t=0.5"])]
+        assert names == ["memphis", "best"]
+    finally:
+        methods.methods.cache_clear()
+
+
+def test_a_loss_has_one_term_of_a_sort() -> None:
+    class Twice(Loss):
+        @property
+        def terms(self) -> tuple[tuple[float, Term], ...]:
+            return ((1.0, Likelihood()), (1.0, Likelihood(gold=True)))
+
+    with pytest.raises(TypeError, match="Twice: two terms of one sort"):
+        Twice()

@@ -16,7 +16,16 @@ from tests.composing import compose_config, options
 
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 
-METHODS = ("dpo", "memphis", "none", "rft", "sft_continued", "sft_only", "spin", "star")
+METHODS = (  # those of the golden file; a later one has tests of its own
+    "dpo",
+    "memphis",
+    "none",
+    "rft",
+    "sft_continued",
+    "sft_only",
+    "spin",
+    "star",
+)
 # Name -> what is typed. {checkpoint}, {rows} and {mirror} stand for files of fixed content, see `outside`.
 COMPOSITIONS: dict[str, list[str]] = {
     "default": [],
@@ -79,6 +88,19 @@ COMPOSITIONS: dict[str, list[str]] = {
     "own-chat-rows": [
         *("model=hf", "model.path={checkpoint}", "data=local", "data.path={rows}", "eval=none", "method=sft_only"),
         *("data.sources.local.kind=chat", "data.sources.local.questions=false"),
+    ],
+    "continued-from-checkpoint": ["method=sft_continued", "sft.from={checkpoint}"],
+    "continued-from-hub-final": ["method=sft_continued", "sft.from=owner/name", "eval.at=final"],
+    "sft-is-the-base": [
+        "model=hf",
+        "model.path={checkpoint}",
+        "sft.from={checkpoint}",
+        "eval=current",
+        "eval.at=every",
+    ],
+    "until-sft-is-the-base": [
+        *("model=hf", "model.path=owner/name", "sft.from=owner/name", "eval=current", "until=sft", "data=local"),
+        "data.path={rows}",
     ],
     "continued-two": ["method=sft_continued", "iterations=2", "rank.start=sft"],
     "sweep-of-iterations-1": ["iterations=1", "rank.weight=1", "slerp.t=0.9"],

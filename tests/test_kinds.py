@@ -11,7 +11,7 @@ from memphis.pipeline import KEEP, KINDS, READS, evaluated
 from memphis.runs import REPOSITORY
 from memphis.tracking import content
 
-MOST = 5  # the comparisons left are not about kinds: values of sft.from and rank.examples, and data.sources
+MOST = 6  # of the places left, none is about a kind: values of sft.from and rank.examples, and data.sources
 
 
 def names(node: ast.expr | None) -> Iterator[str]:

@@ -113,3 +113,10 @@ def test_a_typed_knob_of_another_loss_is_refused() -> None:
         for knob in set().union(*KNOBS.values()) - KNOBS[loss]:
             with pytest.raises(MemphisError, match=f"rank.{knob}: has no effect with rank.loss={loss}"):
                 compose_config(f"rank.loss={loss}", f"rank.examples={LOSSES[loss].examples[0]}", f"rank.{knob}=null")
+
+
+@pytest.mark.parametrize(("reduction", "tokens"), [("microbatch_mean", None), ("token", 64)])
+def test_the_cut_of_a_batch_is_in_a_spec_where_it_counts(reduction: str, tokens: int | None) -> None:
+    config = {**cut("sft", to_dict(compose_config(f"sft.reduction={reduction}"))), "micro_batch_tokens": tokens}
+    with pytest.raises(MemphisError, match="micro_batch_tokens belongs to reduction=microbatch_mean"):
+        parse(KINDS["sft"].form, config)

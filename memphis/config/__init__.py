@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from memphis.config.checks import contradictions, ignored
 from memphis.config.faults import joined, line
 from memphis.config.sections import Config, Model, Rank, Runtime, Sft, Source, TinyTask
+from memphis.dotted import flatten
 from memphis.errors import MemphisError
 from memphis.losses import KNOBS, LOSSES
 from memphis.privacy import masked
@@ -68,7 +69,11 @@ def from_dict(plain: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
         config = _ADAPTER.validate_json(json.dumps(plain))
     except ValidationError as error:
         raise MemphisError(joined([line(item) for item in error.errors()])) from None
-    faults = [*contradictions(config), *ignored(plain, overrides)]
+    # A key that was deleted does not ask for its default; a source and a shape need not say everything.
+    missing = flatten(to_dict(config)).keys() - flatten(plain).keys()
+    optional = ("data.sources.", "model.shape.")
+    faults = [f"{key}: missing; set {key}=…" for key in sorted(missing) if not key.startswith(optional)]
+    faults = faults or [*contradictions(config), *ignored(plain, overrides)]
     if faults:
         raise MemphisError(joined(faults))
     return config
@@ -116,8 +121,8 @@ def today(plain: dict[str, Any]) -> dict[str, Any]:
     found = dict(plain)
     model, rank = plain.get("model"), plain.get("rank")
     if isinstance(model, dict):
-        found["model"] = {key: value for key, value in model.items() if key != "attention"}  # only one value was legal
-    if isinstance(rank, dict) and rank.get("loss") in LOSSES:
+        found["model"] = {key: value for key, value in model.items() if (key, value) != ("attention", "rows")}
+    if isinstance(rank, dict) and str(rank.get("loss")) in LOSSES:
         foreign = set().union(*KNOBS.values()) - KNOBS[rank["loss"]]
         found["rank"] = {key: value for key, value in rank.items() if key not in foreign}
     return found

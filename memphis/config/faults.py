@@ -10,9 +10,10 @@ def line(item: Any) -> str:
     path = list(item["loc"])
     if path[:2] == ["data", "sources"]:
         del path[3:4]  # the branch of the union, not a key
-    if "objective" in path:  # the loss inside its section, and the branch of that union
-        at = path.index("objective")
-        del path[at : at + 2 if path[at + 1 : at + 2] and path[at + 1] in LOSSES else at + 1]
+    elif path[:1] == ["sources"]:
+        del path[2:3]
+    elif path[:2] == ["rank", "objective"]:  # the loss inside its section, and the branch of that union
+        del path[1 : 3 if path[2:3] and path[2] in LOSSES else 2]
     key = ".".join(str(part) for part in path if part != "[key]")
     match item["type"]:
         case "union_tag_invalid":
@@ -25,9 +26,9 @@ def line(item: Any) -> str:
             return f"{key}={item['input']!r}: unknown key; `python train.py --cfg job` lists the keys there are"
         case "missing" | "missing_argument" | "missing_keyword_only_argument":
             return f"{key}: missing; set {key}=…"
-    if item["type"] == "string_type" and item["input"] is None:  # a source may refer to data.path
-        key = "data.path" if key.startswith("data.sources.") and key.endswith(".path") else key
-        return f"{key}: missing; set {key}=…"
+    if item["type"] == "string_type" and item["input"] is None:
+        refers = key.startswith("data.sources.") and key.endswith(".path")
+        return f"{key}: missing; set {'data.path=… (data=local refers to it) or ' if refers else ''}{key}=…"
     return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 

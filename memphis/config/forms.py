@@ -6,7 +6,7 @@
 import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from memphis.config.faults import line
@@ -24,6 +24,7 @@ from memphis.config.sections import (
     TinyTask,
     Tokens,
     TrainedModel,
+    Training,
 )
 from memphis.dotted import flatten
 from memphis.errors import MemphisError
@@ -53,15 +54,33 @@ class TrainerForm:
     data: Tokens
     micro_batch_tokens: Positive | None = None  # set where it changes the loss: reduction=microbatch_mean
 
+    @property
+    def knobs(self) -> Training:
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _cut_enters_the_key_where_it_counts(self) -> "TrainerForm":
+        if (self.knobs.reduction == "microbatch_mean") != (self.micro_batch_tokens is not None):
+            raise ValueError("micro_batch_tokens belongs to reduction=microbatch_mean, and to no other")
+        return self
+
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class SftForm(TrainerForm):
     sft: SftTraining
 
+    @property
+    def knobs(self) -> SftTraining:
+        return self.sft
+
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class RankForm(TrainerForm):
     rank: RankTraining
+
+    @property
+    def knobs(self) -> RankTraining:
+        return self.rank
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)

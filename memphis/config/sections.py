@@ -166,7 +166,7 @@ class SftTraining(Training):
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Sft(SftTraining):
     # a checkpoint to use in place of this stage; `base` = skip the stage
-    from_: Annotated[str | None, Field(alias="from")] = None
+    from_: Annotated[Annotated[str, Field(min_length=1)] | None, Field(alias="from")] = None
     continued: bool = False  # the control: in place of self-teaching, SFT goes on for as many steps and tokens
 
     @property
@@ -189,9 +189,9 @@ class RankTraining(Training):
     @classmethod
     def _nest(cls, plain: Any) -> Any:
         """Move keys that are no fields of this section to the loss, which refuses unknown ones."""
-        if not isinstance(plain, dict) or "objective" in plain:
+        if not isinstance(plain, dict):  # a call of the class
             return plain
-        mine = {field.name for field in fields(cls)}
+        mine = {field.name for field in fields(cls)} - {"objective"}
         own = {key: value for key, value in plain.items() if key in mine}
         return {**own, "objective": {key: value for key, value in plain.items() if key not in mine}}
 

@@ -49,7 +49,7 @@ def build(path: Path, worker: Worker) -> None:
             "run the command again"
         )
     for role, directory in spec["reads"].items():
-        fault = store.fault(path.parent / directory, weights=role in kind.reads_weights)
+        fault = store.fault(path.parent / directory, weights=kind.reads_model(role))
         if fault is not None:
             raise MemphisError(
                 f"{path.name}: its input {role} ({directory}) cannot be used: {fault}; run the command again"

@@ -3,15 +3,19 @@
 import json
 import re
 import shutil
+from typing import Any
 
 import pytest
 
-from experiments import samples
+from experiments import report, samples
 from experiments.report import finish
 from experiments.results import read_run
 from experiments.samples import choose
 from experiments.text import cost_line, next_command, time_line
-from memphis.store import read_json
+from memphis.config import to_dict
+from memphis.config.methods import method_name
+from memphis.store import flatten, read_json
+from tests.composing import compose_config
 from tests.experiments.made_up import config_of, write_lines
 
 EVIL = "\x1b[31m```\n# not a heading\n````\u202e"
@@ -278,3 +282,18 @@ def test_time_of_a_run_that_built_everything():
     stages = [{"kind": "sft", "seconds": 90.0, "reused": False, "summary": {}}]
     assert time_line(stages, 100.0) == "1 m 40 s: training 1 m 30 s (sft 1 m 30 s), starting processes and waiting 10 s"
     assert cost_line("memphis", stages) == "tokens trained on: none; generated to learn from: 0"
+
+
+@pytest.mark.parametrize("method", ["memphis", "rft", "star", "spin", "dpo", "irpo", "sft_only"])
+def test_the_control_is_found_whatever_the_loss_of_the_run_is(method: str) -> None:
+    """Each config has the knobs of its own loss alone: those are no difference."""
+
+    def run(*typed: str) -> dict[str, Any]:
+        plain = to_dict(compose_config(*typed))
+        return {"complete": True, "method": method_name(plain), "seed": 0, "config": flatten(plain)}
+
+    control = run("method=sft_continued")
+    assert report._controls(control, run(f"method={method}"))
+    assert not report._controls(control, run(f"method={method}", "sft.epochs=2"))
+    if method == "memphis":
+        assert not report._controls(control, run("rank.weight=1"))
