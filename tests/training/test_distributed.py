@@ -45,8 +45,8 @@ def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, An
     start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
     original = loop.make_optimizer
 
-    def watched(params: list, optim: Any) -> torch.optim.Optimizer:
-        optimizer = original(params, optim)
+    def watched(params: list, *rest: Any) -> torch.optim.Optimizer:
+        optimizer = original(params, *rest)
 
         def look(*_: Any) -> None:
             gradients.append(dict(zip(start, [distributed.full_tensor(p.grad).clone() for p in params], strict=True)))
