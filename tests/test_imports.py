@@ -141,3 +141,29 @@ def test_asking_is_quick_as_it_loads_nothing_heavy(tmp_path: Path, words: list[s
     assert int(count) < MODULES
     assert said in done.stdout
     assert not list(tmp_path.iterdir())  # the command leaves no files
+
+
+def reachable(edges: set[tuple[str, str]], start: str) -> set[str]:
+    """Every node that the edges lead to from `start`."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        here = waiting.pop()
+        ahead = {b for a, b in edges if a == here} - found
+        found |= ahead
+        waiting += ahead
+    return found
+
+
+def test_the_picture_of_the_architecture_shows_the_imports() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text().partition("```mermaid")[2].partition("```")[0]
+    rows = [line.split(" --> ") for line in text.splitlines() if "-->" in line]
+    drawn = {(a.strip(), b.strip()) for a, ends in rows for b in ends.split("&")}
+    nodes = {name if name in ("train", "experiments", "eval") else f"memphis.{name}" for edge in drawn for name in edge}
+
+    def node(name: str) -> str:
+        return (package(name, list(nodes)) or "").removeprefix("memphis.")
+
+    found = {(node(name), node(other)) for name, file in modules().items() for other in imports(file)}
+    found = {(a, b) for a, b in found if a and b and a != b}
+    assert drawn == {(a, b) for a, b in found if b not in reachable(found - {(a, b)}, a)}
