@@ -25,7 +25,7 @@ class Contender:
 
     @property
     def bf16(self) -> bool:
-        """Does it calculate in bfloat16? Without instructions for it that is emulated, many times slower."""
+        """True if it calculates in bfloat16. Without instructions for it that is emulated, many times slower."""
         return self.options.get("bf16", self.options.get("dtype") == "bfloat16")
 
 
@@ -52,7 +52,7 @@ class Target:
         return statistics.median(ours / peer if self.at_most else peer / ours for ours, peer in pairs)
 
     def worse(self, value: float, bound: float, slack: float = 0.0) -> bool:
-        """Is `value` on the wrong side of `bound`, by more than the share `slack` of it?"""
+        """True if `value` is on the wrong side of `bound` by more than the share `slack` of it."""
         return value > bound * (1 + slack) if self.at_most else value < bound * (1 - slack)
 
 

@@ -1,4 +1,4 @@
-"""What is said of a limit; what they measure is not a matter of tests."""
+"""Reports about limits; the measurements themselves are not for tests."""
 
 from pathlib import Path
 
