@@ -220,7 +220,10 @@ def marked(root: Path) -> int:
 
 def test_a_parent_that_was_killed_costs_a_second_of_rows(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WandbServer() as server:
-        longer = [*SFT_ONLY, "sft.epochs=15"]  # more rows than may be lost
+        longer = [
+            *SFT_ONLY,
+            "sft.epochs=40",
+        ]  # more rows than may be lost, and than a quick machine has trained by then
         # A checkpoint after each step makes steps long, and the child is paused until W&B has received the first ones.
         parent = micro.start(begun, *longer, MEMPHIS_CHECKPOINT_S="0", **server.environment)
         while not (rows := list(begun.glob("store/sft-*.part-*/metrics.jsonl"))) or not rows[0].read_bytes():

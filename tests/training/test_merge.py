@@ -10,7 +10,7 @@ from torch import Tensor
 
 from memphis.errors import MemphisError
 from memphis.methods.slerp import slerp
-from memphis.training import merge as merging
+from memphis.training import merge_files as merging
 from memphis.training.merge_files import merge
 
 
