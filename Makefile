@@ -1,5 +1,5 @@
 # make demo    the recipe and its control at laptop scale       make test    fast and slow tests, lint, types
-# make fast    the fast tests only, two minutes               make lint    format, lint, types only
+# make fast    the fast tests only                            make lint    format, lint, types only
 # make bench   speed beside TRL, mergekit, lm-eval, 25 minutes  (ARGS="sft_small --rounds 2": a part of it)
 # Each sets up .venv by itself. ACCEL=gpu|cpu overrides what is detected; PYTHON=… chooses the interpreter.
 

@@ -17,8 +17,8 @@ from memphis.errors import MemphisError
 from memphis.store import Stage, derived_seed, file_identity
 
 # All of the config that a kind reads. "-x" leaves x out, "x=v" is the constant v, "x?k=v" is x if k is v, and "x:a>b"
-# replaces the value a of x by b. Threads, processes and micro-batches change rounding alone: they are in the record of
-# a stage, not in its key (except where a mean is taken over each micro-batch).
+# replaces the value a of x by b. Threads, processes and micro-batches change rounding alone and enter no key, except
+# where a mean is taken over each micro-batch.
 TRAINER = (
     "model.freeze_embeddings",
     "model.dtype",
