@@ -23,11 +23,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments import report
-from memphis import config, disk, export, launch, plan, runs
-from memphis.console import Console, arms
+from memphis import config, runs
+from memphis.engine import launch, plan
 from memphis.errors import STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.recipe import recipe
-from memphis.store import Store
+from memphis.runs import export
+from memphis.runs.console import Console, arms
+from memphis.store import Store, disk
 from memphis.tracking import Tracker
 
 

@@ -14,8 +14,8 @@ from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from benchmarks.question import Contender, Numbers, Round
+from memphis.engine.launch import last_words
 from memphis.errors import MemphisError
-from memphis.launch import last_words
 from memphis.runs import REPOSITORY
 
 

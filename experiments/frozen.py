@@ -28,8 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from memphis import config, runs
 from memphis.config import Config
+from memphis.engine.plan import last_model
 from memphis.errors import MemphisError
-from memphis.plan import last_model
 from memphis.privacy import masked
 from memphis.recipe import recipe
 from memphis.store import Stage, Store, digest, write_json

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.frozen import Arm
-from memphis import plan
-from memphis.disk import existing, size_text
+from memphis.engine import plan
 from memphis.pipeline import KINDS, trains
 from memphis.store import Stage, Store
+from memphis.store.disk import existing, size_text
 
 
 @dataclass(frozen=True)

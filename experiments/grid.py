@@ -22,9 +22,9 @@ from experiments import slurm
 from experiments.frozen import Arm
 from experiments.graph import Graph, Job, damaged
 from memphis.config import FOR_STAGES
+from memphis.engine.launch import last_words
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
-from memphis.launch import last_words
 from memphis.pipeline import spreads
 from memphis.privacy import masked
 from memphis.store import Store, digest, read_json

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from experiments.text import time_line
-from memphis import claims
-from memphis.claims import Claim
 from memphis.jsonl import RowLog, read_rows
 from memphis.runs import Run
-from memphis.store import Store
+from memphis.store import Store, claims
+from memphis.store.claims import Claim
 from tests.composing import compose_config
 from tests.test_plan import chain, needed, pretend
 from tests.test_store import build, rival, stage

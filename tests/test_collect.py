@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from memphis import claims, plan
-from memphis.claims import Claim
+from memphis.engine import plan
 from memphis.errors import MemphisError
-from memphis.store import Stage, Store, collect, write_json
+from memphis.store import Stage, Store, claims, collect, write_json
 from memphis.store.__main__ import main
+from memphis.store.claims import Claim
 from tests.test_plan import chain, needed, pretend
 from tests.test_store import build, rival, stage
 

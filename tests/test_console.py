@@ -15,10 +15,9 @@ import termios
 import pytest
 from rich.console import Console as RichConsole
 
-from memphis import console
-from memphis.console import Console, duration, percent, printable, rounded
-from memphis.plan import Step, expected_seconds
-from memphis.runs import REPOSITORY
+from memphis.engine.plan import Step, expected_seconds
+from memphis.runs import REPOSITORY, console
+from memphis.runs.console import Console, duration, percent, printable, rounded
 from memphis.store import Stage, Store, write_json
 
 ESCAPE = "\x1b"
@@ -265,7 +264,7 @@ def test_earlier_records_of_the_same_work_give_the_expected_seconds(tmp_path):
 IN_A_TERMINAL = """
 import time
 from tests.test_console import plan, record, stage
-from memphis.console import Console
+from memphis.runs.console import Console
 with Console(plan("data", "sft", "pairs-1", "rank-1", built=("data",))) as shown:
     shown.finished(stage("data"), record(), True)
     shown.started(stage("sft"))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from memphis import devices, plan
-from memphis.cost import Costs
+from memphis import devices
+from memphis.engine import plan
+from memphis.engine.cost import Costs
 from memphis.errors import MemphisError
 from memphis.recipe import recipe
 from memphis.store import Store

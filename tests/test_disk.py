@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from memphis.claims import Claim
-from memphis.disk import explain, explained
 from memphis.errors import MemphisError, NoSpace, Stopped
 from memphis.jsonl import RowLog, read_rows, write_rows
 from memphis.store import Store, finish, write_json
+from memphis.store.claims import Claim
+from memphis.store.disk import explain, explained
 from memphis.training import checkpoint
 from tests.small_disk import SmallDisk, small_disk
 from tests.test_store import build, stage

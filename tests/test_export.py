@@ -10,9 +10,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from memphis import export
 from memphis.recipe import recipe
-from memphis.runs import Run
+from memphis.runs import Run, export
 from memphis.store import Store, write_json
 from tests.composing import compose_config
 from tests.tiny_models import write_model

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from memphis import devices, launch, plan
-from memphis.claims import Claim
+from memphis import devices
 from memphis.config import to_dict
 from memphis.config.methods import method_name
+from memphis.engine import launch, plan
 from memphis.errors import MemphisError
 from memphis.recipe import recipe
 from memphis.store import Stage, Store, finish
+from memphis.store.claims import Claim
 from tests.composing import compose_config, options
 
 

@@ -11,12 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from memphis import claims
-from memphis.claims import Claim
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
-from memphis.store import Stage, Store, derived_seed, differences, file_identity, finish
+from memphis.store import Stage, Store, claims, derived_seed, differences, file_identity, finish
 from memphis.store.__main__ import main
+from memphis.store.claims import Claim
 
 
 def stage(name: str = "data", **changes: object) -> Stage:
@@ -164,7 +163,7 @@ def test_an_unwritable_root_is_one_line(tmp_path: Path) -> None:
 RIVAL = """
     import sys, time
     from pathlib import Path
-    from memphis.claims import Claim
+    from memphis.store.claims import Claim
     from memphis.store import Store, finish, read_json
     path = Path(sys.argv[1]); store = Store(path.parent)
     claim = Claim(path)

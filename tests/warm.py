@@ -1,7 +1,7 @@
 """Warm process with torch and all else imported, from which runs are forked: imports take 6 s of each cold process.
 
 A `Run` is train.py as a command: forked, with its own environment, directory and output. The stage processes that it
-starts are forked from it in turn, by the memphis.launch under test: parents, signals, sessions and exit statuses are
+starts are forked from it in turn, by the memphis.engine.launch under test: parents, signals, sessions and exit statuses are
 those of cold processes. Modules that read an environment variable on import are not imported here. The demo, the tests
 on Slurm and calls of `micro.run` with cold=True test the cold start itself.
 """
@@ -136,7 +136,7 @@ def _train(request: dict[str, Any]) -> None:
 
     from wandb.sdk.data_types._private import MEDIA_TMP
 
-    from memphis import launch
+    from memphis.engine import launch
 
     os.chdir(request["cwd"])
     _become(
@@ -202,6 +202,6 @@ def _stages(arguments: list[str], env: Mapping[str, str], log: int) -> None:
 
 
 class _Subprocess:
-    """Replacement for the module subprocess in memphis.launch."""
+    """Replacement for the module subprocess in memphis.engine.launch."""
 
     Popen, DEVNULL = _Forked, subprocess.DEVNULL

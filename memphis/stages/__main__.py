@@ -20,16 +20,16 @@ from typing import Any
 import torch
 from torch.distributed import is_torchelastic_launched
 
-from memphis.claims import Claim
 from memphis.config.forms import parse
 from memphis.devices import check_number, cores
-from memphis.disk import explain
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpace, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.pipeline import KINDS, trains
 from memphis.stages.child import die_with_parent
 from memphis.stages.context import Context, Runtime, Worker, stop_on_signals
 from memphis.store import Store, finish, installed, read_json
+from memphis.store.claims import Claim
+from memphis.store.disk import explain
 from memphis.training import distributed
 
 

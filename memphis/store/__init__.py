@@ -20,11 +20,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from memphis.claims import Claim, unsafe
-from memphis.disk import CURE, explain, forbidden
 from memphis.dotted import flatten as flatten
 from memphis.errors import MemphisError, NoSpace
 from memphis.jsonl import atomic_write
+from memphis.store.claims import Claim, unsafe
+from memphis.store.disk import CURE, explain, forbidden
 
 WEIGHTS = "model"  # the sub-directory that `drop_weights` removes
 SCRATCH = ("checkpoint", "shards")  # sub-directories from which a half-built stage is continued

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from memphis.console import duration
-from memphis.disk import explained, size_text
 from memphis.errors import MemphisError
+from memphis.runs.console import duration
 from memphis.store import WEIGHTS, Store, collect, differences, read_json, sha256
+from memphis.store.disk import explained, size_text
 
 
 def _done(store: Store) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memphis import claims
-from memphis.claims import Claim
 from memphis.errors import MemphisError
-from memphis.store import Store, read_json
+from memphis.store import Store, claims, read_json
+from memphis.store.claims import Claim
 
 HOUR_S = 3600.0  # nothing younger than this is removed: a run that is starting has not written down yet what it needs
 _LEFTOVERS = {

@@ -1,4 +1,4 @@
-"""Made-up run directories: the layout of memphis/runs.py with numbers chosen by hand, or drawn by a fixed seed."""
+"""Made-up run directories: the layout of memphis/runs/__init__.py with numbers chosen by hand, or drawn by a fixed seed."""
 
 import gzip
 import json

@@ -19,10 +19,10 @@ from experiments import grid as grids
 from experiments.frozen import Arm
 from experiments.graph import Graph
 from memphis import config
-from memphis.claims import Claim
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, finish
+from memphis.store.claims import Claim
 from memphis.tracking import content
 from tests import commands, micro
 from tests.composing import compose_config, options

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memphis import export
+from memphis.runs import export
 from memphis.sampling import Completion, Engine
 from memphis.sampling.hf import HfEngine
 from tests.test_export import finished

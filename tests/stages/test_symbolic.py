@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from memphis.answers.equal import judge, options_of
+from memphis.engine.launch import check_packages
+from memphis.engine.plan import make_plan
 from memphis.errors import MemphisError
 from memphis.jsonl import read_rows
-from memphis.launch import check_packages
-from memphis.plan import make_plan
 from memphis.recipe import recipe
 from memphis.stages.symbolic import Algebra
 from memphis.store import Store

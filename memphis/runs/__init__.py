@@ -19,14 +19,14 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from memphis.config import FREE, Config, slug, to_dict, today
-from memphis.disk import explain
+from memphis.store.disk import explain
 from memphis.errors import MemphisError
 from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import BUDGET, KINDS, evaluated
 from memphis.privacy import masked
 from memphis.store import Stage, Store, flatten, installed, read_json, write_json, write_text
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def root_of(cfg: Config) -> Path:

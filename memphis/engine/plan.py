@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from memphis.config import Config
-from memphis.cost import Costs, check_architecture
-from memphis.disk import existing, size_text
+from memphis.engine.cost import Costs, check_architecture
 from memphis.errors import MemphisError
 from memphis.pipeline import KINDS
 from memphis.store import Stage, Store, differences, digest, read_json
+from memphis.store.disk import existing, size_text
 
 CHECKPOINT_COPIES = 2  # a step checkpoint beside the weights, and its successor while that is written
 

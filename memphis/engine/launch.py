@@ -17,19 +17,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from memphis import plan as planning
-from memphis.claims import Claim
 from memphis.config import FOR_STAGES, Config
 from memphis.devices import check_number, emulates_bfloat16, gpus
-from memphis.disk import no_space
 from memphis.dotted import lookup
+from memphis.engine import plan as planning
+from memphis.engine.plan import Step
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.jsonl import read_rows
 from memphis.pipeline import KINDS, spreads, trains
-from memphis.plan import Step
 from memphis.runs import REPOSITORY, Run, counters, on_axes
 from memphis.store import Stage, Store, installed, read_json
+from memphis.store.claims import Claim
+from memphis.store.disk import no_space
 
 POLL_S = 0.2
 
