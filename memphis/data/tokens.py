@@ -52,9 +52,10 @@ def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedT
         tokenizer = AutoTokenizer.from_pretrained(
             str(path), revision=None if local else revision, local_files_only=local, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the tokenizers library raises bare Exceptions
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MemphisError(
-            f"model.path={path}: no tokenizer could be loaded ({str(error).splitlines()[0]}); "
+            f"model.path={path}: no tokenizer could be loaded ({reason}); "
             "give a hub id or a directory with tokenizer.json"
         ) from error
     if tokenizer.eos_token_id is None:

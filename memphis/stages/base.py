@@ -12,13 +12,11 @@ from memphis.data import tokens
 from memphis.data.tiny import Difficulty
 from memphis.data.tiny_corpus import base_corpus
 from memphis.data.tiny_tokenizer import train_tokenizer
-from memphis.errors import MemphisError, NotLoadable
 from memphis.stages.context import Context
 from memphis.stages.train import run_loop
-from memphis.store import read_json, write_json
-from memphis.training import distributed
+from memphis.store import write_json
+from memphis.training import checks, distributed
 from memphis.training import model as models
-from memphis.training.tensors import check_whole
 from memphis.training.train_plan import TrainPlan
 
 
@@ -67,12 +65,8 @@ def _pin(context: Context) -> dict[str, Any]:
     local = Path(place).is_dir()
     path, _, revision = (place, "", "") if local else place.partition("@")
     source = models.locate(path, revision or None)
-    check_whole(source)
-    try:
-        config = read_json(source / "config.json")
-        translated = models.modern_config(config)
-    except (OSError, ValueError, AttributeError) as error:
-        raise NotLoadable(f"model.path={path}: config.json cannot be read ({type(error).__name__})") from error
+    with checks.refusing(path, source):
+        translated = models.modern_config(checks.check_files(source))
     link = context.out / "model"
     shutil.rmtree(link, ignore_errors=True)
     link.mkdir()
@@ -82,9 +76,8 @@ def _pin(context: Context) -> dict[str, Any]:
     if translated:
         write_json(link / "config.json", translated)
         print(f"{path}: config.json of an old StableLM, translated for today's software", flush=True)
-    try:
-        tokens.load_tokenizer(link)
-    except MemphisError as error:
-        raise MemphisError(str(error).replace(str(link), path)) from error
+    with checks.refusing(path, link):
+        rows = checks.check_model(link)
+        checks.check_ids(tokens.load_tokenizer(link), rows)
     # A snapshot of the hub lies in a directory that is named after its commit.
     return {"fingerprint": models.fingerprint(link), "revision": None if local else source.name}

@@ -72,7 +72,9 @@ def modern_config(config: dict[str, Any]) -> dict[str, Any] | None:
     StableLMEpochForCausalLM, rope_pct for partial_rotary_factor, norm_eps for layer_norm_eps. Old defaults are kept.
     Raises NotLoadable for a setting that today's class does not have.
     """
-    old = config.get("model_type") == "stablelm_epoch" or "StableLMEpochForCausalLM" in config.get("architectures", [])
+    old = config.get("model_type") == "stablelm_epoch" or "StableLMEpochForCausalLM" in (
+        config.get("architectures") or []
+    )
     if not old:
         return None
     if config.get("rotary_scaling_factor", 1.0) != 1.0:

@@ -17,7 +17,7 @@ SHARDS = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.sa
 def sharded(tmp_path: Path) -> Path:
     for name, file in SHARDS.items():
         save_file({name: torch.ones(100)}, tmp_path / file)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": SHARDS}))
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": SHARDS}))
     return tmp_path
 
 
