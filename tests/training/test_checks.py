@@ -3,6 +3,8 @@
 import json
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -292,3 +294,11 @@ def test_what_transformers_understands_is_taken(name: str, tmp_path: Path) -> No
     path = make(tmp_path / "model", kind)
     edit(path)
     pinned(path, tmp_path / "out")
+
+
+def test_files_are_checked_without_torch(good: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from memphis.training import checks; "
+        f"checks.check_files(Path({str(good)!r})); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
