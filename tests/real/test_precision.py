@@ -69,17 +69,17 @@ def logps(logits: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> list[Tenso
 def test_packed_is_as_near_to_float64_as_the_plain_model_is(smollm2: Path, shared: Path) -> None:
     """Compare with `model(ids).logits`, one sequence at a time.
 
-    The float32 plain run says 2e-4 to 2.5e-3 more a sequence than the packed run does, always more. That is a property
-    of torch's `log_softmax` (and `cross_entropy`) on a CPU, not of packing: for float32 it adds up the exponentials of
-    the vocabulary one after the other in each lane of a vector register. With 49,152 tokens and 16 lanes (AVX-512)
-    that are 3,072 additions, and a term below half a unit in the last place of the running sum is lost. The sum comes
-    out too small, and every log-probability 8e-6 too large: 100 to 300 targets make 1e-3. With 8 lanes (AVX2) it is
-    twice as much, with 2,000 tokens a thirtieth. The same sums in numpy, lane by lane, give the same errors to three
-    digits. `losses.target_logps` takes `sum`, which adds in a tree and has no such bias.
-    What else could differ does not: the tables of RoPE are computed in float32 by the same code in all runs, from
-    integer positions; attention and matrix products add in another order, which is the 3e-6 that both float32 runs
-    have, in both directions. (In the float64 run transformers still takes its norms and tables in float32. Norms in
-    float64 change a log-probability by 4e-7.)
+    The float32 plain run gives each sequence a higher log-probability than the packed run, by 3e-4 to 3e-3. That is a
+    property of torch's `log_softmax` (and `cross_entropy`) on a CPU, not of packing. In float32 it adds up the
+    exponentials of the vocabulary one after the other in each lane of a vector register: with 49,152 tokens and the 16
+    lanes of AVX-512 these are 3,072 additions, and a term below half a unit in the last place of the running sum is
+    lost. The sum is too small, every log-probability 9e-6 too large, and 100 targets make 1e-3. The same additions in
+    numpy give the same errors to three digits; with 8 lanes (AVX2) they are twice as large, and over the first 2,000
+    tokens alone a thirtieth. `losses.target_logps` uses `sum`, which adds in a tree: 4e-8.
+
+    Nothing else contributes. RoPE's tables are computed in float32 by the same code from the same positions; attention
+    and matrix products add in another order, which moves both float32 runs by 3e-6 a token, up as often as down. In
+    the float64 run transformers still takes norms and tables in float32; norms in float64 change it by 4e-7.
     """
     examples = real_examples(smollm2, shared)
     packed = packed_logps(load(smollm2)[0].eval(), examples)
@@ -100,6 +100,8 @@ def test_packed_is_as_near_to_float64_as_the_plain_model_is(smollm2: Path, share
     # The forward pass alone: neither is nearer, and what is left is a hundredth of the difference.
     assert errors["packed"].abs().mean() <= 1.2 * errors["plain, exact softmax"].abs().mean()
     gaps = torch.stack([(a - b).sum() for a, b in zip(packed, exact_softmax, strict=True)])
+    more = torch.stack([(a - b).sum() for a, b in zip(plain, packed, strict=True)])
+    print(f"plain minus packed, a sequence: {more.min():.1e} to {more.max():.1e}")
     print("packed minus plain with an exact softmax, a sequence:", " ".join(f"{gap:.0e}" for gap in gaps))
     assert gaps.abs().max() < 3e-4
     assert torch.cat([a - b for a, b in zip(packed, exact_softmax, strict=True)]).mean().abs() < 1e-6
