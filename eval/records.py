@@ -7,7 +7,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def answers(evaluation: Evaluation, suite: str, task: str) -> Answers:
         if not file.is_file():
             raise MemphisError(f"{file}: no samples; give the run or stage directory that the record comes from")
         _untouched(file, evaluation.file.parent)
-        rows = [row for row in _lines(file) if row.get("filter") == result["filter"]]
+        rows = read_samples(file, result["filter"])
         try:
             asked = [(row["doc_id"], str(row["doc_hash"]), str(row["prompt_hash"])) for row in rows]
             found.append(Answers(asked, [float(row[result["metric"]]) for row in rows]))
@@ -132,6 +132,15 @@ def answers(evaluation: Evaluation, suite: str, task: str) -> Answers:
     if len(right) != result["n"] or round(sum(right) * len(found)) != result["count"]:
         raise MemphisError(f"{evaluation.file.parent}: the samples of {task} are not those of the record; {AGAIN}")
     return Answers(found[0].asked, right)
+
+
+def read_samples(file: Path, filter_name: str) -> list[dict[str, Any]]:
+    """Return the rows of a samples file that were scored with this filter. Raises MemphisError if it is damaged."""
+    try:
+        rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise MemphisError(f"{file}: cannot be read ({error}); {AGAIN}") from error
+    return [row for row in rows if row.get("filter") == filter_name]
 
 
 def _check(suite: str, record: Mapping[str, Any]) -> None:
@@ -185,13 +194,4 @@ def _json(file: Path) -> Any:
     try:
         return read_json(file)
     except (OSError, ValueError) as error:
-        raise MemphisError(f"{file}: cannot be read ({error}); {AGAIN}") from error
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                yield json.loads(line)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise MemphisError(f"{file}: cannot be read ({error}); {AGAIN}") from error

@@ -1,8 +1,7 @@
 """Definition of what is measured: suites of columns, each a set of lm-eval tasks with one metric, filter and shots.
 
-Pure data. `tasks.py` writes the tasks, `harness.py` runs them. Counts and settings of the two benchmark suites
-were measured against the harness of the model card: `card` gives the same 19,277 requests byte for byte, `current` is
-lm-eval 0.4.13 as it is.
+`tasks.py` writes the tasks, `harness.py` runs them. The 19,277 requests of `card` are those of the model card's harness
+byte for byte; `current` is lm-eval 0.4.13 as it is.
 """
 
 import math
@@ -53,50 +52,22 @@ class Suite:
     data: str
 
 
-_AGIEVAL = tuple(
-    f"agieval_{name}"
-    for name in (
-        "aqua_rat",
-        "logiqa_en",
-        "lsat_ar",
-        "lsat_lr",
-        "lsat_rc",
-        "sat_en",
-        "sat_en_without_passage",
-        "sat_math",
-    )
+_AGIEVAL = (
+    *("agieval_aqua_rat", "agieval_logiqa_en", "agieval_lsat_ar", "agieval_lsat_lr", "agieval_lsat_rc"),
+    *("agieval_sat_en", "agieval_sat_en_without_passage", "agieval_sat_math"),
 )
 _BBH = tuple(
     f"bbh_cot_fewshot_{name}"
-    for name in [
-        "boolean_expressions",
-        "causal_judgement",
-        "date_understanding",
-        "disambiguation_qa",
-        "dyck_languages",
-        "formal_fallacies",
-        "geometric_shapes",
-        "hyperbaton",
-        "logical_deduction_five_objects",
-        "logical_deduction_seven_objects",
-        "logical_deduction_three_objects",
-        "movie_recommendation",
-        "multistep_arithmetic_two",
-        "navigate",
-        "object_counting",
-        "penguins_in_a_table",
-        "reasoning_about_colored_objects",
-        "ruin_names",
-        "salient_translation_error_detection",
-        "snarks",
-        "sports_understanding",
-        "temporal_sequences",
-        "tracking_shuffled_objects_five_objects",
-        "tracking_shuffled_objects_seven_objects",
-        "tracking_shuffled_objects_three_objects",
-        "web_of_lies",
+    for name in (
+        *("boolean_expressions", "causal_judgement", "date_understanding", "disambiguation_qa", "dyck_languages"),
+        *("formal_fallacies", "geometric_shapes", "hyperbaton", "logical_deduction_five_objects"),
+        *("logical_deduction_seven_objects", "logical_deduction_three_objects", "movie_recommendation"),
+        *("multistep_arithmetic_two", "navigate", "object_counting", "penguins_in_a_table"),
+        *("reasoning_about_colored_objects", "ruin_names", "salient_translation_error_detection", "snarks"),
+        *("sports_understanding", "temporal_sequences", "tracking_shuffled_objects_five_objects"),
+        *("tracking_shuffled_objects_seven_objects", "tracking_shuffled_objects_three_objects", "web_of_lies"),
         "word_sorting",
-    ]
+    )
 )
 
 TINY = Suite(
