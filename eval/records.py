@@ -7,7 +7,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,13 @@ def find(path: Path) -> Evaluation:
     if not (path / "stages.json").is_file():
         kind = "directory of a run or of an evaluate stage" if path.is_dir() else "file or directory"
         raise MemphisError(f"{path}: no {kind}; give runs/<name>/s<seed>/<overrides> or a directory in it")
-    run = path.resolve()
-    stages = _evaluations(path / "stages.json")
-    if not stages:
+    if (last := _last_evaluation(path / "stages.json")) is None:
         raise MemphisError(f"{path}: this run evaluates nothing; start it with eval=card or eval=current")
-    record = run.parents[2] / stages[-1]["dir"] / "record.json"
-    if not (stages[-1]["built"] and record.is_file()):
+    run = path.resolve()
+    record = run.parents[2] / last["dir"] / "record.json"
+    if not (last["built"] and record.is_file()):
         cure = "finish the run, or give the directory of an earlier evaluation"
-        raise MemphisError(f"{path}: its last stage {stages[-1]['name']} is not built; {cure}")
+        raise MemphisError(f"{path}: its last stage {last['name']} is not built; {cure}")
     return load(record, run)
 
 
@@ -62,11 +61,8 @@ def find_all(path: Path) -> list[Evaluation]:
     """Find the evaluation at `path`; in a directory above runs (runs/<name>) that of each finished run with one."""
     if not path.is_dir() or (path / "record.json").exists() or (path / "stages.json").exists():
         return [find(path)]
-    found = []
-    for file in sorted([*path.glob("*/stages.json"), *path.glob("*/*/stages.json")]):
-        stages = _evaluations(file)
-        if stages and stages[-1]["built"]:
-            found.append(find(file.parent))
+    files = sorted([*path.glob("*/stages.json"), *path.glob("*/*/stages.json")])
+    found = [find(file.parent) for file in files if (last := _last_evaluation(file)) and last["built"]]
     if not found:
         raise MemphisError(f"{path}: no finished run with an evaluation in it; give runs/<name>/s<seed>/<overrides>")
     return found
@@ -74,12 +70,11 @@ def find_all(path: Path) -> list[Evaluation]:
 
 def load(file: Path, run: Path | None = None) -> Evaluation:
     """Load a record.json of the store, or a committed copy of one, as `records` or bare. Checks every number in it."""
-    value = _json(file)
-    _untouched(file)
-    about = None
-    if isinstance(value, dict) and "records" in value:
-        about = {key: item for key, item in value.items() if key != "records"}
-    records = value["records"] if about is not None else value
+    records, about = _json(file), None
+    _check_sha256(file, file.parent)
+    if isinstance(records, dict) and "records" in records:
+        about = {key: item for key, item in records.items() if key != "records"}
+        records = records["records"]
     if not (isinstance(records, dict) and records and all(isinstance(record, dict) for record in records.values())):
         raise MemphisError(f"{file}: not the record of an evaluation, by suite; {AGAIN}")
     for suite, record in records.items():
@@ -99,9 +94,9 @@ def draws(result: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True)
 class Answers:
-    """Items of one task in their order: what the model got (document and prompt), and the share of right answers."""
+    """Items of one task in their order: id with hashes of document and prompt, and the share of right answers."""
 
-    asked: Sequence[tuple[Any, str, str]]
+    items: Sequence[tuple[Any, str, str]]
     right: Sequence[float]
 
 
@@ -117,21 +112,30 @@ def answers(evaluation: Evaluation, suite: str, task: str) -> Answers:
         file = evaluation.file.parent / name
         if not file.is_file():
             raise MemphisError(f"{file}: no samples; give the run or stage directory that the record comes from")
-        _untouched(file, evaluation.file.parent)
-        rows = [row for row in _lines(file) if row.get("filter") == result["filter"]]
+        _check_sha256(file, evaluation.file.parent)
+        rows = read_samples(file, result["filter"])
         try:
-            asked = [(row["doc_id"], str(row["doc_hash"]), str(row["prompt_hash"])) for row in rows]
-            found.append(Answers(asked, [float(row[result["metric"]]) for row in rows]))
+            items = [(row["doc_id"], str(row["doc_hash"]), str(row["prompt_hash"])) for row in rows]
+            found.append(Answers(items, [float(row[result["metric"]]) for row in rows]))
         except (KeyError, TypeError, ValueError) as error:
             raise MemphisError(f"{file}: a sample without {error}; {AGAIN}") from error
-        if found[-1].asked != found[0].asked:
+        if found[-1].items != found[0].items:
             raise MemphisError(f"{file}: not the items of the other seeds; {AGAIN}")
     if not found:
         raise MemphisError(f"{evaluation.file}: its samples were not kept; give the run or stage directory itself")
     right = [sum(values) / len(found) for values in zip(*(one.right for one in found), strict=True)]
     if len(right) != result["n"] or round(sum(right) * len(found)) != result["count"]:
         raise MemphisError(f"{evaluation.file.parent}: the samples of {task} are not those of the record; {AGAIN}")
-    return Answers(found[0].asked, right)
+    return Answers(found[0].items, right)
+
+
+def read_samples(file: Path, filter_name: str) -> list[dict[str, Any]]:
+    """Return the rows of a samples file that were scored with this filter. Raises MemphisError if it is damaged."""
+    try:
+        rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise MemphisError(f"{file}: cannot be read ({error}); {AGAIN}") from error
+    return [row for row in rows if row.get("filter") == filter_name]
 
 
 def _check(suite: str, record: Mapping[str, Any]) -> None:
@@ -144,7 +148,12 @@ def _check(suite: str, record: Mapping[str, Any]) -> None:
     if not isinstance(record["versions"], dict) or record["comparable"] is not (record["limit"] is None):
         raise ValueError("`comparable` and `limit` contradict each other")
     for name, result in (*record["columns"].items(), *record["tasks"].items()):
-        _check_numbers(name, result)
+        count, n, score, stderr = (result[key] for key in ("count", "n", "score", "stderr"))
+        whole = all(type(number) is int for number in (count, n))
+        if not (whole and n > 0 and 0 <= count <= n * draws(result) and abs(score - count / n / draws(result)) < 1e-9):
+            raise ValueError(f"{name} has score {score}, count {count} of {n}")
+        if stderr is not None and not (math.isfinite(stderr) and stderr >= 0):
+            raise ValueError(f"{name} has stderr {stderr}")
     for column in SUITES[suite].columns:
         whole, parts = record["columns"][column.name], [record["tasks"][task] for task in column.tasks]
         for key in ("count", "n"):
@@ -157,18 +166,8 @@ def _check(suite: str, record: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name} was measured with {result['shots']} shots")
 
 
-def _check_numbers(name: str, result: Mapping[str, Any]) -> None:
-    count, n, score, stderr = (result[key] for key in ("count", "n", "score", "stderr"))
-    whole = all(type(number) is int for number in (count, n))
-    if not (whole and n > 0 and 0 <= count <= n * draws(result) and abs(score - count / n / draws(result)) < 1e-9):
-        raise ValueError(f"{name} has score {score}, count {count} of {n}")
-    if stderr is not None and not (math.isfinite(stderr) and stderr >= 0):
-        raise ValueError(f"{name} has stderr {stderr}")
-
-
-def _untouched(file: Path, folder: Path | None = None) -> None:
-    """Compare a file of a finished stage with the sha256 that the stage wrote down."""
-    folder = folder or file.parent
+def _check_sha256(file: Path, folder: Path) -> None:
+    """Compare a file in `folder` with the sha256 in its stage.json. Raises MemphisError if they differ."""
     if (folder / "stage.json").is_file():
         outputs = _json(folder / "stage.json").get("outputs", {})
         expected = outputs.get(file.relative_to(folder).as_posix(), {}).get("sha256")
@@ -176,22 +175,14 @@ def _untouched(file: Path, folder: Path | None = None) -> None:
             raise MemphisError(f"{file}: changed after it was written; {AGAIN}")
 
 
-def _evaluations(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of evaluate stages in a run's stages.json."""
-    return [stage for stage in _json(file) if stage["kind"] in KINDS and KINDS[stage["kind"]].leaves == "scores"]
+def _last_evaluation(file: Path) -> dict[str, Any] | None:
+    """Return the row of the last evaluate stage in a run's stages.json."""
+    rows = [stage for stage in _json(file) if stage["kind"] in KINDS and KINDS[stage["kind"]].leaves == "scores"]
+    return rows[-1] if rows else None
 
 
 def _json(file: Path) -> Any:
     try:
         return read_json(file)
     except (OSError, ValueError) as error:
-        raise MemphisError(f"{file}: cannot be read ({error}); {AGAIN}") from error
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                yield json.loads(line)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise MemphisError(f"{file}: cannot be read ({error}); {AGAIN}") from error

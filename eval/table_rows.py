@@ -140,16 +140,16 @@ def _our_row(evaluation: Evaluation, suite: str, words: Mapping[str, Any], refer
         if whole["n"] != items:
             raise MemphisError(f"{evaluation.file}: {column.name} has {whole['n']} of {items} items; evaluate again")
         stderr = pooled_stderr([part["stderr"] for part in parts], [part["n"] for part in parts])
-        cells[column.name] = _cell(whole, stderr)
-        tasks |= {task: _cell(part, part["stderr"]) for task, part in zip(column.tasks, parts, strict=True)}
+        cells[column.name] = _cell(whole | {"stderr": stderr})
+        tasks |= {task: _cell(part) for task, part in zip(column.tasks, parts, strict=True)}
     facts |= {key: record[key] for key in ("versions", "engine", "dtype", "seed", "fingerprint", "truncated_prompts")}
     published = reference.published(words["hub"])
     excluded = published.excluded if published else {}
     return Row(**row, cells=cells, excluded=excluded, tasks=tasks, facts=facts)
 
 
-def _cell(result: Mapping[str, Any], stderr: float | None) -> Cell:
-    return Cell(result["count"], result["n"], stderr, tuple(result.get("seeds") or ()))
+def _cell(result: Mapping[str, Any]) -> Cell:
+    return Cell(result["count"], result["n"], result["stderr"], tuple(result.get("seeds") or ()))
 
 
 def describe(evaluation: Evaluation, reference: Reference) -> dict[str, Any]:

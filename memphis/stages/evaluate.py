@@ -8,6 +8,7 @@ from memphis.config.forms import EvaluateForm
 from memphis.errors import Stopped
 from memphis.stages.context import Context
 from memphis.store import read_json, write_json
+from memphis.training.model import fingerprint
 
 
 def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
@@ -20,13 +21,14 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
         if point == "task-done" and context.stopping():  # finished tasks are on the disk
             raise Stopped
 
-    origin = _origin(context.inputs["model"])
+    origin, weights = _origin(context.inputs["model"]), fingerprint(model)
     records = {}
     for suite in config.eval.suites:
         records[suite] = evaluate(
             engine,
             model,
             suite,
+            fingerprint=weights,
             data_dir=context.inputs["data"] if suite in ("tiny", "dev") else mirror,
             limit=config.eval.limit,
             seeds=config.eval.seeds,

@@ -16,6 +16,7 @@ from eval.harness import evaluate
 from eval.records import load
 from eval.suites import CURRENT
 from memphis.sampling.hf import HfEngine
+from memphis.training.model import fingerprint
 from tests.eval.scripted import plain_score, samples_of
 from tests.offline import train
 from tests.tiny_models import benchmark_tokenizer, vllm_engine, write_model
@@ -45,6 +46,7 @@ def run(engine: Any, model: Path, suite: str, shared: Path, out: Path, **knobs: 
         engine,
         model,
         suite,
+        fingerprint=fingerprint(model),
         data_dir=shared / "benchmarks",
         out=out,
         log=lambda row: None,

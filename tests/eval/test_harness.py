@@ -48,7 +48,15 @@ class Run:
         self.points: list[str] = []
         self.arguments = (
             (engine, model, "tiny"),
-            {"data_dir": data_dir, "limit": 4, "seeds": [0], "allow_truncated": False, "out": out, **knobs},
+            {
+                "fingerprint": fingerprint(model),
+                "data_dir": data_dir,
+                "limit": 4,
+                "seeds": [0],
+                "allow_truncated": False,
+                "out": out,
+                **knobs,
+            },
         )
 
     def __call__(self, die_at: int | None = None) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def test_a_stage_a_file_and_a_run_lead_to_the_same_record(stage: Path, tmp_path:
 def test_samples_are_those_of_the_filter_that_counts(stage: Path) -> None:
     found = answers(find(stage), "tiny", "tiny_gen")
     assert found.right == [1, 0, 1, 1]
-    assert found.asked[2] == (2, "document 2", "prompt 2")
+    assert found.items[2] == (2, "document 2", "prompt 2")
 
 
 def test_several_seeds_are_averaged_item_by_item(stage: Path) -> None:
