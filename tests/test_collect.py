@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from memphis.engine import plan
 from memphis.errors import MemphisError
-from memphis.store import Stage, Store, claims, collect, write_json
+from memphis.store import Stage, Store, claims, collect, with_inputs, write_json
 from memphis.store.__main__ import main
 from memphis.store.claims import Claim
 from tests.test_plan import chain, needed, pretend
@@ -63,7 +62,7 @@ def test_runs_and_grids_keep_their_stages_and_stay_reusable(store: Store, capsys
     told = capsys.readouterr().out
     assert gc(store, "--delete") == 0
     assert needed(run, store) == []
-    reads = plan._ancestors(grid[-1:])
+    reads = with_inputs(grid[-1:])
     assert all(store.fault(store.path(one)) is None for one in reads)
     wanted = {one.directory for one in [*run, *reads]}
     assert names_in(store) == wanted

@@ -24,7 +24,6 @@ from memphis.config.sections import (
     TinyTask,
     Tokens,
     TrainedModel,
-    Training,
 )
 from memphis.dotted import flatten
 from memphis.errors import MemphisError
@@ -55,7 +54,7 @@ class TrainerForm:
     micro_batch_tokens: Positive | None = None  # set where it changes the loss: reduction=microbatch_mean
 
     @property
-    def knobs(self) -> Training:
+    def knobs(self) -> SftTraining | RankTraining:
         raise NotImplementedError
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from memphis.runs.console import percent
 from memphis.pipeline import BUDGET, KINDS
 from memphis.privacy import masked
 from memphis.runs import Run
-from memphis.store import Stage, read_json
+from memphis.store import Stage, read_json, with_inputs
 
 UNKNOWN = "other"  # the hub's word for a licence that is not in its list
 _LICENCES = re.compile(
@@ -36,7 +36,7 @@ _METRICS = {"acc": "accuracy", "acc_norm": "accuracy"}  # lm-eval's words -> the
 def write(run: Run) -> Path | None:
     """Write `<run>/model/` of a finished run; None if it trained nothing or `until` ended it early."""
     models = [stage for stage in run.stages if KINDS[stage.kind].leaves == "model"]
-    if run.cfg.until is not None or not models or not _trained(models[-1]):
+    if run.cfg.until is not None or not any(KINDS[stage.kind].steps for stage in with_inputs(models[-1:], BUDGET)):
         return None
     model, out = models[-1], run.path / "model"
     part = out.with_name(".model.part")
@@ -76,7 +76,7 @@ def portable(text: str) -> str:
 
 def card(run: Run, model: Stage) -> str:
     """Return the README.md of the model that the stage `model` wrote."""
-    chain = list(_made_from(model))
+    chain = with_inputs([model], BUDGET)
     sources = _sources(run, chain)
     base = next((stage for stage in chain if KINDS[stage.kind].starts), None)
     head: dict[str, Any] = {
@@ -102,21 +102,6 @@ def card(run: Run, model: Stage) -> str:
     parts += ["## Data", _source_table(sources)]
     parts += ["## Recipe", _recipe(run, chain), _numbers(run, chain), "## Made by", _made_by(run)]
     return "\n\n".join(portable(part) for part in parts) + "\n"
-
-
-def _trained(stage: Stage) -> bool:
-    return any(KINDS[made.kind].steps for made in _made_from(stage))
-
-
-def _made_from(stage: Stage, seen: set[str] | None = None) -> Iterator[Stage]:
-    """Yield every stage that went into `stage`, inputs before readers, itself last; not those under `budget-…`."""
-    seen = set() if seen is None else seen
-    if stage.key not in seen:
-        seen.add(stage.key)
-        for role, source in stage.inputs.items():
-            if not role.startswith(BUDGET):
-                yield from _made_from(source, seen)
-        yield stage
 
 
 def _record(run: Run, stage: Stage) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import shutil
 import socket
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -78,6 +79,25 @@ class Stage:
         inputs = {role: stage.directory for role, stage in self.inputs.items()}
         own = {"key": self.key, "name": self.name, "iteration": self.iteration, "places": self.places}
         return {**self.identity, **own, "reads": inputs}
+
+
+def with_inputs(stages: Iterable[Stage], apart: str | None = None) -> list[Stage]:
+    """Return the stages and everything they read, inputs before readers, each once.
+
+    apart: beginning of the roles whose stages are left out.
+    """
+    found: dict[str, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if stage.key not in found:
+            for role, source in stage.inputs.items():
+                if apart is None or not role.startswith(apart):
+                    visit(source)
+            found[stage.key] = stage
+
+    for stage in stages:
+        visit(stage)
+    return list(found.values())
 
 
 def digest(value: Any) -> str:
