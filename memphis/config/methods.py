@@ -1,16 +1,16 @@
 """Methods and their settings, read from the files of conf/method, the only list of methods."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from memphis import REPOSITORY
 from memphis.config.sections import Rank, Sft, Slerp
 from memphis.dotted import flatten, lookup
 from memphis.losses import KNOBS, LOSSES, NoLoss
 
-_FILES = Path(__file__).resolve().parents[2] / "conf" / "method"
+_FILES = REPOSITORY / "conf" / "method"
 
 
 CHOICES = {  # keys that tell one method from another, with their defaults

@@ -17,12 +17,12 @@ from memphis.config import Config, Model, Source, TinyTask
 from memphis.config.sections import Rank, Sft
 from memphis.devices import GPUS, cores, gpus
 from memphis.errors import MemphisError
+from memphis.formatting import size_text
 from memphis.jsonl import read_rows
 from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
-from memphis.store.disk import size_text
 
 # Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); sources: docs/recipe.md.
 KNOWN = {

@@ -9,9 +9,10 @@ from typing import Any
 from memphis.config import Config
 from memphis.engine.cost import Costs, check_architecture
 from memphis.errors import MemphisError
+from memphis.formatting import size_text
 from memphis.pipeline import KINDS
 from memphis.store import Stage, Store, differences, digest, read_json, with_inputs
-from memphis.store.disk import existing, size_text
+from memphis.store.disk import existing
 
 CHECKPOINT_COPIES = 2  # a step checkpoint beside the weights, and its successor while that is written
 

@@ -12,21 +12,20 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
 
+from memphis import REPOSITORY
 from memphis.config import FREE, Config, slug, to_dict, today
-from memphis.store.disk import explain
+from memphis.engine.history import history
 from memphis.errors import MemphisError
-from memphis.jsonl import read_rows, write_rows
-from memphis.pipeline import BUDGET, KINDS, evaluated
+from memphis.jsonl import write_rows
+from memphis.pipeline import KINDS, evaluated
 from memphis.privacy import masked
 from memphis.store import Stage, Store, flatten, installed, read_json, write_json, write_text
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from memphis.store.disk import explain
 
 
 def root_of(cfg: Config) -> Path:
@@ -211,44 +210,6 @@ class Run:
                 if re.fullmatch(r"SLURM_(ARRAY_)?(JOB|TASK)_ID|SLURM_RESTART_COUNT", key)
             },
         }
-
-
-def history(stages: list[Stage], store: Store) -> Iterator[tuple[Stage, list[dict[str, Any]]]]:
-    """Yield every finished or running stage with its rows, on the run's axes: iteration, global_step, tokens."""
-    for stage in stages:
-        path = store.path(stage)
-        here = path if path.exists() else store.part(path)
-        file = here / "metrics.jsonl" if here else None
-        rows = read_rows(file) if file and file.exists() else []
-        step, tokens = counters(stages, store, stage)
-        yield stage, [on_axes(stage, row, step, tokens) for row in rows]
-
-
-def counters(stages: list[Stage], store: Store, until: Stage) -> tuple[int, int]:
-    """Return the optimizer steps and tokens of the trained stages before `until`, except those that only set how long
-    it trains."""
-    apart = {source.key for role, source in until.inputs.items() if role.startswith(BUDGET)}
-    step = tokens = 0
-    for stage in stages:
-        if stage.key == until.key:
-            break
-        path = store.path(stage)
-        if KINDS[stage.kind].steps and stage.key not in apart and store.fault(path) is None:
-            summary = store.record(path)["summary"]
-            step += summary["steps"]
-            tokens += summary["tokens"]
-    return step, tokens
-
-
-def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[str, Any]:
-    """Return a stage's row with the run's counters; `step` and `tokens` are the sums of the stages before it."""
-    counted = KINDS[stage.kind].steps
-    return {
-        **row,
-        "iteration": stage.iteration,
-        "global_step": step + (row.get("step", 0) if counted else 0),
-        "tokens": tokens + (row.get("tokens", 0) if counted else 0),
-    }
 
 
 def _gpus(record: dict[str, Any]) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from memphis.config import FREE, Source, to_dict
-from memphis.runs.console import percent
+from memphis.formatting import percent
 from memphis.pipeline import BUDGET, KINDS
 from memphis.privacy import masked
 from memphis.runs import Run

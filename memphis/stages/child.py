@@ -1,4 +1,4 @@
-"""Child processes that end with their parent. Nothing heavy is imported before that is ensured."""
+"""Child processes that end with their parent. Imports nothing heavy: a child is bound to its parent first."""
 
 import ctypes
 import os
@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-from multiprocessing.connection import Connection
 
 POLITE = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # they request a checkpoint
 
@@ -25,15 +24,3 @@ def die_with_parent(parent: int) -> None:
         threading.Thread(target=watch, daemon=True).start()
     if os.getppid() != parent:  # the parent ended before the request took effect
         os._exit(1)
-
-
-def serve(parent: int, gpu: str | None, connection: Connection) -> None:
-    """Sample shards until `parent` ends this process. gpu: as CUDA_VISIBLE_DEVICES names it; None on a CPU."""
-    die_with_parent(parent)
-    for number in POLITE:
-        signal.signal(number, signal.SIG_IGN)  # the parent stops sending shards
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from memphis.stages.shards import answer
-
-    answer(connection)

@@ -21,6 +21,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from memphis import REPOSITORY
 from memphis.dotted import flatten as flatten
 from memphis.errors import MemphisError, NoSpace
 from memphis.jsonl import atomic_write
@@ -113,9 +114,8 @@ def derived_seed(seed: int, *parts: object) -> int:
 @cache
 def source_hash() -> str:
     """Return the sha256 over this package's and eval's source files: recorded in stage.json, never part of a key."""
-    root = Path(__file__).parents[1]
-    files = sorted([*root.rglob("*.py"), *(root.parent / "eval").rglob("*.py")])
-    return digest([[file.relative_to(root.parent).as_posix(), sha256(file)] for file in files])
+    files = sorted(file for package in ("memphis", "eval") for file in (REPOSITORY / package).rglob("*.py"))
+    return digest([[file.relative_to(REPOSITORY).as_posix(), sha256(file)] for file in files])
 
 
 @cache

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from memphis import REPOSITORY
 from memphis.errors import MemphisError
-from memphis.runs.console import duration
+from memphis.formatting import duration, size_text
 from memphis.store import WEIGHTS, Store, collect, differences, read_json, sha256
-from memphis.store.disk import explained, size_text
+from memphis.store.disk import explained
 
 
 def _done(store: Store) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     gc.add_argument("--older-than", default="1h", help="only what was last written so long ago (default: %(default)s)")
     arguments = parser.parse_args(argv)
     root = Path(arguments.root)
-    store = Store((root if root.is_absolute() else Path(__file__).parents[2] / root) / "store")
+    store = Store(REPOSITORY / root / "store")
     if not store.root.is_dir():
         raise MemphisError(
             f"--root={arguments.root}: there is no store in it; run `python train.py` first or name another root"

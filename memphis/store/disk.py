@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from memphis.errors import MemphisError, NoSpace, Stopped
+from memphis.formatting import size_text
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: more than this process may write into one file
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -76,10 +77,6 @@ def existing(path: Path) -> Path:
     while not os.access(path, os.F_OK):  # unlike Path.exists it tolerates a directory that must not be entered
         path = path.parent
     return path
-
-
-def size_text(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
 
 
 def _user(uid: int) -> str:
