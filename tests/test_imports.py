@@ -19,6 +19,7 @@ LAYERS = {
     "memphis.hooks": 0,
     "memphis.jsonl": 0,
     "memphis.privacy": 0,
+    "memphis.processes": 0,
     "memphis.ranges": 0,
     "memphis.shape": 0,
     "memphis.answers": 1,

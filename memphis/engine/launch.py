@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from memphis import REPOSITORY
@@ -27,6 +26,7 @@ from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoa
 from memphis.hooks import kill_point
 from memphis.jsonl import read_rows
 from memphis.pipeline import KINDS, spreads, trains
+from memphis.processes import on_polite_signals
 from memphis.store import Stage, Store, installed
 from memphis.store.claims import Claim
 from memphis.store.disk import no_space
@@ -269,22 +269,19 @@ def _pass_signals(child: "subprocess.Popen[bytes]") -> Iterator[Callable[[], boo
     """Forward signals: the first Ctrl-C, TERM or USR1 requests a checkpoint from the child, the second kills it."""
     count = 0
 
-    def forward(number: int, frame: FrameType | None) -> None:
+    def forward() -> None:
         nonlocal count
         count += 1
         if child.poll() is None:
             child.send_signal(signal.SIGTERM if count == 1 else signal.SIGKILL)
 
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, forward) for number in names}
-    try:
-        yield lambda: count > 0
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with on_polite_signals(forward):
+        try:
+            yield lambda: count > 0
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
 
 
 def _reason(status: int, log: Path, root: Path) -> str:

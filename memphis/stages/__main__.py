@@ -25,8 +25,8 @@ from memphis.devices import check_number, cores
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpace, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.pipeline import KINDS, trains
-from memphis.stages.child import die_with_parent
-from memphis.stages.context import Context, Runtime, Worker, stop_on_signals
+from memphis.processes import die_with_parent, on_polite_signals
+from memphis.stages.context import STOP, Context, Runtime, Worker
 from memphis.store import Store, finish, installed, read_json
 from memphis.store.claims import Claim
 from memphis.store.disk import explain
@@ -147,7 +147,7 @@ def main() -> int:
                 from memphis.stages.ranks import torchrun  # takes a second, which other jobs need not wait
 
                 return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])
-        with stop_on_signals(), distributed.init(worker.device) if launched else contextlib.nullcontext():
+        with on_polite_signals(STOP.set), distributed.init(worker.device) if launched else contextlib.nullcontext():
             for path in arguments.stages:
                 (build if distributed.rank() == 0 else join)(path.absolute(), worker)
     except Stopped:

@@ -6,7 +6,7 @@ import traceback
 from multiprocessing.connection import Connection
 
 from memphis.errors import MemphisError
-from memphis.stages.child import POLITE, die_with_parent
+from memphis.processes import POLITE, die_with_parent
 
 
 def serve(parent: int, gpu: str | None, connection: Connection) -> None:

@@ -16,7 +16,7 @@ from memphis.data.tokens import Example
 from memphis.errors import MemphisError
 from memphis.pipeline import KINDS
 from memphis.shape import from_config
-from memphis.stages.context import Context
+from memphis.stages.context import STOP, Context
 from memphis.store import read_json
 from memphis.training import distributed
 from memphis.training import model as models
@@ -146,7 +146,7 @@ def run_loop(
         plan,
         out_dir=context.out,
         log=context.log,
-        should_stop=context.stopping,
+        should_stop=STOP.is_set,
         kill_point=context.kill_point,
         checkpoint_every=CHECKPOINT_EVERY_S,
     )

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent. Imports nothing heavy: a child is bound to its parent first."""
+"""Signals between a run and its processes, and child processes that end with their parent."""
 
 import ctypes
 import os
@@ -6,8 +6,21 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 POLITE = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # they request a checkpoint
+
+
+@contextmanager
+def on_polite_signals(handler: Callable[[], None]) -> Iterator[None]:
+    """Call `handler` at each polite signal while the block runs."""
+    before = {number: signal.signal(number, lambda *_: handler()) for number in POLITE}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def die_with_parent(parent: int) -> None:
