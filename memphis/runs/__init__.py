@@ -94,6 +94,7 @@ class Run:
             path = self.store.path(stage)
             built = self.store.fault(path) is None
             record = self.store.record(path) if built else {}
+            versions = record.get("versions", {})
             rows.append(
                 {
                     "name": stage.name,
@@ -105,18 +106,11 @@ class Run:
                     "reused": stage.key in self.reused,
                     "seconds": record.get("seconds"),
                     "cpu_seconds": record.get("cpu_seconds"),
-                    "gpus": _gpus(record),
+                    "gpus": int(versions["devices"]) if versions.get("device") == "cuda" else 0,
                     "summary": record.get("summary", {}),
                 }
             )
         return rows
-
-    def write_metrics(self) -> None:
-        """Write metrics.jsonl of the run: its stages' rows, one after the other."""
-        write_rows(
-            self.path / "metrics.jsonl",
-            ({"stage": s.name, **row} for s, rows in history(self.stages, self.store) for row in rows),
-        )
 
     def finish(self, status: str) -> dict[str, Any]:
         """Write stages.json, metrics.jsonl and summary.json; returns the summary."""
@@ -137,7 +131,8 @@ class Run:
             "wall_s": round(time.monotonic() - self.started, 1),
         }
         write_json(self.path / "stages.json", table)
-        self.write_metrics()
+        rows = ({"stage": stage.name, **row} for stage, rows in history(self.stages, self.store) for row in rows)
+        write_rows(self.path / "metrics.jsonl", rows)
         write_json(self.path / "summary.json", summary)
         return summary
 
@@ -161,11 +156,9 @@ class Run:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise MemphisError(
-                f"{self.path}: this run is going on in another process; wait for it or stop it"
-            ) from None
+            raise MemphisError(f"{self.path}: this run is going on in another process; wait for it or stop it") from None
         except OSError:  # a file system without locks: the claims of the stages still hold
-            return
+            pass
 
     def _refuse_other_config(self) -> None:
         file = self.path / "config.yaml"
@@ -173,11 +166,8 @@ class Run:
             return
         before = flatten(today(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))))
         now = flatten(masked(to_dict(self.cfg)))
-        keys = [
-            key
-            for key in sorted(before.keys() | now.keys())
-            if key.split(".")[0] not in FREE and before.get(key) != now.get(key)
-        ]
+        both = sorted(before.keys() | now.keys())
+        keys = [key for key in both if key.split(".")[0] not in FREE and before.get(key) != now.get(key)]
         if keys:
             shown = ", ".join(f"{key} ({before.get(key)!r} then, {now.get(key)!r} now)" for key in keys[:4])
             more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
@@ -210,12 +200,6 @@ class Run:
                 if re.fullmatch(r"SLURM_(ARRAY_)?(JOB|TASK)_ID|SLURM_RESTART_COUNT", key)
             },
         }
-
-
-def _gpus(record: dict[str, Any]) -> int:
-    """Return the number of GPUs that built a stage, by its record."""
-    made = record.get("versions", {})
-    return int(made["devices"]) if made.get("device") == "cuda" else 0
 
 
 def _git() -> dict[str, Any]:

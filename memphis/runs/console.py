@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TextIO
 
@@ -22,6 +22,16 @@ from memphis.formatting import duration, percent, printable, rounded
 from memphis.store import Stage
 
 QUIET_SECONDS = 15.0  # at least this long between two plain lines about the same stage
+# End of a metric's name -> its text.
+_FACTS: dict[str, Callable[[float], str]] = {
+    "/loss": lambda value: f"loss {value:.3f}",
+    "/tokens_per_sec": lambda value: f"{rounded(value)} tokens/s",
+    "pairs/count": lambda value: f"{rounded(value)} pairs",
+    "pairs/questions_with_pair_frac": lambda value: f"{100 * value:.0f} % of questions gave one",
+    "gen/pass@1": lambda value: f"{100 * value:.1f} % right",
+    "eval/truncated_prompts": lambda value: f"{value:.0f} prompts cut",
+    "eval/empty_answers": lambda value: f"{value:.0f} empty answers",
+}
 _STYLES = {"done": "green", "store": "cyan", "running": "bold", "to do": "dim"}
 
 
@@ -52,7 +62,7 @@ class Console:
     def __init__(
         self, steps: Sequence[Step], expected: Mapping[str, float] | None = None, stream: TextIO | None = None
     ) -> None:
-        self._rows = [_Row(step.stage, step.needed) for step in steps]
+        self._rows = [_Row(step.stage, "to do" if step.needed else "store") for step in steps]
         self._by_key = {row.stage.key: row for row in self._rows}
         for key, seconds in (expected or {}).items():
             self._by_key[key].expected = seconds
@@ -107,9 +117,7 @@ class Console:
         with self._lock:
             row = self._by_key[stage.key]
             row.take(rows)
-            if row is not self._running:  # it comes from the store
-                return
-            if self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
+            if row is self._running and self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
                 row.printed = monotonic()
                 self._print(f"{self._title(stage)}: {row.facts(going=True)}")
 
@@ -227,22 +235,17 @@ class _Row:
     """A stage of the plan and what is known of it."""
 
     stage: Stage
-    needed: InitVar[bool]
-    state: str = "to do"  # store, running, done
+    state: str  # to do, store, running, done
     expected: float | None = None  # seconds that building it will take
     began: float = 0.0
     seconds: float = 0.0  # that it took
     results: str = ""
     step: int = 0
     steps: int | None = None
-    printed: float = field(default_factory=lambda: monotonic())
+    printed: float = field(default_factory=lambda: monotonic())  # when its last plain line was
     values: dict[str, float] = field(default_factory=dict)
-    _first: tuple[float, int] | None = (
-        None  # time and number of the first step seen: a resumed stage begins with old rows
-    )
-
-    def __post_init__(self, needed: bool) -> None:
-        self.state = "to do" if needed else "store"
+    # time and number of the first step seen: a resumed stage begins with old rows
+    _first: tuple[float, int] | None = None
 
     def take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -257,20 +260,9 @@ class _Row:
         if self.steps and going:
             parts.append(f"{self.step}/{self.steps}")
         for key, value in self.values.items():
-            if key.endswith("/loss"):
-                parts.append(f"loss {value:.3f}")
-            elif key.endswith("/tokens_per_sec"):
-                parts.append(f"{rounded(value)} tokens/s")
-            elif key == "pairs/count":
-                parts.append(f"{rounded(value)} pairs")
-            elif key == "pairs/questions_with_pair_frac":
-                parts.append(f"{100 * value:.0f} % of questions gave one")
-            elif key == "gen/pass@1":
-                parts.append(f"{100 * value:.1f} % right")
-            elif key == "eval/truncated_prompts" and value:
-                parts.append(f"{value:.0f} prompts cut")
-            elif key == "eval/empty_answers" and value:
-                parts.append(f"{value:.0f} empty answers")
+            shown = next((show for end, show in _FACTS.items() if key.endswith(end)), None)
+            if shown is not None and (value or not key.startswith("eval/")):
+                parts.append(shown(value))
         if going and (left := self.seconds_left()) is not None:
             parts.append(f"{duration(left)} left")
         return " · ".join(parts)

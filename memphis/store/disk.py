@@ -5,7 +5,7 @@ import os
 import pwd
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from memphis.errors import MemphisError, NoSpace, Stopped
@@ -64,11 +64,9 @@ def no_space(root: Path, reason: str = os.strerror(errno.ENOSPC)) -> NoSpace:
 def forbidden(place: Path, reason: str = "permission denied") -> MemphisError:
     """Return the error of a path that this user may not read or write."""
     owner = ""
-    try:
-        uid = existing(place).stat().st_uid
-        owner = f" (of user {_user(uid)}, you are {_user(os.geteuid())})" if uid != os.geteuid() else ""
-    except OSError:
-        pass
+    with suppress(OSError):
+        if (uid := existing(place).stat().st_uid) != os.geteuid():
+            owner = f" (of user {_user(uid)}, you are {_user(os.geteuid())})"
     return MemphisError(f"{place}: {reason.lower()}{owner}; {CURE}, or ask for the right to read and write there")
 
 
