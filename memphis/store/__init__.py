@@ -304,13 +304,11 @@ def finish(
     for name in SCRATCH:
         shutil.rmtree(claim.part / name, ignore_errors=True)
     _fsync(claim.part)
-    if claim.final.exists():  # weights dropped, or damaged: it holds less than what was built
-        old = claim.final.with_name(f"{claim.final.name}.old-{claim.token}")
+    old = claim.final.with_name(f"{claim.final.name}.old-{claim.token}")
+    with contextlib.suppress(FileNotFoundError):  # else weights dropped, or damaged: it holds less than what was built
         claim.final.rename(old)
-        claim.part.rename(claim.final)
-        shutil.rmtree(old)
-    else:
-        claim.part.rename(claim.final)
+    claim.part.rename(claim.final)
+    shutil.rmtree(old, ignore_errors=True)
     _fsync(claim.final.parent)
 
 
@@ -347,8 +345,5 @@ def differences(spec: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, 
     """Return (dotted key, value in `spec`, value in `other`) of all that enters the keys and differs."""
     names = ("version", "config", "inputs", "seed", "external")
     mine, theirs = (flatten({name: value[name] for name in names}) for value in (spec, other))
-    return [
-        (key, mine.get(key), theirs.get(key))
-        for key in sorted(mine.keys() | theirs.keys())
-        if mine.get(key) != theirs.get(key)
-    ]
+    both = ((key, mine.get(key), theirs.get(key)) for key in sorted(mine.keys() | theirs.keys()))
+    return [(key, here, there) for key, here, there in both if here != there]
