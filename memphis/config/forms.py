@@ -107,7 +107,6 @@ class EvaluateForm:
 
 
 Form = TypeVar("Form")
-_OPTIONAL = {"micro_batch_tokens"}
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:
@@ -121,9 +120,7 @@ def parse(form: type[Form], config: dict[str, Any]) -> Form:
         value = adapter.validate_json(json.dumps(config))
     except ValidationError as error:
         raise MemphisError("; ".join(line(item) for item in error.errors())) from None
-    missing = (
-        flatten(adapter.dump_python(value, mode="json", by_alias=True)).keys() - flatten(config).keys() - _OPTIONAL
-    )
-    if missing:
+    fields = flatten(adapter.dump_python(value, mode="json", by_alias=True)).keys()
+    if missing := fields - flatten(config).keys() - {"micro_batch_tokens"}:
         raise MemphisError(f"{', '.join(sorted(missing))}: missing in the stage's config")
     return value
