@@ -59,7 +59,7 @@ def test_runs_and_grids_keep_their_stages_and_stay_reusable(store: Store, capsys
     before = names_in(store)
     assert gc(store) == 0
     assert names_in(store) == before  # a dry run
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     assert gc(store, "--delete") == 0
     assert needed(run, store) == []
     reads = with_inputs(grid[-1:])
@@ -69,9 +69,9 @@ def test_runs_and_grids_keep_their_stages_and_stay_reusable(store: Store, capsys
     spared = before - wanted
     assert spared
     for name in spared:
-        assert f"would remove {name}" in told
-    assert told.count("no run directory, grid or live claim needs it") == len(spared)
-    assert "that 2 runs and grids and 0 live claims need" in told
+        assert f"would remove {name}" in out
+    assert out.count("no run directory, grid or live claim needs it") == len(spared)
+    assert "that 2 runs and grids and 0 live claims need" in out
     assert gc(store, "--delete") == 0
     assert "removed 0 entries" in capsys.readouterr().out
 

@@ -120,14 +120,14 @@ MODULES = 700  # limit for a command that builds nothing; 523 today
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "shown"),
     [
         (["--help"], "python train.py +exp=memphis_cot"),
         (["+exp=memphis_cot", "plan=true"], "memory of a device in rank"),
     ],
     ids=["help", "plan"],
 )
-def test_asking_is_quick_as_it_loads_nothing_heavy(tmp_path: Path, words: list[str], said: str) -> None:
+def test_asking_is_quick_as_it_loads_nothing_heavy(tmp_path: Path, words: list[str], shown: str) -> None:
     """Count modules; `python -m benchmarks limits` measures seconds."""
     code = (
         f"import sys, runpy, atexit; atexit.register(lambda: print('LOADED', sorted({HEAVY!r} & set(sys.modules)), len(sys.modules)));"
@@ -139,7 +139,7 @@ def test_asking_is_quick_as_it_loads_nothing_heavy(tmp_path: Path, words: list[s
     loaded, _, count = done.stdout.rpartition("LOADED ")[2].rpartition(" ")
     assert loaded == "[]", done.stdout[-300:] + done.stderr[-300:]
     assert int(count) < MODULES
-    assert said in done.stdout
+    assert shown in done.stdout
     assert not list(tmp_path.iterdir())  # the command leaves no files
 
 

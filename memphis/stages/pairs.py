@@ -47,9 +47,7 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
             from_hint = knowing.get(row["id"], [])
             correct += [sample["text"] for sample in from_hint if sample["correct"]]
             found = [(text, []) for text in (dict.fromkeys(correct) if knobs.dedup == "text" else correct)]
-            rationalized += (
-                len(found) if from_hint else 0
-            )  # only questions without a correct sample got a hint
+            rationalized += len(found) if from_hint else 0  # only questions without a correct sample got a hint
         else:
             if config.examples == "human":  # against the model's own, right or wrong
                 human = prompts.completion_cot(question["rationale"], question["answer"])
