@@ -60,7 +60,7 @@ def build(run: runs.Run, steps: list[plan.Step]) -> None:
         with Console(steps, plan.expected_seconds(steps, run.store)) as console, tracker:
             status = "failed"
             try:
-                launch.execute(run, steps, [console, tracker])
+                launch.execute(run.cfg, run.stages, steps, run.store, run.logs, [console, tracker])
                 status = "finished"
             except Stopped:
                 status = "stopped"

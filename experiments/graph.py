@@ -7,9 +7,10 @@ from pathlib import Path
 
 from experiments.frozen import Arm
 from memphis.engine import plan
+from memphis.formatting import size_text
 from memphis.pipeline import KINDS, trains
 from memphis.store import Stage, Store
-from memphis.store.disk import existing, size_text
+from memphis.store.disk import existing
 
 
 @dataclass(frozen=True)

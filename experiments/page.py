@@ -14,7 +14,7 @@ from experiments import figures, tables
 from experiments.arms import Comparison
 from experiments.plots import STYLE
 from memphis.config.methods import CHOICES
-from memphis.runs.console import duration, percent, printable, rounded
+from memphis.formatting import duration, percent, printable, rounded
 
 _HERE = Path(__file__).parent
 _OUTCOMES = {"all": "all", "01": "wrong → right", "10": "right → wrong", "11": "right, right", "00": "wrong, wrong"}

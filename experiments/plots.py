@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from memphis.runs.console import printable
+from memphis.formatting import printable
 
 WIDTH = 460
 LEFT, RIGHT, HEIGHT = 52, 16, 210  # margins of the plotting area, and its height

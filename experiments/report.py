@@ -19,7 +19,7 @@ from experiments.results import find_runs, read_run
 from experiments.statistics import Difference
 from memphis.config.methods import CHOICES, LOSS_KEYS
 from memphis.errors import MemphisError
-from memphis.runs.console import printable
+from memphis.formatting import printable
 from memphis.store import digest, read_json
 
 QUESTIONS = 64  # in the sample browser of a run; half as many for a comparison, with shorter texts

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memphis.formatting import printable
 from memphis.pipeline import KINDS, evaluated
-from memphis.runs.console import printable
 from memphis.store import read_json
 from memphis.tracking.content import fixed_choice
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from experiments.arms import Arm, Comparison
 from experiments.statistics import Difference, paired
+from memphis.formatting import duration, printable, rounded
 from memphis.pipeline import KINDS
-from memphis.runs.console import duration, printable, rounded
 
 COSTS = {
     "steps": "optimizer steps",

@@ -8,8 +8,8 @@ from typing import Any
 
 from experiments.results import own_stages
 from experiments.tables import aligned, markdown_table
+from memphis.formatting import duration, percent, rounded
 from memphis.pipeline import KINDS, Kind
-from memphis.runs.console import duration, percent, rounded
 from memphis.store import read_json
 
 JOBS: dict[str, Callable[[Kind], bool]] = {

@@ -54,12 +54,11 @@ def cores() -> int:
 def emulates_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """True if this CPU has no instructions for bfloat16; False if unknown."""
     try:
-        flags = next(
-            line.split() for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))
-        )
-    except (OSError, StopIteration):
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
         return False
-    return not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
+    flags = next((line.split() for line in lines if line.startswith(("flags", "Features"))), None)
+    return flags is not None and not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
 
 
 def check_number(device: str, num_devices: int) -> None:
@@ -67,9 +66,8 @@ def check_number(device: str, num_devices: int) -> None:
     if num_devices == 1:
         return
     found = gpus(device)
-    here = len(found) if found or device == "cuda" else cores()
+    here, what = (len(found), "GPUs") if found or device == "cuda" else (cores(), "cores")
     if num_devices > here:
-        what = "GPUs" if found or device == "cuda" else "cores"
         raise MemphisError(
             f"runtime.num_devices={num_devices}: runtime.device={device} finds {here} {what} here; "
             f"runtime.num_devices={max(1, here)}, or a larger machine"

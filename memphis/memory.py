@@ -57,13 +57,13 @@ def training(
     room: bytes that a device has for this. "auto" recomputes as few layers as fit AIM of it; if no number fits, the
         one that needs least; no layer if `room` is None, as on a CPU.
     """
-    if model.checkpointing != "auto" or room is None:
-        number = shape.layers if model.checkpointing is True else 0
+
+    def need(number: int) -> Memory:
         return recomputing(number, shape, model, optimizer, tokens=tokens, slots=slots, devices=devices)
-    needs = [
-        recomputing(number, shape, model, optimizer, tokens=tokens, slots=slots, devices=devices)
-        for number in range(shape.layers + 1)
-    ]
+
+    if model.checkpointing != "auto" or room is None:
+        return need(shape.layers if model.checkpointing is True else 0)
+    needs = [need(number) for number in range(shape.layers + 1)]
     fitting = (need for need in needs if need.total <= AIM * room)
     return next(fitting, min(needs, key=lambda need: need.total))
 
@@ -83,17 +83,16 @@ def recomputing(
     master = 4 if model.master_dtype == "float32" else 2
     trainable = shape.trainable(model.freeze_embeddings)
     if optimizer == "adamw":
-        state = 2 * trainable * (2 if model.master_dtype == "bfloat16" else 4)
+        state: float = 2 * trainable * (2 if model.master_dtype == "bfloat16" else 4)
     else:  # Adalite: one float32 per row
         state = 4 * shape.layers * (4 * shape.hidden + 3 * shape.intermediate)
-    need = Memory(
-        weights=master * shape.weights,
-        gradients=master * trainable,
-        optimizer=state,
-        activations=_activations(shape, model, tokens, slots, targets, number),
-        recomputed=number,
-    )
-    return need if devices == 1 else _sharded(need, shape, model, devices)
+    weights: float = master * shape.weights
+    gradients: float = master * trainable
+    if devices > 1:  # embeddings, head, the current layer and the next are unsharded
+        weights = weights / devices + master * (shape.weights - (shape.layers - 2) * shape.layer)
+        gradients, state = gradients / devices + master * shape.layer, state / devices
+    activations = _activations(shape, model, tokens, slots, targets, number)
+    return Memory(weights, gradients, state, activations, recomputed=number)
 
 
 def _activations(
@@ -131,17 +130,6 @@ def of_stage(
     return training(shape, model, knobs.optim.name, tokens=tokens, slots=slots, devices=runtime.num_devices, room=room)
 
 
-def _sharded(need: Memory, shape: Shape, model: TrainedModel, devices: int) -> Memory:
-    """Return the need of one of several devices: embeddings, head, the current layer and the next are unsharded."""
-    master = 4 if model.master_dtype == "float32" else 2
-    return replace(
-        need,
-        weights=need.weights / devices + master * (shape.weights - (shape.layers - 2) * shape.layer),
-        gradients=need.gradients / devices + master * shape.layer,
-        optimizer=need.optimizer / devices,
-    )
-
-
 def alternatives(model: Model, knobs: Sft | Rank, runtime: Runtime) -> list[tuple[list[str], Model, Runtime]]:
     """List other ways to run the same stage, smallest change of results first: (what to type, model, runtime)."""
     small = replace(runtime, micro_batch_tokens=min(runtime.micro_batch_tokens, knobs.max_length))
@@ -149,11 +137,7 @@ def alternatives(model: Model, knobs: Sft | Rank, runtime: Runtime) -> list[tupl
     again = model if model.checkpointing else replace(model, checkpointing="auto")
     recomputed = [] if model.checkpointing else ["model.checkpointing=auto"]
     rounded = replace(again, master_dtype="bfloat16_stochastic")
-    found = [
-        (shorter, model, small),
-        (recomputed, again, runtime),
-        ([*recomputed, *shorter], again, small),
-    ]
+    found = [(shorter, model, small), (recomputed, again, runtime), ([*recomputed, *shorter], again, small)]
     if runtime.num_devices == 1:  # config/checks.py refuses it for several
         found.append(([*recomputed, *shorter, "model.master_dtype=bfloat16_stochastic"], rounded, small))
     return [item for item in found if item[0]]

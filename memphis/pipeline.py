@@ -45,9 +45,7 @@ READS: dict[str, tuple[str, ...]] = {
         "runtime.micro_batch_tokens?rank.reduction=microbatch_mean",
     ),
     "merge": ("slerp",),
-    "evaluate": (
-        *("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
-    ),
+    "evaluate": ("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
 }
 
 
@@ -278,7 +276,7 @@ class Pipeline:
             return stage
         salt = [word for role, word in row.salt.items() if role in inputs]
         if not salt and (given := row.given(self._cfg)):
-            return self._add("base", name or kind, {"base": None}, {}, None, 0, given)
+            return self._add(Stage(name or kind, "base", KINDS["base"].version, {"base": None}), given)
         read: dict[str, Stage] = {}
         for role, found in inputs.items():
             if role in row.reads_if and not row.reads_if[role](self._cfg):
@@ -290,30 +288,19 @@ class Pipeline:
         seed = row.seed(self._cfg)
         if seed is not None:
             seed = derived_seed(seed, kind, *([k] if row.cycle else []), *salt)
-        title = name or kind
-        title = f"{title}-{k}" if row.cycle else title
-        return self._add(kind, title, cut(kind, self._plain), read, seed, k, row.external(self._cfg))
+        title = f"{name or kind}-{k}" if row.cycle else name or kind
+        stage = Stage(title, kind, row.version, cut(kind, self._plain), read, seed, iteration=k)
+        return self._add(stage, row.external(self._cfg))
 
     def evaluate(self, model: Stage, data: Stage, *, at: str) -> None:
         """Add an evaluation of `model`, if `eval.at` requests one here and it has none yet."""
-        if self._cfg.eval.suites and (self._cfg.eval.at == at):
+        if self._cfg.eval.suites and self._cfg.eval.at == at:
             label = str(model.iteration) if KINDS[model.kind].cycle else model.name
             self("evaluate", model.iteration, name=f"evaluate-{label}", model=model, data=data)
 
-    def _add(
-        self,
-        kind: str,
-        name: str,
-        config: dict[str, Any],
-        inputs: dict[str, Stage],
-        seed: int | None,
-        iteration: int,
-        external: Sequence[External],
-    ) -> Stage:
-        identities, places = {}, {}
+    def _add(self, stage: Stage, external: Sequence[External]) -> Stage:
         for item in external:
-            identities[item.role], places[item.role] = _identity(item, self._cache)
-        stage = Stage(name, kind, KINDS[kind].version, config, inputs, seed, identities, places, iteration)
+            stage.external[item.role], stage.places[item.role] = _identity(item, self._cache)
         return self._chain.setdefault((stage.name, stage.key), stage)
 
     def stages(self, result: Stage) -> list[Stage]:
@@ -324,9 +311,8 @@ class Pipeline:
         if until:
             ends = [index for index, stage in enumerate(chain) if until in (stage.name, stage.kind)]
             if not ends:
-                raise MemphisError(
-                    f"until={until}: no such stage; stages are {', '.join(stage.name for stage in chain)}"
-                )
+                names = ", ".join(stage.name for stage in chain)
+                raise MemphisError(f"until={until}: no such stage; stages are {names}")
             return chain[: ends[-1] + 1]
         wanted = {result.key, *(stage.key for stage in chain if KINDS[stage.kind].leaves == "scores")}
         for stage in reversed(chain):
@@ -335,10 +321,10 @@ class Pipeline:
         return [stage for stage in chain if stage.key in wanted]
 
 
-def cut(kind: str, plain: dict[str, Any], reads: Sequence[str] | None = None) -> dict[str, Any]:
-    """Select what a kind reads of a config (`to_dict`). reads: in place of READS[kind]."""
+def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
+    """Select what a kind reads of a config (`to_dict`)."""
     found: dict[str, Any] = {}
-    for entry in READS[kind] if reads is None else reads:
+    for entry in READS[kind]:
         key, _, condition = entry.partition("?")
         if condition and lookup(plain, condition.partition("=")[0]) != condition.partition("=")[2]:
             continue

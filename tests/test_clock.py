@@ -47,10 +47,10 @@ def test_a_live_builder_is_waited_for_whatever_the_times_of_its_claim(
     os.utime(file, (touched, touched))
     owner = file.read_text()
     looks = iter([False, False, True])
-    said: list[str] = []
-    assert not Claim(path, on_wait=said.append).acquire(lambda: next(looks))
+    lines: list[str] = []
+    assert not Claim(path, on_wait=lines.append).acquire(lambda: next(looks))
     assert file.read_text() == owner
-    assert len(said) == 1
+    assert len(lines) == 1
     builder.kill()
     builder.wait()
     claim = Claim(path)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from memphis.engine import plan
 from memphis.errors import MemphisError
-from memphis.store import Stage, Store, claims, collect, write_json
+from memphis.store import Stage, Store, claims, collect, with_inputs, write_json
 from memphis.store.__main__ import main
 from memphis.store.claims import Claim
 from tests.test_plan import chain, needed, pretend
@@ -60,19 +59,19 @@ def test_runs_and_grids_keep_their_stages_and_stay_reusable(store: Store, capsys
     before = names_in(store)
     assert gc(store) == 0
     assert names_in(store) == before  # a dry run
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     assert gc(store, "--delete") == 0
     assert needed(run, store) == []
-    reads = plan._ancestors(grid[-1:])
+    reads = with_inputs(grid[-1:])
     assert all(store.fault(store.path(one)) is None for one in reads)
     wanted = {one.directory for one in [*run, *reads]}
     assert names_in(store) == wanted
     spared = before - wanted
     assert spared
     for name in spared:
-        assert f"would remove {name}" in told
-    assert told.count("no run directory, grid or live claim needs it") == len(spared)
-    assert "that 2 runs and grids and 0 live claims need" in told
+        assert f"would remove {name}" in out
+    assert out.count("no run directory, grid or live claim needs it") == len(spared)
+    assert "that 2 runs and grids and 0 live claims need" in out
     assert gc(store, "--delete") == 0
     assert "removed 0 entries" in capsys.readouterr().out
 

@@ -185,7 +185,7 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["slerp.t=nan"], "slerp.t"),
         (["name=a/b"], "name="),
@@ -220,8 +220,8 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         (["sft.optim.name=adamw", "sft.optim.variant=feb5"], "has no effect with sft.optim.name=adamw"),
     ],
 )
-def test_contradictions_name_the_key(overrides: list[str], said: str) -> None:
-    with pytest.raises(MemphisError, match=said):
+def test_contradictions_name_the_key(overrides: list[str], message: str) -> None:
+    with pytest.raises(MemphisError, match=message):
         compose_config(*overrides)
 
 

@@ -15,9 +15,11 @@ import termios
 import pytest
 from rich.console import Console as RichConsole
 
+from memphis import REPOSITORY
 from memphis.engine.plan import Step, expected_seconds
-from memphis.runs import REPOSITORY, console
-from memphis.runs.console import Console, duration, percent, printable, rounded
+from memphis.formatting import duration, percent, printable, rounded
+from memphis.runs import console
+from memphis.runs.console import Console
 from memphis.store import Stage, Store, write_json
 
 ESCAPE = "\x1b"
@@ -63,7 +65,7 @@ def play(out):
         for k in range(1, 11):
             row = {"step": k, "steps": 10, "sft/loss": 1 / k, "perf/tokens_per_sec": 9123.0, "perf/mfu": None}
             shown.rows(stage("sft"), k - 1, [row])
-        shown.said("tracking: hello")
+        shown.message("tracking: hello")
         shown.finished(stage("sft"), record(72.0, loss=0.1), False)
         shown.rows(stage("pairs-1"), 0, [{"pairs/count": 634, "pairs/questions_with_pair_frac": 0.321}])
         shown.finished(stage("pairs-1"), record(), True)
@@ -129,7 +131,7 @@ def test_dumb_terminal_gets_plain_lines(terminal, monkeypatch):
 
 def test_text_cannot_steer_the_terminal(terminal):
     for out in (io.StringIO(), terminal):
-        Console([], stream=out).said("[bold]kept[/bold] \x1b]0;title\x07 \u202eevil")
+        Console([], stream=out).message("[bold]kept[/bold] \x1b]0;title\x07 \u202eevil")
         assert "[bold]kept[/bold] \ufffd]0;title\ufffd \ufffdevil" in out.getvalue()
 
 
@@ -142,12 +144,12 @@ def test_a_reader_that_has_gone_fails_nothing():
     closed = io.StringIO()
     shown = Console([], stream=closed)
     closed.close()
-    shown.said("nobody hears")
+    shown.message("nobody hears")
 
 
 def test_a_narrow_encoding_fails_nothing():
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    Console([], stream=out).said("45 ± 2")
+    Console([], stream=out).message("45 ± 2")
     out.seek(0)
     assert out.read() == "45 ? 2\n"
 
@@ -270,7 +272,7 @@ with Console(plan("data", "sft", "pairs-1", "rank-1", built=("data",))) as shown
     shown.started(stage("sft"))
     shown.rows(stage("sft"), 0, [{"step": 3, "steps": 10, "sft/loss": 0.5, "perf/tokens_per_sec": 9123.0}])
     time.sleep(0.7)
-    shown.said("something was said")
+    shown.message("something was said")
     shown.finished(stage("sft"), record(72.0), False)
 print("the end")
 """

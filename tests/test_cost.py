@@ -58,9 +58,9 @@ def test_the_cards_recipe_has_the_cards_rows_and_steps(store: Store) -> None:
     hours = sum(one.hours or 0 for one in by_name.values())
     assert 1.0 < hours < 1.4  # on one H200
     text = "\n".join(found.lines())
-    for said in ("~44,369", "one H200 (none is visible here)", "none visible, so nothing is refused",
+    for part in ("~44,369", "one H200 (none is visible here)", "none visible, so nothing is refused",
                  "stabilityai/stablelm-3b-4e1t 5.2 GiB", "euclaise/TinyCoT 11.6 MiB"):  # fmt: skip
-        assert said in text
+        assert part in text
     check(store, "+exp=memphis_cot")
 
 

@@ -138,8 +138,8 @@ def test_a_read_only_root_is_one_line(tmp_path: Path) -> None:
 
 def test_what_the_disk_refuses_is_one_line(tmp_path: Path) -> None:
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        told = pytest.raises(NoSpace, match=rf"{os.strerror(number).lower()} \(.* free\); free some")
-        with told, explained(tmp_path):
+        full_disk = pytest.raises(NoSpace, match=rf"{os.strerror(number).lower()} \(.* free\); free some")
+        with full_disk, explained(tmp_path):
             raise OSError(number, os.strerror(number))
     with pytest.raises(MemphisError, match=r"/here/x: permission denied; set runtime\.root"), explained(tmp_path):
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "here" / "x"))

@@ -274,9 +274,9 @@ def test_two_sweep_arms_at_the_same_time_build_each_stage_once(unbroken: Path, t
     arms = [micro.start(tmp_path, "eval=none", f"slerp.t={t}", **micro.UNTRACKED) for t in (0.5, 0.99)]
     codes = [process.communicate(timeout=300) and process.returncode for process in arms]
     assert codes == [0, 0]
-    said = "".join(log.read_text() for log in tmp_path.glob("*/s0/*/logs/*/*.log"))
-    tried = Counter(re.findall(r"^stage (\S+)$", said, re.M))
-    spared = Counter(re.findall(r"^(\S+): built by another process$", said, re.M))
+    output = "".join(log.read_text() for log in tmp_path.glob("*/s0/*/logs/*/*.log"))
+    tried = Counter(re.findall(r"^stage (\S+)$", output, re.M))
+    spared = Counter(re.findall(r"^(\S+): built by another process$", output, re.M))
     built = {name: count - spared[name] for name, count in tried.items()}
     assert sorted(name.split("-")[0] for name in built) == ["merge", "merge", "rank"]
     assert set(built.values()) == {1}
@@ -289,8 +289,8 @@ def test_two_runs_that_want_the_same_stages_build_each_once(tmp_path: Path, unbr
     codes = [process.communicate(timeout=300) and process.returncode for process in (first, second)]
     assert codes == [0, 0]
     assert micro.outcome(tmp_path) == micro.outcome(unbroken)
-    said = "".join(log.read_text() for log in tmp_path.glob("*/s0/*/logs/*/*.log"))
-    assert said.count("is being built by") >= 1
+    output = "".join(log.read_text() for log in tmp_path.glob("*/s0/*/logs/*/*.log"))
+    assert output.count("is being built by") >= 1
     builders = [path.name for path in (tmp_path / "store").glob("*-*") if (path / "DONE").exists()]
     assert len(builders) == len(set(builders))
 

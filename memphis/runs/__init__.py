@@ -12,21 +12,20 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
 
+from memphis import REPOSITORY
 from memphis.config import FREE, Config, slug, to_dict, today
-from memphis.store.disk import explain
+from memphis.engine.history import history
 from memphis.errors import MemphisError
-from memphis.jsonl import read_rows, write_rows
-from memphis.pipeline import BUDGET, KINDS, evaluated
+from memphis.jsonl import write_rows
+from memphis.pipeline import KINDS, evaluated
 from memphis.privacy import masked
 from memphis.store import Stage, Store, flatten, installed, read_json, write_json, write_text
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from memphis.store.disk import explain
 
 
 def root_of(cfg: Config) -> Path:
@@ -95,6 +94,7 @@ class Run:
             path = self.store.path(stage)
             built = self.store.fault(path) is None
             record = self.store.record(path) if built else {}
+            versions = record.get("versions", {})
             rows.append(
                 {
                     "name": stage.name,
@@ -106,18 +106,11 @@ class Run:
                     "reused": stage.key in self.reused,
                     "seconds": record.get("seconds"),
                     "cpu_seconds": record.get("cpu_seconds"),
-                    "gpus": _gpus(record),
+                    "gpus": int(versions["devices"]) if versions.get("device") == "cuda" else 0,
                     "summary": record.get("summary", {}),
                 }
             )
         return rows
-
-    def write_metrics(self) -> None:
-        """Write metrics.jsonl of the run: its stages' rows, one after the other."""
-        write_rows(
-            self.path / "metrics.jsonl",
-            ({"stage": s.name, **row} for s, rows in history(self.stages, self.store) for row in rows),
-        )
 
     def finish(self, status: str) -> dict[str, Any]:
         """Write stages.json, metrics.jsonl and summary.json; returns the summary."""
@@ -138,7 +131,8 @@ class Run:
             "wall_s": round(time.monotonic() - self.started, 1),
         }
         write_json(self.path / "stages.json", table)
-        self.write_metrics()
+        rows = ({"stage": stage.name, **row} for stage, rows in history(self.stages, self.store) for row in rows)
+        write_rows(self.path / "metrics.jsonl", rows)
         write_json(self.path / "summary.json", summary)
         return summary
 
@@ -164,11 +158,9 @@ class Run:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise MemphisError(
-                f"{self.path}: this run is going on in another process; wait for it or stop it"
-            ) from None
+            raise MemphisError(f"{self.path}: this run is going on in another process; wait for it or stop it") from None
         except OSError:  # a file system without locks: the claims of the stages still hold
-            return
+            pass
 
     def _refuse_other_config(self) -> None:
         file = self.path / "config.yaml"
@@ -176,11 +168,8 @@ class Run:
             return
         before = flatten(today(cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))))
         now = flatten(masked(to_dict(self.cfg)))
-        keys = [
-            key
-            for key in sorted(before.keys() | now.keys())
-            if key.split(".")[0] not in FREE and before.get(key) != now.get(key)
-        ]
+        both = sorted(before.keys() | now.keys())
+        keys = [key for key in both if key.split(".")[0] not in FREE and before.get(key) != now.get(key)]
         if keys:
             shown = ", ".join(f"{key} ({before.get(key)!r} then, {now.get(key)!r} now)" for key in keys[:4])
             more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
@@ -213,50 +202,6 @@ class Run:
                 if re.fullmatch(r"SLURM_(ARRAY_)?(JOB|TASK)_ID|SLURM_RESTART_COUNT", key)
             },
         }
-
-
-def history(stages: list[Stage], store: Store) -> Iterator[tuple[Stage, list[dict[str, Any]]]]:
-    """Yield every finished or running stage with its rows, on the run's axes: iteration, global_step, tokens."""
-    for stage in stages:
-        path = store.path(stage)
-        here = path if path.exists() else store.part(path)
-        file = here / "metrics.jsonl" if here else None
-        rows = read_rows(file) if file and file.exists() else []
-        step, tokens = counters(stages, store, stage)
-        yield stage, [on_axes(stage, row, step, tokens) for row in rows]
-
-
-def counters(stages: list[Stage], store: Store, until: Stage) -> tuple[int, int]:
-    """Return the optimizer steps and tokens of the trained stages before `until`, except those that only set how long
-    it trains."""
-    apart = {source.key for role, source in until.inputs.items() if role.startswith(BUDGET)}
-    step = tokens = 0
-    for stage in stages:
-        if stage.key == until.key:
-            break
-        path = store.path(stage)
-        if KINDS[stage.kind].steps and stage.key not in apart and store.fault(path) is None:
-            summary = store.record(path)["summary"]
-            step += summary["steps"]
-            tokens += summary["tokens"]
-    return step, tokens
-
-
-def on_axes(stage: Stage, row: dict[str, Any], step: int, tokens: int) -> dict[str, Any]:
-    """Return a stage's row with the run's counters; `step` and `tokens` are the sums of the stages before it."""
-    counted = KINDS[stage.kind].steps
-    return {
-        **row,
-        "iteration": stage.iteration,
-        "global_step": step + (row.get("step", 0) if counted else 0),
-        "tokens": tokens + (row.get("tokens", 0) if counted else 0),
-    }
-
-
-def _gpus(record: dict[str, Any]) -> int:
-    """Return the number of GPUs that built a stage, by its record."""
-    made = record.get("versions", {})
-    return int(made["devices"]) if made.get("device") == "cuda" else 0
 
 
 def _git() -> dict[str, Any]:

@@ -4,11 +4,10 @@ A closed output stream, or one that cannot show a character, never fails a run.
 """
 
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, TextIO
 
@@ -19,51 +18,27 @@ from rich.table import Table
 from rich.text import Text
 
 from memphis.engine.plan import Step, jobs
+from memphis.formatting import duration, percent, printable, rounded
 from memphis.store import Stage
 
 QUIET_SECONDS = 15.0  # at least this long between two plain lines about the same stage
+# End of a metric's name -> its text.
+_FACTS: dict[str, Callable[[float], str]] = {
+    "/loss": lambda value: f"loss {value:.3f}",
+    "/tokens_per_sec": lambda value: f"{rounded(value)} tokens/s",
+    "pairs/count": lambda value: f"{rounded(value)} pairs",
+    "pairs/questions_with_pair_frac": lambda value: f"{100 * value:.0f} % of questions gave one",
+    "gen/pass@1": lambda value: f"{100 * value:.1f} % right",
+    "eval/truncated_prompts": lambda value: f"{value:.0f} prompts cut",
+    "eval/empty_answers": lambda value: f"{value:.0f} empty answers",
+}
 _STYLES = {"done": "green", "store": "cyan", "running": "bold", "to do": "dim"}
 
-# Control characters (a line break and a tab excepted), lone surrogates, and what changes the reading direction.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    """Return `text` without characters that could move a cursor, colour a terminal or reorder what is read.
-
-    Such characters become U+FFFD; line breaks and tabs stay. For model output, file contents and error messages.
-    """
-    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
-
-
-def duration(seconds: float) -> str:
-    """Format seconds as `0.4 s`, `12 s`, `3 m 05 s` or `2 h 07 m`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} m {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
-
-
-def rounded(number: float) -> str:
-    """Format a number with three digits: `950`, `12.3k`, `4.56M`."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= 0.9995 * size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.0f}"
 
 
 def scores(columns: Mapping[str, Mapping[str, Any]]) -> str:
     """Format an evaluation's columns: `tiny/word 45.3 ± 2.0 %, …`."""
     return ", ".join(f"{name} {percent(column['score'], column['stderr'])} %" for name, column in columns.items())
-
-
-def percent(score: float, stderr: float | None) -> str:
-    """Format a share and its standard error, both from 0 to 1, in percentage points: `45.3 ± 2.0`."""
-    return f"{100 * score:.1f}" if stderr is None else f"{100 * score:.1f} ± {100 * stderr:.1f}"
 
 
 def arms(ended: Sequence[tuple[Sequence[str], str]]) -> str:
@@ -87,7 +62,7 @@ class Console:
     def __init__(
         self, steps: Sequence[Step], expected: Mapping[str, float] | None = None, stream: TextIO | None = None
     ) -> None:
-        self._rows = [_Row(step.stage, step.needed) for step in steps]
+        self._rows = [_Row(step.stage, "to do" if step.needed else "store") for step in steps]
         self._by_key = {row.stage.key: row for row in self._rows}
         for key, seconds in (expected or {}).items():
             self._by_key[key].expected = seconds
@@ -121,7 +96,7 @@ class Console:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def said(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Print `text` on a line of its own."""
         with self._lock:
             self._print(text)
@@ -142,9 +117,7 @@ class Console:
         with self._lock:
             row = self._by_key[stage.key]
             row.take(rows)
-            if row is not self._running:  # it comes from the store
-                return
-            if self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
+            if row is self._running and self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
                 row.printed = monotonic()
                 self._print(f"{self._title(stage)}: {row.facts(going=True)}")
 
@@ -262,22 +235,17 @@ class _Row:
     """A stage of the plan and what is known of it."""
 
     stage: Stage
-    needed: InitVar[bool]
-    state: str = "to do"  # store, running, done
+    state: str  # to do, store, running, done
     expected: float | None = None  # seconds that building it will take
     began: float = 0.0
     seconds: float = 0.0  # that it took
     results: str = ""
     step: int = 0
     steps: int | None = None
-    printed: float = field(default_factory=lambda: monotonic())
+    printed: float = field(default_factory=lambda: monotonic())  # when its last plain line was
     values: dict[str, float] = field(default_factory=dict)
-    _first: tuple[float, int] | None = (
-        None  # time and number of the first step seen: a resumed stage begins with old rows
-    )
-
-    def __post_init__(self, needed: bool) -> None:
-        self.state = "to do" if needed else "store"
+    # time and number of the first step seen: a resumed stage begins with old rows
+    _first: tuple[float, int] | None = None
 
     def take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         for row in rows:
@@ -292,20 +260,9 @@ class _Row:
         if self.steps and going:
             parts.append(f"{self.step}/{self.steps}")
         for key, value in self.values.items():
-            if key.endswith("/loss"):
-                parts.append(f"loss {value:.3f}")
-            elif key.endswith("/tokens_per_sec"):
-                parts.append(f"{rounded(value)} tokens/s")
-            elif key == "pairs/count":
-                parts.append(f"{rounded(value)} pairs")
-            elif key == "pairs/questions_with_pair_frac":
-                parts.append(f"{100 * value:.0f} % of questions gave one")
-            elif key == "gen/pass@1":
-                parts.append(f"{100 * value:.1f} % right")
-            elif key == "eval/truncated_prompts" and value:
-                parts.append(f"{value:.0f} prompts cut")
-            elif key == "eval/empty_answers" and value:
-                parts.append(f"{value:.0f} empty answers")
+            shown = next((show for end, show in _FACTS.items() if key.endswith(end)), None)
+            if shown is not None and (value or not key.startswith("eval/")):
+                parts.append(shown(value))
         if going and (left := self.seconds_left()) is not None:
             parts.append(f"{duration(left)} left")
         return " · ".join(parts)

@@ -9,18 +9,18 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from memphis.config import FREE, Source, to_dict
-from memphis.runs.console import percent
+from memphis.formatting import percent
 from memphis.pipeline import BUDGET, KINDS
 from memphis.privacy import masked
 from memphis.runs import Run
-from memphis.store import Stage, read_json
+from memphis.store import Stage, read_json, with_inputs
 
 UNKNOWN = "other"  # the hub's word for a licence that is not in its list
 _LICENCES = re.compile(
@@ -36,7 +36,7 @@ _METRICS = {"acc": "accuracy", "acc_norm": "accuracy"}  # lm-eval's words -> the
 def write(run: Run) -> Path | None:
     """Write `<run>/model/` of a finished run; None if it trained nothing or `until` ended it early."""
     models = [stage for stage in run.stages if KINDS[stage.kind].leaves == "model"]
-    if run.cfg.until is not None or not models or not _trained(models[-1]):
+    if run.cfg.until is not None or not any(KINDS[stage.kind].steps for stage in with_inputs(models[-1:], BUDGET)):
         return None
     model, out = models[-1], run.path / "model"
     part = out.with_name(".model.part")
@@ -76,47 +76,31 @@ def portable(text: str) -> str:
 
 def card(run: Run, model: Stage) -> str:
     """Return the README.md of the model that the stage `model` wrote."""
-    chain = list(_made_from(model))
+    chain = with_inputs([model], BUDGET)
     sources = _sources(run, chain)
     base = next((stage for stage in chain if KINDS[stage.kind].starts), None)
-    head: dict[str, Any] = {
+    strictest = licence([row["licence"] for row in sources])
+    hub, _, revision = (base.external.get("model", "") if base else "").partition("@")
+    columns = _scores(run, model)
+    results = [_result(*item) for item in columns.items()]
+    head = {
         "language": ["en"],
-        "license": licence([row["licence"] for row in sources]),
+        "license": strictest,
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["memphis", "self-teaching" if any(KINDS[s.kind].cycle for s in chain) else "sft"],
         "datasets": [row["hub"] for row in sources if row["hub"]],
+        "license_name": "unknown" if strictest == UNKNOWN else None,
+        "base_model": hub if revision else None,
+        "metrics": sorted({_METRICS.get(column["metric"], column["metric"]) for column in columns.values()}),
+        "model-index": [{"name": run.cfg.name, "results": results}] if results else None,
     }
-    if head["license"] == UNKNOWN:
-        head["license_name"] = "unknown"
-    hub, _, revision = (base.external.get("model", "") if base else "").partition("@")
-    if revision:
-        head["base_model"] = hub
-    columns = _scores(run, model)
-    head["metrics"] = sorted({_METRICS.get(column["metric"], column["metric"]) for column in columns.values()})
-    if columns:
-        head["model-index"] = [{"name": run.cfg.name, "results": [_result(*item) for item in columns.items()]}]
-    front = yaml.safe_dump({k: v for k, v in head.items() if v != []}, sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump({k: v for k, v in head.items() if v}, sort_keys=False, allow_unicode=True)
     parts = [f"---\n{front}---", f"# {run.cfg.name}", _start(run, chain, base)]
     parts += ["## Scores", _score_table(columns)] if columns else []
     parts += ["## Data", _source_table(sources)]
     parts += ["## Recipe", _recipe(run, chain), _numbers(run, chain), "## Made by", _made_by(run)]
     return "\n\n".join(portable(part) for part in parts) + "\n"
-
-
-def _trained(stage: Stage) -> bool:
-    return any(KINDS[made.kind].steps for made in _made_from(stage))
-
-
-def _made_from(stage: Stage, seen: set[str] | None = None) -> Iterator[Stage]:
-    """Yield every stage that went into `stage`, inputs before readers, itself last; not those under `budget-…`."""
-    seen = set() if seen is None else seen
-    if stage.key not in seen:
-        seen.add(stage.key)
-        for role, source in stage.inputs.items():
-            if not role.startswith(BUDGET):
-                yield from _made_from(source, seen)
-        yield stage
 
 
 def _record(run: Run, stage: Stage) -> dict[str, Any]:
@@ -132,15 +116,13 @@ def _sources(run: Run, chain: Sequence[Stage]) -> list[dict[str, Any]]:
         readers = [KINDS[stage.kind] for stage in chain if data in stage.inputs.values()]
         taught = any(row.steps and not row.cycle for row in readers)  # cycles use only sources with questions
         for name, source in run.cfg.data.sources.items():
+            row = {"name": name, "rows": counts[name]["kept"], "hub": None, "revision": revisions.get(name)}
             if not isinstance(source, Source):
-                row = {"hub": None, "licence": "apache-2.0", "human": "no: generated word problems", "revision": None}
+                rows.append({**row, "licence": "apache-2.0", "human": "no: generated word problems"})
             elif taught or source.questions:
-                hub = source.path if name in revisions else None
                 human = source.human if not source.note else f"{source.human}: {source.note}"
-                row = {"hub": hub, "licence": source.licence, "human": human, "revision": revisions.get(name)}
-            else:
-                continue
-            rows.append({"name": name, "rows": counts[name]["kept"], **row})
+                hub = source.path if name in revisions else None
+                rows.append({**row, "hub": hub, "licence": source.licence, "human": human})
     return rows
 
 
@@ -185,21 +167,21 @@ def _start(run: Run, chain: Sequence[Stage], base: Stage | None) -> str:
     )
 
 
+def _table(head: str, align: str, rows: Sequence[Sequence[object]]) -> str:
+    return "\n".join([head, align, *(f"| {' | '.join(map(str, cells))} |" for cells in rows)])
+
+
 def _score_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["| benchmark | metric | score (%) ± standard error | N |", "| --- | --- | ---: | ---: |"]
-    for name, column in columns.items():
-        score = percent(column["score"], column["stderr"])
-        what = f"{column['metric']}, {column['shots']}-shot"
-        lines.append(f"| {column['title']} (`{name}`) | {what} | {score} | {column['n']} |")
-    return "\n".join(lines)
+    rows = [
+        (f"{c['title']} (`{name}`)", f"{c['metric']}, {c['shots']}-shot", percent(c["score"], c["stderr"]), c["n"])
+        for name, c in columns.items()
+    ]
+    return _table("| benchmark | metric | score (%) ± standard error | N |", "| --- | --- | ---: | ---: |", rows)
 
 
 def _source_table(sources: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| source | commit | rows | written by people | licence |", "| --- | --- | ---: | --- | --- |"]
-    for row in sources:
-        cells = [row["hub"] or row["name"], row["revision"] or "–", row["rows"], row["human"], row["licence"]]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+    rows = [(s["hub"] or s["name"], s["revision"] or "–", s["rows"], s["human"], s["licence"]) for s in sources]
+    return _table("| source | commit | rows | written by people | licence |", "| --- | --- | ---: | --- | --- |", rows)
 
 
 def _recipe(run: Run, chain: Sequence[Stage]) -> str:
@@ -213,14 +195,13 @@ def _recipe(run: Run, chain: Sequence[Stage]) -> str:
 
 
 def _numbers(run: Run, chain: Sequence[Stage]) -> str:
-    lines = ["| stage | steps | tokens | pairs | pass@1 |", "| --- | ---: | ---: | ---: | ---: |"]
+    rows = []
     for stage in chain:
         summary = _record(run, stage)["summary"]
         found = [summary.get(key, "") for key in ("steps", "tokens", "pairs", "pass@1")]
         if any(value != "" for value in found):
-            cells = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in found]
-            lines.append(f"| {stage.name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append([stage.name, *(f"{value:.3f}" if isinstance(value, float) else value for value in found)])
+    return _table("| stage | steps | tokens | pairs | pass@1 |", "| --- | ---: | ---: | ---: | ---: |", rows)
 
 
 def _made_by(run: Run) -> str:

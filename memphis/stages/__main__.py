@@ -25,8 +25,8 @@ from memphis.devices import check_number, cores
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NoSpace, NotLoadable, Stopped
 from memphis.hooks import kill_point
 from memphis.pipeline import KINDS, trains
-from memphis.stages.child import die_with_parent
-from memphis.stages.context import Context, Runtime, Worker, stop_on_signals
+from memphis.processes import die_with_parent, on_polite_signals
+from memphis.stages.context import STOP, Context, Runtime, Worker
 from memphis.store import Store, finish, installed, read_json
 from memphis.store.claims import Claim
 from memphis.store.disk import explain
@@ -63,15 +63,16 @@ def build(path: Path, worker: Worker) -> None:
     try:
         kill_point(spec["kind"], "start")
         started, worked = time.monotonic(), time.process_time()
-        context = _context(spec, path.parent, claim.part, worker)
         if together:
             distributed.broadcast(str(claim.part))
-        summary = _run(spec, context)
+        summary = _run(spec, path.parent, claim.part, worker)
         if not claim.held():
             raise MemphisError(f"{path.name}: another process took this stage over; it will finish it")
         kill_point(spec["kind"], "done")
         spent, cpu = time.monotonic() - started, time.process_time() - worked
-        finish(claim, spec, summary, spent, made_with(worker), cpu)
+        # Reuse across versions and devices is allowed, and reported.
+        made_with = {**installed(), "device": worker.device, "devices": str(worker.runtime.num_devices)}
+        finish(claim, spec, summary, spent, made_with, cpu)
         kill_point(spec["kind"], "renamed")
     finally:
         claim.release()
@@ -81,7 +82,7 @@ def join(path: Path, worker: Worker) -> None:
     """Take part in training the stage, if rank 0 broadcasts that it builds it; otherwise do nothing."""
     spec = _spec(path)
     if trains(spec["kind"], spec["config"]) and (part := distributed.broadcast()) is not None:
-        _run(spec, _context(spec, path.parent, Path(part), worker))
+        _run(spec, path.parent, Path(part), worker)
 
 
 def _spec(path: Path) -> dict[str, Any]:
@@ -90,8 +91,9 @@ def _spec(path: Path) -> dict[str, Any]:
     return spec
 
 
-def _context(spec: dict[str, Any], store: Path, out: Path, worker: Worker) -> Context:
-    return Context(
+def _run(spec: dict[str, Any], store: Path, out: Path, worker: Worker) -> dict[str, Any]:
+    """Build the stage, which can read nothing but its typed config. Returns the summary for its record."""
+    context = Context(
         kind=spec["kind"],
         inputs={role: store / directory for role, directory in spec["reads"].items()},
         seed=spec["seed"] or 0,
@@ -100,19 +102,10 @@ def _context(spec: dict[str, Any], store: Path, out: Path, worker: Worker) -> Co
         out=out,
         worker=worker,
     )
-
-
-def _run(spec: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Build the stage, which can read nothing but its typed config. Returns the summary for its record."""
     config = parse(KINDS[spec["kind"]].form, spec["config"])
     summary = importlib.import_module(f"memphis.stages.{spec['kind']}").run(context, config)
     assert isinstance(summary, dict)
     return summary
-
-
-def made_with(worker: Worker) -> dict[str, str]:
-    """Return versions and devices, recorded with every stage; reuse across them is allowed, and reported."""
-    return {**installed(), "device": worker.device, "devices": str(worker.runtime.num_devices)}
 
 
 def _share_cores(processes: int) -> None:
@@ -147,7 +140,7 @@ def main() -> int:
                 from memphis.stages.ranks import torchrun  # takes a second, which other jobs need not wait
 
                 return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])
-        with stop_on_signals(), distributed.init(worker.device) if launched else contextlib.nullcontext():
+        with on_polite_signals(STOP.set), distributed.init(worker.device) if launched else contextlib.nullcontext():
             for path in arguments.stages:
                 (build if distributed.rank() == 0 else join)(path.absolute(), worker)
     except Stopped:

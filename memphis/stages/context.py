@@ -1,9 +1,6 @@
 """Context of a stage beside its config: its inputs, a directory to write to, a process to work in, a way to stop."""
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +11,6 @@ from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.jsonl import RowLog
 from memphis.sampling import Engine, open_engine
-from memphis.stages.child import POLITE
 from memphis.training import distributed
 
 STOP = threading.Event()  # set by a polite signal: checkpoint at the next step and leave with Stopped
@@ -83,19 +79,5 @@ class Context:
     def runtime(self) -> Runtime:
         return self.worker.runtime
 
-    def stopping(self) -> bool:
-        return STOP.is_set()
-
     def kill_point(self, name: str) -> None:
         kill_point(self.kind, name)
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Turn the polite signals into STOP while the block runs."""
-    before = {number: signal.signal(number, lambda *_: STOP.set()) for number in POLITE}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

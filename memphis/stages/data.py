@@ -21,15 +21,15 @@ def run(context: Context, config: DataForm) -> dict[str, Any]:
     warnings: list[str] = []
     for name, source in config.sources.items():
         if isinstance(source, TinyTask):
-            taught, asked, counts[name] = _tiny(context, source)
+            rows, own, counts[name] = _tiny(context, source)
         else:
             found = _read(context, name, source, config)
-            taught, counts[name] = found.rows, found.counts
-            asked = [_question(row) for row in taught] if source.questions else []
+            rows, counts[name] = found.rows, found.counts
+            own = [_question(row) for row in rows] if source.questions else []
             revisions |= {name: found.revision} if found.revision else {}
             warnings += found.warnings
-        sft += taught
-        questions += asked
+        sft += rows
+        questions += own
     write_rows(context.out / "sft.jsonl", sft)
     write_rows(context.out / "questions.jsonl", questions)
     write_json(context.out / "counts.json", counts)
@@ -40,10 +40,11 @@ def run(context: Context, config: DataForm) -> dict[str, Any]:
 
 def _tiny(context: Context, source: TinyTask) -> tuple[list[Any], list[Any], dict[str, int]]:
     difficulty = tiny.Difficulty(source.max_number, source.max_factor, source.max_steps)
-    taught, asked = tiny.training_rows(source.train, source.questions, context.seed, difficulty)
+    rows, questions = tiny.training_rows(source.train, source.questions, context.seed, difficulty)
     write_rows(context.out / "dev.jsonl", tiny.problems("dev", source.dev, context.seed, difficulty))
     write_rows(context.out / "test.jsonl", tiny.problems("test", source.test, context.seed, difficulty))
-    return taught, asked, {"rows": max(len(taught), len(asked)), "kept": max(len(taught), len(asked))}
+    number = max(len(rows), len(questions))
+    return rows, questions, {"rows": number, "kept": number}
 
 
 def _read(context: Context, name: str, source: SourceRows, config: DataForm) -> "sources.Read":

@@ -6,7 +6,7 @@ from typing import Any
 from eval.harness import evaluate
 from memphis.config.forms import EvaluateForm
 from memphis.errors import Stopped
-from memphis.stages.context import Context
+from memphis.stages.context import STOP, Context
 from memphis.store import read_json, write_json
 from memphis.training.model import fingerprint
 
@@ -18,7 +18,7 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
 
     def between(point: str) -> None:
         context.kill_point(point)
-        if point == "task-done" and context.stopping():  # finished tasks are on the disk
+        if point == "task-done" and STOP.is_set():  # finished tasks are on the disk
             raise Stopped
 
     origin, weights = _origin(context.inputs["model"]), fingerprint(model)

@@ -13,7 +13,8 @@ from memphis.data import prompts, tokens
 from memphis.errors import MemphisError, Stopped
 from memphis.jsonl import atomic_write, read_rows
 from memphis.stages.context import Context
-from memphis.stages.shards import Sampling, Shard, sample_all
+from memphis.stages.engines import sample_all
+from memphis.stages.shards import Sampling, Shard
 from memphis.store import derived_seed
 from memphis.training.model import fingerprint
 
@@ -36,21 +37,21 @@ def run(context: Context, config: GenerateForm) -> dict[str, Any]:
         )
         for index, start in enumerate(range(0, len(questions), knobs.shard_size))
     ]
-    told = 0
+    logged = 0
 
-    def tell() -> None:
-        nonlocal told
-        while told < len(shards) and shards[told].path.exists():
-            told += 1
-            asked = min(told * knobs.shard_size, len(questions))
-            context.log({"step": told, "steps": len(shards), f"{family}questions": asked})
+    def log_finished() -> None:
+        nonlocal logged
+        while logged < len(shards) and shards[logged].path.exists():
+            logged += 1
+            sampled = min(logged * knobs.shard_size, len(questions))
+            context.log({"step": logged, "steps": len(shards), f"{family}questions": sampled})
             context.kill_point("shard-done")
 
     sampling = Sampling(model, config.model.dtype, knobs)
     with ThreadPoolExecutor(1) as pool:
         mark = pool.submit(fingerprint, model)  # reads all weights, while the engine starts
-        spent = sample_all(context.worker, sampling, shards, tell)
-        if told < len(shards):
+        spent = sample_all(context.worker, sampling, shards, log_finished)
+        if logged < len(shards):
             raise Stopped
     metrics, warnings = _join(context.out / "samples.jsonl", [shard.path for shard in shards], warnings)
     seconds = time.monotonic() - started

@@ -44,10 +44,10 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
         found: list[tuple[str, list[str]]]
         if config.examples == "correct":
-            told = knowing.get(row["id"], [])
-            correct += [sample["text"] for sample in told if sample["correct"]]
+            from_hint = knowing.get(row["id"], [])
+            correct += [sample["text"] for sample in from_hint if sample["correct"]]
             found = [(text, []) for text in (dict.fromkeys(correct) if knobs.dedup == "text" else correct)]
-            rationalized += len(found) if told else 0  # only questions without a correct sample got the answer as hint
+            rationalized += len(found) if from_hint else 0  # only questions without a correct sample got a hint
         else:
             if config.examples == "human":  # against the model's own, right or wrong
                 human = prompts.completion_cot(question["rationale"], question["answer"])
@@ -90,29 +90,22 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
 
 
 def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: Pairs, solve: equal.Solve | None) -> dict[str, Any]:
-    text = sample["text"].strip()
     parsed = prompts.parse(sample["text"], sample["finished"])
     correct: bool | None = None
     if not parsed.reason:
         assert parsed.answer is not None
-        types = knobs.answer.types
         correct = equal.judge(
             parsed.answer,
             question["answer"],
             options=equal.options_of(question["prompt"]),
             mode=knobs.answer.mode,
-            kind=equal.kind_of(question["source"], types),
+            kind=equal.kind_of(question["source"], knobs.answer.types),
             solve=solve,
         )
     elif parsed.reason == "unfinished" and knobs.unfinished == "incorrect":
         correct = False
-    return {
-        "text": text,
-        "valid": not parsed.reason,
-        "reason": parsed.reason,
-        "answer": parsed.answer,
-        "correct": correct,
-    }
+    judged = {"text": sample["text"].strip(), "valid": not parsed.reason, "reason": parsed.reason}
+    return {**judged, "answer": parsed.answer, "correct": correct}
 
 
 def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str, rationalized: int) -> dict[str, Any]:
@@ -124,10 +117,10 @@ def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: st
     k = min(sizes)
     mean = sum(first) / len(first)
     spread = math.sqrt(sum((value - mean) ** 2 for value in first) / max(1, len(first) - 1))
-    unique = {True: 0, False: 0}
-    for row in judged:
-        for verdict in unique:
-            unique[verdict] += len({sample["text"] for sample in row["samples"] if sample["correct"] is verdict})
+    unique = {
+        verdict: sum(len({s["text"] for s in row["samples"] if s["correct"] is verdict}) for row in judged)
+        for verdict in (True, False)
+    }
     used = sum(1 + len(pair["rejected"]) for pair in paired) - rationalized
     reasons = Counter(sample["reason"] for sample in samples if sample["reason"])
     judgeable = sum(sample["correct"] is not None for sample in samples)

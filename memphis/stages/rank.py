@@ -24,4 +24,4 @@ def run(context: Context, config: RankForm) -> dict[str, Any]:
         overlong=config.data.overlong,
         gold=gold,
     )
-    return train_stage(context, examples, counts, config, config.rank)
+    return train_stage(context, examples, counts, config)

@@ -19,8 +19,8 @@ def run(context: Context, config: SftForm) -> dict[str, Any]:
     budget = [path for role, path in context.inputs.items() if role.startswith(BUDGET)]
     rows = read_rows(context.inputs["data"] / "sft.jsonl")
     if budget:
-        asked = {row["id"] for row in read_rows(context.inputs["data"] / "questions.jsonl")}
-        rows = [row for row in rows if row["id"] in asked]
+        questions = {row["id"] for row in read_rows(context.inputs["data"] / "questions.jsonl")}
+        rows = [row for row in rows if row["id"] in questions]
         if not rows:
             raise MemphisError("sft.continued=true: no question has a human rationale; use method=sft_only")
     tokenizer = tokens.load_tokenizer(context.inputs["model"] / "model")
@@ -31,4 +31,4 @@ def run(context: Context, config: SftForm) -> dict[str, Any]:
         eos=config.data.eos,
         overlong=config.data.overlong,
     )
-    return train_stage(context, examples, counts, config, config.sft, like=budget)
+    return train_stage(context, examples, counts, config, like=budget)

@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import IO, Any
+
+from memphis import REPOSITORY
 
 SECONDS = 2.0  # of processor time for one pair; ordinary ones take milliseconds
 START_SECONDS = 120.0  # the same for its imports
@@ -66,7 +67,7 @@ class Algebra:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=REPOSITORY,
         )
         if _exchange(self._worker, ""):
             return True

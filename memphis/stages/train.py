@@ -11,12 +11,12 @@ from transformers import PreTrainedModel
 
 from memphis import memory
 from memphis.config.forms import TrainerForm
-from memphis.config.sections import RankTraining, SftTraining, TrainedModel
+from memphis.config.sections import TrainedModel
 from memphis.data.tokens import Example
 from memphis.errors import MemphisError
 from memphis.pipeline import KINDS
 from memphis.shape import from_config
-from memphis.stages.context import Context
+from memphis.stages.context import STOP, Context
 from memphis.store import read_json
 from memphis.training import distributed
 from memphis.training import model as models
@@ -33,14 +33,14 @@ def train_stage(
     examples: Sequence[Example],
     counts: dict[str, int],
     config: TrainerForm,
-    knobs: SftTraining | RankTraining,
     like: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Train the input model on `examples` as the section `knobs` of `config` says, and write it to `model/`.
+    """Train the input model on `examples` as `config` says, and write it to `model/`.
 
     like: finished trained stages in place of `epochs`: train for at least as many steps and tokens as all of these.
     Raises MemphisError, before the model is loaded, if no example is left.
     """
+    knobs = config.knobs
     warnings = _left_out(context, counts, knobs.max_length, config.data.overlong)
     source = context.inputs["model"] / "model"
     master, _, stochastic = config.model.master_dtype.partition("_")
@@ -51,7 +51,12 @@ def train_stage(
         freeze_embeddings=config.model.freeze_embeddings,
     )
     per_epoch = math.ceil(len(examples) / knobs.global_batch_size)
-    max_steps = _as_long_as(like, counts["tokens"] / max(1, per_epoch)) if like else None
+    max_steps = None
+    if like:
+        summaries = [read_json(path / "stage.json")["summary"] for path in like]
+        tokens = sum(summary["tokens"] for summary in summaries)
+        enough = math.ceil(tokens / (counts["tokens"] / max(1, per_epoch)))
+        max_steps = max(sum(summary["steps"] for summary in summaries), enough)
     plan = TrainPlan.of(
         knobs,
         family=KINDS[context.kind].family,
@@ -125,12 +130,6 @@ def _left_out(context: Context, counts: dict[str, int], max_length: int, overlon
     return [f"{context.kind}: {sum(why.values())} of {counts['rows']} rows left out ({shown}; {key}, {rule})"]
 
 
-def _as_long_as(stages: Sequence[Path], tokens_per_step: float) -> int:
-    summaries = [read_json(path / "stage.json")["summary"] for path in stages]
-    tokens = sum(summary["tokens"] for summary in summaries)
-    return max(sum(summary["steps"] for summary in summaries), math.ceil(tokens / tokens_per_step))
-
-
 def run_loop(
     context: Context,
     model: PreTrainedModel,
@@ -147,7 +146,7 @@ def run_loop(
         plan,
         out_dir=context.out,
         log=context.log,
-        should_stop=context.stopping,
+        should_stop=STOP.is_set,
         kill_point=context.kill_point,
         checkpoint_every=CHECKPOINT_EVERY_S,
     )

@@ -15,11 +15,13 @@ import shutil
 import socket
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from memphis import REPOSITORY
 from memphis.dotted import flatten as flatten
 from memphis.errors import MemphisError, NoSpace
 from memphis.jsonl import atomic_write
@@ -80,6 +82,25 @@ class Stage:
         return {**self.identity, **own, "reads": inputs}
 
 
+def with_inputs(stages: Iterable[Stage], apart: str | None = None) -> list[Stage]:
+    """Return the stages and everything they read, inputs before readers, each once.
+
+    apart: beginning of the roles whose stages are left out.
+    """
+    found: dict[str, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if stage.key not in found:
+            for role, source in stage.inputs.items():
+                if apart is None or not role.startswith(apart):
+                    visit(source)
+            found[stage.key] = stage
+
+    for stage in stages:
+        visit(stage)
+    return list(found.values())
+
+
 def digest(value: Any) -> str:
     """Return the sha256 of the canonical JSON of `value`."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -93,9 +114,8 @@ def derived_seed(seed: int, *parts: object) -> int:
 @cache
 def source_hash() -> str:
     """Return the sha256 over this package's and eval's source files: recorded in stage.json, never part of a key."""
-    root = Path(__file__).parents[1]
-    files = sorted([*root.rglob("*.py"), *(root.parent / "eval").rglob("*.py")])
-    return digest([[file.relative_to(root.parent).as_posix(), sha256(file)] for file in files])
+    files = sorted(file for package in ("memphis", "eval") for file in (REPOSITORY / package).rglob("*.py"))
+    return digest([[file.relative_to(REPOSITORY).as_posix(), sha256(file)] for file in files])
 
 
 @cache
@@ -284,13 +304,11 @@ def finish(
     for name in SCRATCH:
         shutil.rmtree(claim.part / name, ignore_errors=True)
     _fsync(claim.part)
-    if claim.final.exists():  # weights dropped, or damaged: it holds less than what was built
-        old = claim.final.with_name(f"{claim.final.name}.old-{claim.token}")
+    old = claim.final.with_name(f"{claim.final.name}.old-{claim.token}")
+    with contextlib.suppress(FileNotFoundError):  # else weights dropped, or damaged: it holds less than what was built
         claim.final.rename(old)
-        claim.part.rename(claim.final)
-        shutil.rmtree(old)
-    else:
-        claim.part.rename(claim.final)
+    claim.part.rename(claim.final)
+    shutil.rmtree(old, ignore_errors=True)
     _fsync(claim.final.parent)
 
 
@@ -327,8 +345,5 @@ def differences(spec: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, 
     """Return (dotted key, value in `spec`, value in `other`) of all that enters the keys and differs."""
     names = ("version", "config", "inputs", "seed", "external")
     mine, theirs = (flatten({name: value[name] for name in names}) for value in (spec, other))
-    return [
-        (key, mine.get(key), theirs.get(key))
-        for key in sorted(mine.keys() | theirs.keys())
-        if mine.get(key) != theirs.get(key)
-    ]
+    both = ((key, mine.get(key), theirs.get(key)) for key in sorted(mine.keys() | theirs.keys()))
+    return [(key, here, there) for key, here, there in both if here != there]

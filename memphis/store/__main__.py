@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from memphis import REPOSITORY
 from memphis.errors import MemphisError
-from memphis.runs.console import duration
+from memphis.formatting import duration, size_text
 from memphis.store import WEIGHTS, Store, collect, differences, read_json, sha256
-from memphis.store.disk import explained, size_text
+from memphis.store.disk import explained
 
 
 def _done(store: Store) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -38,10 +39,8 @@ def _ls(store: Store) -> int:
 
 
 def _verify(store: Store) -> int:
-    bad = 0
-    count = 0
-    for path, record in _done(store):
-        count += 1
+    bad, stages = 0, list(_done(store))
+    for path, record in stages:
         thin = (path / "THIN").exists()
         for name, expected in record["outputs"].items():
             file = path / name
@@ -53,7 +52,7 @@ def _verify(store: Store) -> int:
                 if file.exists():
                     os.utime(file)  # so that the cheap check at reuse looks at the content too
                 bad += 1
-    print(f"{count} stages checked, {bad} damaged files")
+    print(f"{len(stages)} stages checked, {bad} damaged files")
     return 1 if bad else 0
 
 
@@ -106,9 +105,8 @@ def _seconds(text: str) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m memphis.store", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--root", default=os.environ.get("MEMPHIS_RUNS", "runs"), help="runtime.root (default: %(default)s)"
-    )
+    root = os.environ.get("MEMPHIS_RUNS", "runs")
+    parser.add_argument("--root", default=root, help="runtime.root (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("ls", help="every stage with its state, size and cost")
     commands.add_parser("verify", help="compare sha256 of every file with its record")
@@ -117,8 +115,7 @@ def main(argv: list[str] | None = None) -> int:
     gc.add_argument("--delete", action="store_true", help="remove it (without: only tell)")
     gc.add_argument("--older-than", default="1h", help="only what was last written so long ago (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    root = Path(arguments.root)
-    store = Store((root if root.is_absolute() else Path(__file__).parents[2] / root) / "store")
+    store = Store(REPOSITORY / arguments.root / "store")
     if not store.root.is_dir():
         raise MemphisError(
             f"--root={arguments.root}: there is no store in it; run `python train.py` first or name another root"

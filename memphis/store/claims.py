@@ -57,7 +57,9 @@ class Claim:
                 continue
             try:
                 with os.fdopen(handle, "w") as file:
-                    json.dump(_me(self.token), file)
+                    pid, job = os.getpid(), os.environ.get("SLURM_JOB_ID")
+                    owner = {"token": self.token, "host": socket.gethostname(), "pid": pid, "started": _started(pid)}
+                    json.dump({**owner, "slurm_job": job}, file)
                 if done():  # finished between the check and the claim
                     self.release()
                     return False
@@ -158,12 +160,6 @@ def unsafe(root: Path) -> str | None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _me(token: str) -> dict[str, Any]:
-    job = os.environ.get("SLURM_JOB_ID")
-    pid = os.getpid()
-    return {"token": token, "host": socket.gethostname(), "pid": pid, "started": _started(pid), "slurm_job": job}
-
-
 def _started(pid: int) -> str | None:
     """Return the start time, which tells a process from a later one with the same number; None if there is no such
     process, ALIVE if there is one and no more is known (no /proc, or one that hides other users' processes)."""
@@ -173,10 +169,9 @@ def _started(pid: int) -> str | None:
         return None if fields[0] in "ZX" else fields[19]  # a zombie builds nothing
     except OSError:
         pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
     return ALIVE

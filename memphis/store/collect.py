@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from memphis.errors import MemphisError
@@ -63,7 +64,8 @@ def look(store: Store, older_than: float = HOUR_S) -> Found:
     young: list[Entry] = []
     for path in sorted(store.root.iterdir()):
         if (why := _why(store, path, needed, live)) is not None:
-            size, age = _size(path), now - _written(path)
+            size, written = _measure(path)
+            age = now - written
             (garbage if age > older_than else young).append(Entry(path, size, age, why))
     kept = sum((store.root / name / "DONE").exists() for name in needed)
     return Found(garbage, young, kept, roots, len(live))
@@ -99,14 +101,14 @@ def _live(store: Store, now: float) -> set[str]:
     two heartbeats before it counts as dead: clocks can jump, and a live builder touches its claim."""
     owners = {path.stem: Claim(path.with_suffix("")).owner() for path in store.root.glob("*.claim")}
     standing = {name: owner for name, owner in owners.items() if owner is not None and not Claim.gone(owner)}
-    silent = {name: owner for name, owner in standing.items() if not _known_alive(owner, now)}
+    silent = {
+        name
+        for name, owner in standing.items()
+        if owner["host"] != socket.gethostname() and now - owner["touched"] / 1e9 > HOUR_S
+    }
     if silent:
         time.sleep(2 * claims.HEARTBEAT_S)
     return {name for name, owner in standing.items() if name not in silent or Claim(store.root / name).owner() != owner}
-
-
-def _known_alive(owner: dict[str, Any], now: float) -> bool:
-    return owner["host"] == socket.gethostname() or now - owner["touched"] / 1e9 <= HOUR_S
 
 
 def _why(store: Store, path: Path, needed: set[str], live: set[str]) -> str | None:
@@ -135,7 +137,11 @@ def _named(root: Path) -> tuple[set[str], int]:
     """Return the stage directories that files `stages.json` below `root` name, and the number of these files."""
     names: set[str] = set()
     count = 0
-    for folder, below, files in os.walk(root, onerror=_unreadable):
+
+    def unreadable(error: OSError) -> None:
+        raise MemphisError(f"{error.filename}: {error.strerror}; what is needed there is unknown") from error
+
+    for folder, below, files in os.walk(root, onerror=unreadable):
         below[:] = [name for name in below if name not in ("wandb", "logs") and Path(folder, name) != root / "store"]
         if "stages.json" in files:
             file = Path(folder, "stages.json")
@@ -147,10 +153,6 @@ def _named(root: Path) -> tuple[set[str], int]:
                     f"{file}: cannot be read ({type(error).__name__}), so what it needs is unknown; mend or remove it"
                 ) from error
     return names, count
-
-
-def _unreadable(error: OSError) -> None:
-    raise MemphisError(f"{error.filename}: {error.strerror}; what is needed there is unknown") from error
 
 
 def _with_ancestors(store: Store, names: set[str]) -> set[str]:
@@ -177,15 +179,11 @@ def _reads(store: Store, name: str) -> Iterator[str]:
         raise MemphisError(f"{files[0]}: cannot be read, so what {name} needs is unknown; `verify` tells more")
 
 
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
-
-
-def _written(path: Path) -> float:
-    """Return when anything in `path` was last written, by the clock of the file system."""
+def _measure(path: Path) -> tuple[int, float]:
+    """Return the bytes of all files in `path`, and when anything in it was last written, by the file system's clock."""
     stats = [file.lstat() for file in ([path, *path.rglob("*")] if path.is_dir() else [path])]
-    return max(max(stat.st_mtime, stat.st_ctime) for stat in stats)  # a copy is as new as its arrival
+    written = max(max(stat.st_mtime, stat.st_ctime) for stat in stats)  # a copy is as new as its arrival
+    return sum(stat.st_size for stat in stats if not S_ISDIR(stat.st_mode)), written
 
 
 def _now(store: Store) -> float:

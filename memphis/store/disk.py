@@ -5,10 +5,11 @@ import os
 import pwd
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from memphis.errors import MemphisError, NoSpace, Stopped
+from memphis.formatting import size_text
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: more than this process may write into one file
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -63,11 +64,9 @@ def no_space(root: Path, reason: str = os.strerror(errno.ENOSPC)) -> NoSpace:
 def forbidden(place: Path, reason: str = "permission denied") -> MemphisError:
     """Return the error of a path that this user may not read or write."""
     owner = ""
-    try:
-        uid = existing(place).stat().st_uid
-        owner = f" (of user {_user(uid)}, you are {_user(os.geteuid())})" if uid != os.geteuid() else ""
-    except OSError:
-        pass
+    with suppress(OSError):
+        if (uid := existing(place).stat().st_uid) != os.geteuid():
+            owner = f" (of user {_user(uid)}, you are {_user(os.geteuid())})"
     return MemphisError(f"{place}: {reason.lower()}{owner}; {CURE}, or ask for the right to read and write there")
 
 
@@ -76,10 +75,6 @@ def existing(path: Path) -> Path:
     while not os.access(path, os.F_OK):  # unlike Path.exists it tolerates a directory that must not be entered
         path = path.parent
     return path
-
-
-def size_text(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
 
 
 def _user(uid: int) -> str:

@@ -56,7 +56,7 @@ class Tracker:
     def started(self, stage: Stage) -> None:
         """Do nothing: W&B has nothing to show for a stage without rows."""
 
-    def said(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Do nothing: console messages are kept out of W&B."""
 
     def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None:

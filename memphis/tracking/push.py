@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from memphis.config import Config, from_dict
+from memphis.engine.history import history
 from memphis.errors import MemphisError
-from memphis.runs import history
 from memphis.store import Stage, Store, read_json
 from memphis.tracking import session
 from memphis.tracking.segments import segments

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from memphis.config import Config, to_dict
+from memphis.formatting import printable
 from memphis.privacy import SECRET, masked
-from memphis.runs.console import printable
 from memphis.tracking import content
 
 INIT_SECONDS = 30.0  # an unreachable server costs the tracking thread this long, once

@@ -14,7 +14,7 @@ from memphis.config.sections import Generate
 from memphis.errors import MemphisError, Stopped
 from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS
-from memphis.stages import generate, shards
+from memphis.stages import engines, generate, shards
 from memphis.stages.context import STOP, Context, Runtime, Worker
 from tests import micro
 from tests.test_faults import copy, gone, processes, wait_for
@@ -63,12 +63,12 @@ def test_no_more_engines_than_shards_to_sample(done: int, tmp_path: Path, monkey
         def close(self) -> None:
             started.append(0)
 
-    monkeypatch.setattr(shards, "_Child", Child)
-    monkeypatch.setattr(shards, "sample", lambda worker, sampling, shard: sampled.append(shard.path) or 1.0)
+    monkeypatch.setattr(engines, "_Process", Child)
+    monkeypatch.setattr(engines, "sample", lambda worker, sampling, shard: sampled.append(shard.path) or 1.0)
     todo = [shards.Shard(tmp_path / str(i), [], [], 0) for i in range(6)]
     for shard in todo[:done]:
         shard.path.touch()
-    spent = shards.sample_all(
+    spent = engines.sample_all(
         Worker(Runtime("cpu", 4, 64)), shards.Sampling(tmp_path, "", Generate()), todo, lambda: None
     )
     assert started == {0: [1, 2, 3, 0, 0, 0], 5: [], 6: []}[done]
@@ -103,13 +103,13 @@ def test_two_devices_write_what_one_writes(
 ) -> None:
     alone = run(inputs, tmp_path / "one", 1)
     others: list[str] = []
-    original = shards._Child.sample
+    original = engines._Process.sample
 
     def sample(self: Any, shard: shards.Shard) -> float:
         others.append(shard.path.stem)
         return original(self, shard)
 
-    monkeypatch.setattr(shards._Child, "sample", sample)
+    monkeypatch.setattr(engines._Process, "sample", sample)
     assert run(inputs, tmp_path / "two", 2) == alone
     assert 1 <= len(others) < 6  # both devices had work
     assert curves(tmp_path / "two") == curves(tmp_path / "one")
@@ -118,7 +118,9 @@ def test_two_devices_write_what_one_writes(
 
 @pytest.mark.slow
 def test_a_fault_in_another_process_is_raised_here(tmp_path: Path) -> None:
-    child = shards._Child(1, shards.Sampling(tmp_path, "float32", Generate(engine="hf")), Worker(Runtime("cpu", 2, 64)))
+    child = engines._Process(
+        1, shards.Sampling(tmp_path, "float32", Generate(engine="hf")), Worker(Runtime("cpu", 2, 64))
+    )
     with pytest.raises(MemphisError, match=r"holds no model \(config.json is missing\)"):
         child.sample(shards.Shard(tmp_path / "0", [], [], 0))
     child.close()

@@ -1,4 +1,4 @@
-"""Child processes that end with their parent. Nothing heavy is imported before that is ensured."""
+"""Signals between a run and its processes, and child processes that end with their parent."""
 
 import ctypes
 import os
@@ -6,9 +6,21 @@ import signal
 import sys
 import threading
 import time
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 POLITE = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # they request a checkpoint
+
+
+@contextmanager
+def on_polite_signals(handler: Callable[[], None]) -> Iterator[None]:
+    """Call `handler` at each polite signal while the block runs."""
+    before = {number: signal.signal(number, lambda *_: handler()) for number in POLITE}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def die_with_parent(parent: int) -> None:
@@ -25,15 +37,3 @@ def die_with_parent(parent: int) -> None:
         threading.Thread(target=watch, daemon=True).start()
     if os.getppid() != parent:  # the parent ended before the request took effect
         os._exit(1)
-
-
-def serve(parent: int, gpu: str | None, connection: Connection) -> None:
-    """Sample shards until `parent` ends this process. gpu: as CUDA_VISIBLE_DEVICES names it; None on a CPU."""
-    die_with_parent(parent)
-    for number in POLITE:
-        signal.signal(number, signal.SIG_IGN)  # the parent stops sending shards
-    if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    from memphis.stages.shards import answer
-
-    answer(connection)

@@ -1,0 +1,44 @@
+"""Formatting of numbers and text for people."""
+
+import re
+
+# Control characters (a line break and a tab excepted), lone surrogates, and what changes the reading direction.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return `text` without characters that could move a cursor, colour a terminal or reorder what is read.
+
+    Such characters become U+FFFD; line breaks and tabs stay. For model output, file contents and error messages.
+    """
+    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def duration(seconds: float) -> str:
+    """Format seconds as `0.4 s`, `12 s`, `3 m 05 s` or `2 h 07 m`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+
+
+def rounded(number: float) -> str:
+    """Format a number with three digits: `950`, `12.3k`, `4.56M`."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+def percent(score: float, stderr: float | None) -> str:
+    """Format a share and its standard error, both from 0 to 1, in percentage points: `45.3 ± 2.0`."""
+    return f"{100 * score:.1f}" if stderr is None else f"{100 * score:.1f} ± {100 * stderr:.1f}"
+
+
+def size_text(size: float) -> str:
+    """Format bytes as `1.5 MiB` or `5.2 GiB`."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
