@@ -138,8 +138,8 @@ def pair_examples(
     builder = _Builder(max_length, overlong)
     for pair in pairs:
         prompt = next(ids)
-        completions = islice(ids, 1 + len(pair.get("rejected", ())) + (gold is not None))
-        sequences = [Sequence(prompt + tokens, [IGNORE] * len(prompt) + tokens) for tokens in completions]
+        parts = islice(ids, 1 + len(pair.get("rejected", ())) + (gold is not None))
+        sequences = [Sequence(prompt + part, [IGNORE] * len(prompt) + part) for part in parts]
         human = sequences.pop() if gold is not None else None
         builder.add(str(pair["id"]), sequences, len(prompt), human)
     return builder.examples, dict(builder.counts)
