@@ -2,7 +2,7 @@
 
 A loss is a weighted sum of terms. Two kinds of term: `Likelihood` costs every target token of one sequence of an
 example, all others compare an example's chosen sequence with its rejected ones. Training divides the first by
-`rank.reduction`, the others by the number of examples. Equations: memphis/methods/losses.py, METHODS sections 3, 5, 7.
+`rank.reduction`, the others by the number of examples. Equations: memphis/methods/losses.py.
 
 torch is imported where a term is computed: the process that reads a config needs the knobs alone.
 """
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
 
 
 class Group:
-    """Sequences of B examples in K columns: column 0 is the chosen one, the others are rejected.
-
-    sums, counts [B, K]: log-probability and number of each sequence's target tokens. exists [B, K] bool: False marks an
-    empty slot. reference [B, K]: sums of the reference model, where the loss needs one.
-    """
+    """Sequences of B examples in K columns, column 0 being the chosen one: log-probability and number of their target
+    tokens. exists: False marks an empty slot. reference: sums of the reference model. All are [B, K]."""
 
     def __init__(self, sums: "Tensor", counts: "Tensor", exists: "Tensor", reference: "Tensor | None" = None) -> None:
         self.sums, self.exists, self.reference = sums, exists, reference
@@ -83,14 +80,8 @@ class Preference:
         from memphis.methods.losses import preference
 
         assert group.reference is not None
-        columns = group.rejected.shape[1]
-        each = preference(
-            group.sums[:, :1].expand(-1, columns),
-            group.sums[:, 1:],
-            group.reference[:, :1].expand(-1, columns),
-            group.reference[:, 1:],
-            self.beta,
-        )
+        policy, reference = group.sums, group.reference
+        each = preference(policy[:, :1], policy[:, 1:], reference[:, :1], reference[:, 1:], self.beta)
         return group.mean_rejected(each)
 
     def rewards(self, group: Group) -> "Tensor":
@@ -128,7 +119,6 @@ class Loss:
 
     @property
     def needs_reference(self) -> bool:
-        """True if a term is relative to a reference model."""
         return any(term.needs_reference for _, term in self.terms)
 
     @property

@@ -30,15 +30,11 @@ class Dropped(Exception):
 
     def __init__(self, reason: str, field: str) -> None:
         super().__init__(f"{reason} in {field}")
-        self.reason, self.field = reason, field
+        self.reason = reason
 
 
 def row(kind: str, fields: Mapping[str, Any], min_rationale_chars: int = 1) -> dict[str, Any]:
-    """Return the row of a record, every text stripped.
-
-    fields: role -> value, of any type; an optional role may be missing.
-    Raises Dropped.
-    """
+    """Return the row of a record, every text stripped. fields: role -> value, of any type. Raises Dropped."""
     made = _MAKERS[kind](fields)
     if kind == "cot" and len(made["rationale"]) < min_rationale_chars:
         raise Dropped("short_rationale", "rationale")
@@ -66,16 +62,16 @@ def _chat(fields: Mapping[str, Any]) -> dict[str, Any]:
         raise Dropped("null", "messages")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise Dropped("non_string", "messages")
-    said = [_turn(turn) for turn in turns]
-    if said and said[0][0] == "system" and not str(said[0][1] or "").strip():
-        said = said[1:]  # an empty system turn
-    if said and said[-1][0] == "user":
-        said = said[:-1]
-    spoken = [role for role, _ in said]
-    asked = spoken[1:] if spoken[:1] == ["system"] else spoken
-    if not asked or asked != ["user", "assistant"] * (len(asked) // 2):
+    messages = [_turn(turn) for turn in turns]
+    if messages and messages[0][0] == "system" and not str(messages[0][1] or "").strip():
+        messages = messages[1:]  # an empty system turn
+    if messages and messages[-1][0] == "user":
+        messages = messages[:-1]
+    roles = [role for role, _ in messages]
+    roles = roles[1:] if roles[:1] == ["system"] else roles
+    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
         raise Dropped("roles", "messages")
-    return {"messages": [{"role": role, "content": _text(text, "messages")} for role, text in said]}
+    return {"messages": [{"role": role, "content": _text(text, "messages")} for role, text in messages]}
 
 
 def _turn(turn: Mapping[str, Any]) -> tuple[str, Any]:

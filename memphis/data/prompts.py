@@ -1,6 +1,6 @@
 """Text formats: render rows for training and generation, and parse generations.
 
-Works on strings only; tokens.py handles tokens. Layout: model card, "Prompt formats"; reference DATA, section 3.
+Works on strings only; tokens.py handles tokens. Layout: "Prompt formats" in the model card of euclaise/Memphis-CoT-3B.
 """
 
 import re
@@ -67,7 +67,7 @@ def spans(row: Mapping[str, Any], eos_token: str, eos: str) -> list[Span]:
     if row["kind"] == "cot":
         turns = [(render_cot(row["prompt"]), completion_cot(row["rationale"], row["answer"]))]
     elif row["kind"] == "instruct":
-        turns = [(_asked(row["prompt"]), row["response"].strip())]
+        turns = [(_render_chat(row["prompt"]), row["response"].strip())]
     elif row["kind"] == "chat":
         turns = _chat_turns(row["messages"])
     else:
@@ -111,7 +111,7 @@ def contains_header(text: str) -> bool:
     return _OUR_HEADER.search(text) is not None
 
 
-def _asked(instruction: str) -> str:
+def _render_chat(instruction: str) -> str:
     return f"{USER}\n{instruction.strip()}\n{ASSISTANT}\n"
 
 
@@ -122,5 +122,6 @@ def _chat_turns(messages: list[dict[str, str]]) -> list[tuple[str, str]]:
     roles = roles[1:] if system else roles
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
         raise ValueError(f"chat roles {roles} do not alternate between user and assistant")
-    turns = [(_asked(asked), said) for asked, said in zip(texts[::2], texts[1::2], strict=True)]
-    return [(system + turns[0][0], turns[0][1]), *turns[1:]]
+    contexts = list(map(_render_chat, texts[::2]))
+    contexts[0] = system + contexts[0]
+    return list(zip(contexts, texts[1::2], strict=True))

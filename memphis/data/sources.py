@@ -32,17 +32,12 @@ _FILES = ["*.md", "*.json", "*.jsonl", "*.parquet", "*.json.gz", "*.jsonl.gz", "
 
 @dataclass(frozen=True)
 class Read:
-    """Result of reading a source.
-
-    counts: rows, kept, and dropped_<reason> for every reason that occurred; rows = kept + all dropped ones.
-    revision: the commit of a hub id, None for a local path.
-    warnings: messages for the user, one line each.
-    """
+    """Result of reading a source."""
 
     rows: list[dict[str, Any]]
-    counts: dict[str, int]
-    revision: str | None
-    warnings: list[str]
+    counts: dict[str, int]  # rows, kept, and dropped_<reason> for every reason that occurred; rows = kept + all dropped
+    revision: str | None  # commit of a hub id, None for a local path
+    warnings: list[str]  # for the user, one line each
 
 
 @dataclass(frozen=True)
@@ -68,13 +63,7 @@ class _Table:
 
 
 def read(
-    name: str,
-    place: str,
-    config: SourceRows,
-    *,
-    max_drop_frac: float,
-    min_rationale_chars: int,
-    scratch: Path,
+    name: str, place: str, config: SourceRows, *, max_drop_frac: float, min_rationale_chars: int, scratch: Path
 ) -> Read:
     """Read all rows of a source in its own order; with `limit`, the first ones after a shuffle by `subset_seed`.
 
@@ -93,11 +82,8 @@ def read(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     rows, counts = _clean(source, table, max_drop_frac, min_rationale_chars)
-    warnings = []
-    if config.expect_rows not in (None, counts["rows"]):
-        warnings.append(
-            f"data.sources.{name}: {source.title} has {counts['rows']} rows, expected were {config.expect_rows}"
-        )
+    warning = f"data.sources.{name}: {source.title} has {counts['rows']} rows, expected were {config.expect_rows}"
+    warnings = [] if config.expect_rows in (None, counts["rows"]) else [warning]
     return Read(rows, counts, None if local else location.name, warnings)
 
 
@@ -199,11 +185,13 @@ def _clean(
         for index, record in enumerate(table.records)
     }
     if source.config.title_exclude is not None:
-        before = len(records)
-        records = _without_titles(source, records)
-        dropped["title"] = before - len(records)
+        records = _without_titles(source, source.config.title_exclude, records)
+        dropped["title"] = total - len(records)
     rows: list[dict[str, Any]] = []
-    for index in records if limit is None else _shuffled(list(records), source.config.subset_seed):
+    order = list(records)
+    if limit is not None:  # shuffled as Dataset.shuffle does: "the first 5000 of seed 42" names certain rows
+        order = datasets.Dataset.from_dict({"index": order}).shuffle(seed=source.config.subset_seed)["index"]
+    for index in order:
         fields = records[index]
         try:
             made = cleaning.row(kind, fields, min_rationale_chars)
@@ -257,23 +245,13 @@ def _columns(source: _Source, table: _Table) -> dict[str, str]:
     return chosen
 
 
-def _without_titles(source: _Source, records: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+def _without_titles(source: _Source, pattern: str, records: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
     try:
-        pattern = re.compile(source.config.title_exclude or "")
+        excluded = re.compile(pattern)
     except re.error as error:
-        raise source.fault(
-            f"{source.config.title_exclude!r} is no regular expression ({error})", "title_exclude"
-        ) from error
-    return {
-        index: fields
-        for index, fields in records.items()
-        if not (isinstance(fields.get("title"), str) and pattern.search(fields["title"]))
-    }
-
-
-def _shuffled(indices: list[int], seed: int) -> list[int]:
-    """Shuffle as Dataset.shuffle(seed) does: "the first 5000 of seed 42" names certain rows."""
-    return list(datasets.Dataset.from_dict({"index": indices}).shuffle(seed=seed)["index"])
+        raise source.fault(f"{pattern!r} is no regular expression ({error})", "title_exclude") from error
+    titles = {index: fields.get("title") for index, fields in records.items()}
+    return {i: records[i] for i, title in titles.items() if not (isinstance(title, str) and excluded.search(title))}
 
 
 def _type(feature: Any) -> str:

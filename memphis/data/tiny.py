@@ -1,8 +1,7 @@
 """Tiny task: grade-school word problems, generated from templates, with rationales that show each calculation.
 
 The four sets are disjoint. A hash of template and numbers assigns a problem to a set, so the base model's corpus and
-the evaluation questions can be made at different times, in any amount, by programs that know nothing of each other. The
-templates' wording is in `tiny_templates`, the base model's corpus in `tiny_corpus`.
+the evaluation questions can be made at different times, in any amount, by programs that know nothing of each other.
 """
 
 import random
@@ -33,16 +32,11 @@ _ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
 
 @dataclass(frozen=True)
 class Difficulty:
-    """Settings that control how hard the problems are.
+    """Settings that control how hard the problems are."""
 
-    max_number: largest quantity in a question, 5..99. Results go up to 99 whatever it is.
-    max_factor: largest "each", "times" or "among", 2..12.
-    max_steps: most calculations in one problem, 1..3.
-    """
-
-    max_number: int = 30
-    max_factor: int = 5
-    max_steps: int = 3
+    max_number: int = 30  # largest quantity in a question, 5..99; results go up to 99 whatever it is
+    max_factor: int = 5  # largest "each", "times" or "among", 2..12
+    max_steps: int = 3  # most calculations in one problem, 1..3
 
     def __post_init__(self) -> None:
         for name, low, high in (("max_number", 5, LARGEST), ("max_factor", 2, 12), ("max_steps", 1, 3)):
@@ -86,6 +80,10 @@ class Problem:
     def givens(self) -> tuple[int, ...]:
         return tuple(self.numbers[hole] for hole in self.template.givens)
 
+    @property
+    def row(self) -> dict[str, Any]:
+        return {"prompt": self.prompt, "rationale": self.rationale, "answer": str(self.answer)}
+
 
 _TEMPLATES = tuple(Template(*line) for line in TEMPLATES)
 _BY_STEPS = {count: [t for t in _TEMPLATES if len(t.steps) == count] for count in (1, 2, 3)}
@@ -124,13 +122,8 @@ def problems(split: Split, count: int, seed: int, difficulty: Difficulty) -> lis
     tries = 0
     while len(rows) < count:
         problem = draw(split, rng, difficulty)
-        row = {
-            "id": f"tiny-{split}-{len(rows):05d}",
-            "source": f"tiny-{len(problem.template.steps)}step",
-            "prompt": problem.prompt,
-            "rationale": problem.rationale,
-            "answer": str(problem.answer),
-        }
+        source = f"tiny-{len(problem.template.steps)}step"
+        row = {"id": f"tiny-{split}-{len(rows):05d}", "source": source, **problem.row}
         if split in ("dev", "test"):
             row |= _choices(problem, rng)
         if (text := normalized(problem.prompt)) not in seen:
@@ -154,9 +147,9 @@ def training_rows(
     known by question and answer only. With `questions` < `train` the questions are the first of the supervised rows.
     """
     rows = problems("train", max(train, questions), seed, difficulty)
-    taught = [row | {"kind": "cot"} for row in rows[:train]]
-    asked = rows[: min(train, questions)] + [row | {"rationale": ""} for row in rows[train:questions]]
-    return taught, asked
+    supervised = [row | {"kind": "cot"} for row in rows[:train]]
+    unsolved = [row | {"rationale": ""} for row in rows[train:questions]]
+    return supervised, rows[: min(train, questions)] + unsolved
 
 
 def normalized(text: str) -> str:
@@ -199,9 +192,7 @@ def _write(template: Template, numbers: dict[str, int], rng: random.Random) -> P
     words |= {"s": f"{things[0]}s", "t": f"{things[1]}s"} | {hole: str(number) for hole, number in numbers.items()}
 
     def fill(hole: re.Match[str]) -> str:
-        if hole[1]:
-            return f"{words[hole[2]]} {hole[3]} {words[hole[4]]} = {words[hole[1]]}"
-        return words[hole[5]]
+        return words[hole[5]] if hole[5] else f"{words[hole[2]]} {hole[3]} {words[hole[4]]} = {words[hole[1]]}"
 
     def text(pattern: str) -> str:
         return _HOLE.sub(fill, _ALTERNATIVES.sub(lambda choice: rng.choice(choice[1].split("|")), pattern))

@@ -1,14 +1,12 @@
 """Plain text for pre-training the base model of the tiny task: arithmetic, finding a number in a text, solved problems
-of the `base` set, and a little of every notation that later stages use.
-
-Later stages keep the embeddings frozen, so a token that never occurs here is never learned. Therefore headers and bare
-numbers are included, in uses other than those that supervised training teaches.
+of the `base` set, and a little of every notation that later stages use: they keep the embeddings frozen, so a token
+that never occurs here is never learned. Headers and bare numbers have other uses than in supervised training.
 """
 
 import random
 from collections.abc import Callable
 
-from memphis.data.tiny import LARGEST, OPERATIONS, Difficulty, Problem, draw, worked_example
+from memphis.data.tiny import LARGEST, OPERATIONS, Difficulty, draw, worked_example
 from memphis.data.tiny_templates import NAMES, THINGS
 
 
@@ -71,8 +69,7 @@ def _story(rng: random.Random, difficulty: Difficulty) -> str:
 
 
 def _few_shot(rng: random.Random, difficulty: Difficulty) -> str:
-    rows = [_row(draw("base", rng, difficulty)) for _ in range(rng.randint(2, 4))]
-    return "\n\n".join(map(worked_example, rows))
+    return "\n\n".join(worked_example(draw("base", rng, difficulty).row) for _ in range(rng.randint(2, 4)))
 
 
 def _short_answer(rng: random.Random, difficulty: Difficulty) -> str:
@@ -100,15 +97,10 @@ def _headed(rng: random.Random, difficulty: Difficulty) -> str:
 
 
 def _numbers(rng: random.Random, difficulty: Difficulty) -> str:
-    """Write a row of numbers twice, in two notations: a number with and without a space before it is two tokens, and
-    operands are found by copying."""
+    """Write numbers twice, in two notations: with and without a space before it a number is two tokens."""
     numbers = [str(rng.randint(0, LARGEST)) for _ in range(rng.randint(3, 12))]
     first, second = rng.sample((" ", "\n", ", "), 2)
     return f"{first.join(numbers)}\n{second.join(numbers)}"
-
-
-def _row(problem: Problem) -> dict[str, str]:
-    return {"prompt": problem.prompt, "rationale": problem.rationale, "answer": str(problem.answer)}
 
 
 _MIXTURE: tuple[tuple[Callable[[random.Random, Difficulty], str], float], ...] = (

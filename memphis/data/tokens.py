@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,10 @@ from memphis.errors import MemphisError
 IGNORE = -100  # label of a token without loss
 Overlong = Literal["drop", "truncate"]
 Eos = Literal["every_turn", "final"]
+COUNTS = (
+    *("rows", "kept", "dropped_overlong", "dropped_eos_text", "truncated", "dropped_no_target"),
+    *("tokens", "label_tokens"),  # of the examples that were kept
+)
 
 
 @dataclass(frozen=True)
@@ -29,29 +34,21 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Example:
-    """Training example made from one row or pair.
-
-    sequences: one for supervised training; chosen first, then the rejected ones, for pairs.
-    prompt_length: leading tokens that are equal in all sequences (and gold) and have no loss.
-    gold: with rank.ce_target=gold, the human completion of the same prompt.
-    """
+    """Training example made from one row or pair."""
 
     id: str
-    sequences: tuple[Sequence, ...]
-    prompt_length: int
-    gold: Sequence | None = None
+    sequences: tuple[Sequence, ...]  # one for supervised training; chosen first, then the rejected ones, for pairs
+    prompt_length: int  # leading tokens that are equal in all sequences (and gold) and have no loss
+    gold: Sequence | None = None  # with rank.ce_target=gold: the human completion of the same prompt
 
 
-def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a local checkpoint directory (never touching the network) or of a hub id.
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint directory.
 
     Raises MemphisError if it has no end-of-text token: every completion must end with one.
     """
-    local = Path(path).exists()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(path), revision=None if local else revision, local_files_only=local, trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exceptions
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MemphisError(
@@ -67,9 +64,9 @@ def encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[lis
     """Return the token ids of every text on its own, without special tokens; one bulk call, each distinct text once."""
     texts = list(texts)
     distinct = list(dict.fromkeys(texts))
-    ids: list[list[int]] = []
-    if distinct:
-        ids = tokenizer(distinct, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    if not distinct:
+        return []
+    ids = tokenizer(distinct, add_special_tokens=False, return_attention_mask=False)["input_ids"]
     by_text = dict(zip(distinct, ids, strict=True))
     return [by_text[text] for text in texts]
 
@@ -87,12 +84,10 @@ def sft_examples(
     eos: Eos,
     overlong: Overlong,
 ) -> tuple[list[Example], dict[str, int]]:
-    """Build examples with one sequence each from rows of any kind ("cot", "instruct", "chat").
+    """Build examples with one sequence each from rows of any kind ("cot", "instruct", "chat"), and counts (COUNTS).
 
     max_length: tokens; longer rows are dropped, or cut at the end with overlong="truncate". A row without any target
     left is dropped too, and so is one with the end-of-text token spelt out, which would end its text in the middle.
-    Returns the examples and counts: rows, kept, dropped_overlong, dropped_eos_text, truncated, dropped_no_target,
-    tokens, label_tokens.
     """
     rows = list(rows)
     clean = [row for row in rows if not any(tokenizer.eos_token in s.text for s in prompts.spans(row, "", eos))]
@@ -107,8 +102,8 @@ def sft_examples(
             part = next(ids)
             tokens += part
             labels += part if span.target else [IGNORE] * len(part)
-        builder.add(str(row["id"]), [Sequence(tokens, labels)], _masked_prefix(labels))
-    return builder.examples, builder.result()
+        builder.add(str(row["id"]), [Sequence(tokens, labels)], next(i for i, n in enumerate(labels) if n != IGNORE))
+    return builder.examples, dict(builder.counts)
 
 
 def pair_examples(
@@ -125,7 +120,7 @@ def pair_examples(
 
     gold: question id -> completion text (without EOS) of the human answer; every example then carries it as `gold`.
     A rejected sequence longer than max_length is left out; the pair is dropped if no rejected one, or not the chosen
-    or gold one, fits. With overlong="truncate" sequences are cut instead. Counts as in `sft_examples`, without gold.
+    or gold one, fits. With overlong="truncate" sequences are cut instead. Tokens of `gold` are not counted.
     eos: a completion is one turn, so both values append one EOS to it.
     Raises MemphisError if `gold` lacks a question.
     """
@@ -144,14 +139,11 @@ def pair_examples(
     builder = _Builder(max_length, overlong)
     for pair in pairs:
         prompt = next(ids)
-
-        def sequence(prompt: list[int] = prompt) -> Sequence:
-            completion = next(ids)
-            return Sequence(prompt + completion, [IGNORE] * len(prompt) + completion)
-
-        sequences = [sequence() for _ in range(1 + len(pair.get("rejected", ())))]
-        builder.add(str(pair["id"]), sequences, len(prompt), sequence() if gold is not None else None)
-    return builder.examples, builder.result()
+        parts = islice(ids, 1 + len(pair.get("rejected", ())) + (gold is not None))
+        sequences = [Sequence(prompt + part, [IGNORE] * len(prompt) + part) for part in parts]
+        human = sequences.pop() if gold is not None else None
+        builder.add(str(pair["id"]), sequences, len(prompt), human)
+    return builder.examples, dict(builder.counts)
 
 
 def text_examples(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> list[Example]:
@@ -166,17 +158,7 @@ class _Builder:
     def __init__(self, max_length: int, overlong: Overlong) -> None:
         self.max_length, self.overlong = max_length, overlong
         self.examples: list[Example] = []
-        names = (
-            "rows",
-            "kept",
-            "dropped_overlong",
-            "dropped_eos_text",
-            "truncated",
-            "dropped_no_target",
-            "tokens",
-            "label_tokens",
-        )
-        self.counts = Counter(dict.fromkeys(names, 0))
+        self.counts = Counter(dict.fromkeys(COUNTS, 0))
 
     def add(self, id: str, sequences: SequenceOf[Sequence], prompt_length: int, gold: Sequence | None = None) -> None:
         self.counts["rows"] += 1
@@ -197,9 +179,6 @@ class _Builder:
             self.counts["tokens"] += sum(len(s.input_ids) for s in example.sequences)
             self.counts["label_tokens"] += sum(map(_label_tokens, example.sequences))
 
-    def result(self) -> dict[str, int]:
-        return dict(self.counts)
-
     def _long(self, sequence: Sequence) -> bool:
         return len(sequence.input_ids) > self.max_length
 
@@ -209,7 +188,3 @@ class _Builder:
 
 def _label_tokens(sequence: Sequence) -> int:
     return len(sequence.labels) - sequence.labels.count(IGNORE)
-
-
-def _masked_prefix(labels: list[int]) -> int:
-    return next((i for i, label in enumerate(labels) if label != IGNORE), len(labels))

@@ -1,8 +1,8 @@
 """Adalite, the optimizer of the model card: layer-wise normalised steps with one statistic per row of a weight.
 
-Written from reference/METHODS.md section 2 (euclaise/supertrainer2000 at 8da21ba and aecebf1). Tensor by tensor, so
-that temporaries are the size of one parameter. Only whole-tensor operations that DTensor knows, and no branch on a
-value: sharded parameters (FSDP2) reduce by themselves and nothing waits for the device.
+Source: euclaise/supertrainer2000 at 8da21ba and aecebf1. Tensor by tensor, so that temporaries are the size of one
+parameter. Only whole-tensor operations that DTensor knows, and no branch on a value: sharded parameters (FSDP2) reduce
+by themselves and nothing waits for the device.
 """
 
 import math
@@ -51,11 +51,8 @@ class Adalite(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

@@ -1,7 +1,7 @@
 """Losses of every method as pure functions of target log-probabilities, and those log-probabilities themselves.
 
 Nothing here divides by a batch: a loss is a sum and a count (or one value per group) and the training loop normalises
-once over the accumulated batch. Equations: reference/METHODS.md sections 3, 5, 7, 10.
+once over the accumulated batch.
 Shapes: B sequences or groups, T tokens, N target tokens, S sequences in a flat micro-batch, V vocabulary, D width.
 """
 
@@ -132,7 +132,7 @@ def target_logps(
     greedy: Tensor | None = None,
     chunk_bytes: int = 64 << 20,
 ) -> Tensor:
-    """Return log softmax(hidden weight' + bias)[targets], [N]: the head applied at target positions only, in chunks.
+    """Return log softmax(hidden weight' + bias)[targets], [N], computed in chunks.
 
     hidden [N, D], weight [V, D], targets [N] in 0 ... V - 1, bias [V]. The matrix products run in the dtype of `hidden`
     (autocast's if it is on), softmax and result in float32, or float64 throughout for float64.
@@ -152,7 +152,7 @@ def target_logps(
         dtype = torch.get_autocast_dtype(device)
     hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     rows = max(1, chunk_bytes // (weight.shape[0] * _accurate(dtype).itemsize))
-
+    greedy = torch.empty_like(targets, dtype=torch.bool) if greedy is None else greedy
     if torch.is_grad_enabled() and (weight.requires_grad or (bias is not None and bias.requires_grad)):
         return _TrainableHead.apply(hidden, weight, bias, targets, rows, greedy)
     if torch.is_grad_enabled() and hidden.requires_grad:
@@ -163,18 +163,12 @@ def target_logps(
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        rows: int,
-        greedy: Tensor | None,
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int, greedy: Tensor
     ) -> Tensor:
         logps = hidden.new_empty(len(hidden), dtype=_accurate(hidden.dtype))
         jacobian = torch.empty_like(hidden, memory_format=torch.contiguous_format)
         for part in _parts(len(hidden), rows):
-            logps[part], probs = _softmax(hidden[part], weight, bias, targets[part], _part(greedy, part))
+            logps[part], probs = _softmax(hidden[part], weight, bias, targets[part], greedy[part])
             jacobian[part] = _onehot_minus(probs, targets[part]).to(weight.dtype) @ weight
         ctx.save_for_backward(jacobian)
         return logps
@@ -189,13 +183,7 @@ class _FrozenHead(torch.autograd.Function):
 class _TrainableHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        rows: int,
-        greedy: Tensor | None,
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int, greedy: Tensor
     ) -> Tensor:
         ctx.rows = rows
         ctx.save_for_backward(hidden, weight, bias, targets)
@@ -226,11 +214,11 @@ class _TrainableHead(torch.autograd.Function):
 
 @torch.no_grad()
 def _no_grad_logps(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int, greedy: Tensor | None
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, rows: int, greedy: Tensor
 ) -> Tensor:
     logps = hidden.new_empty(len(hidden), dtype=_accurate(hidden.dtype))
     for part in _parts(len(hidden), rows):
-        logps[part], _ = _softmax(hidden[part], weight, bias, targets[part], _part(greedy, part))
+        logps[part], _ = _softmax(hidden[part], weight, bias, targets[part], greedy[part])
     return logps
 
 
@@ -254,10 +242,6 @@ def _onehot_minus(probs: Tensor, targets: Tensor) -> Tensor:
 
 def _parts(length: int, rows: int) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, length, rows))
-
-
-def _part(values: Tensor | None, part: slice) -> Tensor | None:
-    return None if values is None else values[part]
 
 
 def _accurate(dtype: torch.dtype) -> torch.dtype:

@@ -1,7 +1,7 @@
 """NEFTune: uniform noise on input embeddings, in training only. The caller decides when a forward pass is training.
 
 One draw belongs to one example at one optimizer step, whatever else is in the micro-batch.
-Source: arXiv 2310.05914; reference/METHODS.md section 4 compares the three variants.
+Sources: arXiv 2310.05914 (paper), trl (hf), euclaise/supertrainer2000.
 """
 
 import hashlib
@@ -21,10 +21,7 @@ def noise_scale(alpha: float, length: int, width: int) -> float:
 
 
 def from_uniform(uniform: Tensor, scale: float, variant: Variant) -> Tensor:
-    """Turn a draw from [0, 1) into noise: one-sided scale * u for supertrainer2000, scale * (2u - 1) for hf and paper.
-
-    Raises ValueError for another variant.
-    """
+    """Turn a draw from [0, 1) into noise: scale * u for supertrainer2000, scale * (2u - 1) for hf and paper."""
     if variant == "supertrainer2000":
         return uniform * scale
     if variant in ("hf", "paper"):
@@ -45,12 +42,11 @@ def noise(
 ) -> Tensor:
     """Noise [T, D] in float32 for the T positions of one example; a function of (seed, step, example_key, T, D) alone.
 
-    length: L of the scale. supertrainer2000: a fixed number, naturally the stage's max_length; paper: the true length
-        of this sequence; hf: the longest sequence of the batch (take the batch of the optimizer step: the longest of
-        the micro-batch would tie the result to how the batch was cut).
-    example_key: the example's name in the data. Sequences that share a prompt are one example and get one draw for
-        it, which is what lets them share the prompt's activations.
-    device: of the generator. The same numbers come back on the same kind of device, not across kinds.
+    length: L of the scale. supertrainer2000: a fixed number; paper: the true length of this sequence; hf: the longest
+        sequence of the optimizer step's batch (the micro-batch's would tie the result to how the batch was cut).
+    example_key: the example's name in the data. Sequences that share a prompt get one draw for it, which is what lets
+        them share the prompt's activations.
+    device: of the generator. The numbers are the same on the same kind of device, not across kinds.
     """
     name = f"{seed}/{step}/{example_key}".encode()
     # int64 for the CUDA generator; the CPU generator keeps the lower 32 bits, so these must be well mixed too

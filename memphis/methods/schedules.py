@@ -10,30 +10,24 @@ def cosine(step: int, total: int, warmup_ratio: float) -> float:
     The warm-up takes ceil(warmup_ratio * total) steps. Raises ValueError if step < 0, total < 1 or the ratio is
     outside [0, 1]. Source: transformers get_cosine_schedule_with_warmup.
     """
-    warmup = _warmup(step, total, warmup_ratio)
-    return step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * _progress(step, total, warmup)))
+    return _factor(step, total, warmup_ratio, lambda progress: 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def linear(step: int, total: int, warmup_ratio: float) -> float:
     """Return a factor like `cosine`, but falling linearly. Source: transformers get_linear_schedule_with_warmup."""
-    warmup = _warmup(step, total, warmup_ratio)
-    return step / warmup if step < warmup else 1 - _progress(step, total, warmup)
+    return _factor(step, total, warmup_ratio, lambda progress: 1 - progress)
 
 
 def constant(step: int, total: int, warmup_ratio: float) -> float:
     """Return a factor like `cosine`, but staying at 1 after the warm-up."""
-    warmup = _warmup(step, total, warmup_ratio)
-    return step / warmup if step < warmup else 1.0
+    return _factor(step, total, warmup_ratio, lambda progress: 1.0)
 
 
 SCHEDULES: dict[str, Callable[[int, int, float], float]] = {"cosine": cosine, "linear": linear, "constant": constant}
 
 
-def _warmup(step: int, total: int, warmup_ratio: float) -> int:
+def _factor(step: int, total: int, warmup_ratio: float, decay: Callable[[float], float]) -> float:
     if step < 0 or total < 1 or not 0 <= warmup_ratio <= 1:
         raise ValueError(f"no schedule for step={step}, total={total}, warmup_ratio={warmup_ratio}")
-    return math.ceil(warmup_ratio * total)  # of the float product, as transformers does: 0.07 * 100 gives 8
-
-
-def _progress(step: int, total: int, warmup: int) -> float:
-    return min(1.0, (step - warmup) / max(1, total - warmup))
+    warmup = math.ceil(warmup_ratio * total)  # of the float product, as transformers does: 0.07 * 100 gives 8
+    return step / warmup if step < warmup else decay(min(1.0, (step - warmup) / max(1, total - warmup)))

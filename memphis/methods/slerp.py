@@ -1,7 +1,7 @@
 """Spherical interpolation of weights: the mathematics of one tensor, or of a model read in pieces.
 
 A merge that streams checkpoints adds up `products` over pieces, calls `coefficients` once, then `blend`s piece by
-piece. Source: Shoemake 1985; mergekit's per-tensor form (reference/METHODS.md section 9).
+piece. Source: Shoemake 1985; the per-tensor form of mergekit (arcee-ai/mergekit).
 """
 
 import math
@@ -21,14 +21,19 @@ def slerp(previous: Tensor, updated: Tensor, t: float, dot_threshold: float = 0.
     Both are taken as single flat vectors of any shape. The coefficients sin((1 - t)w)/sin(w) and sin(t w)/sin(w), w
     being the angle between them, apply to the vectors as they are: lengths are blended, not normalised.
 
-    t: weight of `updated`; 0 returns `previous`, 1 returns `updated`, bit for bit and without a copy. So do bit-equal
-        tensors (frozen weights).
+    t: weight of `updated`. 0 returns `previous` itself, 1 `updated`; bit-equal tensors (frozen weights) are not copied.
     dot_threshold: above this |cosine| (nearly parallel, or opposite) the blend is linear.
     Returns the dtype of the inputs; the arithmetic is float64.
     Raises ValueError if shapes or dtypes differ, a blended tensor is not floating point or not finite, or t is outside
         [0, 1].
     """
-    _check(previous, updated, t)
+    _check_t(t)
+    if previous.shape != updated.shape or previous.dtype != updated.dtype:
+        raise ValueError(
+            f"cannot interpolate {tuple(previous.shape)} {previous.dtype} with {tuple(updated.shape)} {updated.dtype}"
+        )
+    if not previous.is_floating_point() and not torch.equal(previous, updated):
+        raise ValueError(f"cannot interpolate tensors of {previous.dtype}")
     if t == 0 or torch.equal(previous, updated):
         return previous
     if t == 1:
@@ -39,10 +44,7 @@ def slerp(previous: Tensor, updated: Tensor, t: float, dot_threshold: float = 0.
 
 
 def products(previous: Tensor, updated: Tensor) -> tuple[float, float, float]:
-    """Return (sum of previous * updated, sum of previous², sum of updated²) in float64.
-
-    Each is a plain sum over elements: add the results of several pieces (or tensors) to get those of the whole.
-    """
+    """Return (sum of previous * updated, sum of previous², sum of updated²) in float64; those of pieces add up."""
     dot = previous_square = updated_square = 0.0
     for a, b in _pieces(previous, updated):
         dot += torch.dot(a, b).item()
@@ -104,16 +106,6 @@ def _cosine(dot: float, norm_prev: float, norm_upd: float) -> float:
     for norm in (norm_prev, norm_upd):
         dot = dot / norm if norm > ZERO_NORM else dot
     return min(1.0, max(-1.0, dot))
-
-
-def _check(previous: Tensor, updated: Tensor, t: float) -> None:
-    _check_t(t)
-    if previous.shape != updated.shape or previous.dtype != updated.dtype:
-        raise ValueError(
-            f"cannot interpolate {tuple(previous.shape)} {previous.dtype} with {tuple(updated.shape)} {updated.dtype}"
-        )
-    if not previous.is_floating_point() and not torch.equal(previous, updated):
-        raise ValueError(f"cannot interpolate tensors of {previous.dtype}")
 
 
 def _check_t(t: float) -> None:

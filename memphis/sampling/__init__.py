@@ -3,36 +3,31 @@
 Neither engine library is loaded before `open_engine` is called. An engine handles token ids, not prompt formats.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from memphis.errors import MemphisError
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Completion:
-    """Sampled continuation of a prompt.
+    """Sampled continuation of a prompt."""
 
-    text: decoded, without end-of-text token and without the stop string that ended it.
-    token_ids: as sampled; the end-of-text token or the tokens of the stop string are still in it.
-    finished: ended by end-of-text or by a stop string; False when the token limit cut it off.
-    """
-
-    text: str
-    token_ids: list[int]
-    finished: bool
+    text: str  # decoded, without end-of-text token and without the stop string that ended it
+    token_ids: list[int]  # as sampled; the end-of-text token or the tokens of the stop string are still in it
+    finished: bool  # ended by end-of-text or by a stop string; False when the token limit cut it off
 
 
 class Engine(Protocol):
-    """Model that is ready to sample. Not thread-safe; one per process.
-
-    max_model_len: longest prompt plus completion, in tokens.
-    """
+    """Model that is ready to sample. Not thread-safe; one per process."""
 
     name: str
     dtype: str
-    max_model_len: int
+    max_model_len: int  # longest prompt plus completion, in tokens
 
     def load(self, path: Path) -> None:
         """Continue with the weights of another checkpoint directory. Cheap if nothing changed."""
@@ -64,15 +59,10 @@ class Engine(Protocol):
         """Free memory. The engine cannot be used afterwards."""
 
 
-def open_engine(
-    name: str, path: Path, *, dtype: str, device: str = "cpu", seed: int = 0, max_model_len: int | None = None
-) -> Engine:
+def open_engine(name: str, path: Path, *, dtype: str, device: str = "cpu") -> Engine:
     """Start the engine `name` with the weights of the checkpoint directory `path`.
 
-    name: "vllm" or "hf".
-    dtype: "float32", "bfloat16" or "float16".
-    device: "cpu" or "cuda".
-    max_model_len: longest prompt plus completion in tokens; default: what the model's config says.
+    name: "vllm" or "hf". dtype: "float32", "bfloat16" or "float16". device: "cpu" or "cuda".
     Raises MemphisError for an unknown name, a missing package or a directory that holds no model.
     """
     if name not in ("vllm", "hf"):
@@ -82,10 +72,18 @@ def open_engine(
     if name == "vllm":
         from memphis.sampling.vllm import VllmEngine
 
-        return VllmEngine(path, dtype=dtype, device=device, seed=seed, max_model_len=max_model_len)
+        return VllmEngine(path, dtype=dtype, device=device)
     from memphis.sampling.hf import HfEngine
 
-    return HfEngine(path, dtype=dtype, device=device, seed=seed, max_model_len=max_model_len)
+    return HfEngine(path, dtype=dtype, device=device)
+
+
+def fitting(prompts: list[list[int]], max_model_len: int) -> list[int]:
+    """Return the indices of the prompts that leave room for an answer; warn of the others."""
+    found = [i for i, prompt in enumerate(prompts) if len(prompt) < max_model_len]
+    if len(found) < len(prompts):
+        logger.warning("%d prompts leave no room for an answer", len(prompts) - len(found))
+    return found
 
 
 def weights_stamp(path: Path) -> tuple[object, ...]:

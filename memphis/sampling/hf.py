@@ -1,7 +1,8 @@
 """Transformers engine: slower than vLLM, but needs no further package. Greedy decoding gives vLLM's tokens."""
 
 import inspect
-import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,18 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizer
 
 from memphis.data.tokens import load_tokenizer
 from memphis.errors import NotLoadable
-from memphis.sampling import Completion, weights_stamp
-
-logger = logging.getLogger(__name__)
+from memphis.sampling import Completion, fitting, weights_stamp
 
 BATCH_SEQUENCES = 64  # enters the random draws: changing it changes samples
 
 
 class HfEngine:
-    """Engine (see `memphis.sampling`) on transformers. `model`, `tokenizer`: as loaded; `max_model_len` in tokens."""
+    """Engine (see `memphis.sampling`) on transformers."""
 
     name = "hf"
 
-    def __init__(
-        self, path: Path, *, dtype: str, device: str = "cpu", seed: int = 0, max_model_len: int | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, dtype: str, device: str = "cpu") -> None:
         self.dtype, self.device = dtype, device
-        self._max_model_len = max_model_len
         self._stamp: tuple[object, ...] = ()
         self.load(path)
 
@@ -37,7 +33,7 @@ class HfEngine:
             return
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(path)
         self.model = _load(path, getattr(torch, self.dtype)).to(self.device).eval().requires_grad_(False)
-        self.max_model_len: int = self._max_model_len or self.model.config.max_position_embeddings
+        self.max_model_len: int = self.model.config.max_position_embeddings
         ends = self.model.generation_config.eos_token_id
         self._ends = {self.tokenizer.eos_token_id, *([ends] if isinstance(ends, int) else ends or [])}
         self._stamp = weights_stamp(path)
@@ -54,15 +50,13 @@ class HfEngine:
         seed: int,
     ) -> list[list[Completion]]:
         generator = torch.Generator(self.device).manual_seed(seed)
+        draw = partial(choose, temperature=temperature, top_p=top_p, generator=generator)
         repeats = 1 if temperature == 0 else num_samples
-        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < self.max_model_len]
-        if len(fitting) < len(prompts):
-            logger.warning("%d prompts leave no room for an answer", len(prompts) - len(fitting))
-        rows = [i for i in fitting for _ in range(repeats)]
-        found: dict[int, list[Completion]] = {i: [] for i in fitting}
+        rows = [i for i in fitting(prompts, self.max_model_len) for _ in range(repeats)]
+        found: dict[int, list[Completion]] = {i: [] for i in rows}
         for start in range(0, len(rows), BATCH_SEQUENCES):
             batch = rows[start : start + BATCH_SEQUENCES]
-            completions = self._batch([prompts[i] for i in batch], temperature, top_p, max_new_tokens, stop, generator)
+            completions = self._batch([prompts[i] for i in batch], max_new_tokens, stop, draw)
             for i, completion in zip(batch, completions, strict=True):
                 found[i].append(completion)
         nothing = [Completion("", [], False)] * num_samples
@@ -73,21 +67,15 @@ class HfEngine:
 
     @torch.inference_mode()
     def _batch(
-        self,
-        prompts: list[list[int]],
-        temperature: float,
-        top_p: float,
-        max_new_tokens: int,
-        stop: list[str],
-        generator: torch.Generator,
+        self, prompts: list[list[int]], max_new_tokens: int, stop: list[str], draw: Callable[[Tensor], Tensor]
     ) -> list[Completion]:
         longest = max(map(len, prompts))
         input_ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=self.device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=self.device)
-        rooms = [min(max_new_tokens, self.max_model_len - len(prompt)) for prompt in prompts]
-        rows: list[_Row] = [_Row(room) for room in rooms]
+        limits = [min(max_new_tokens, self.max_model_len - len(prompt)) for prompt in prompts]
+        rows = list(map(_Row, limits))
         cache = DynamicCache(config=self.model.config)
-        for _ in range(max(rooms)):
+        for _ in range(max(limits)):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
             logits = self.model(
                 input_ids=input_ids,
@@ -97,7 +85,7 @@ class HfEngine:
                 use_cache=True,
                 logits_to_keep=1,
             ).logits[:, -1]
-            tokens = choose(logits, temperature, top_p, generator)
+            tokens = draw(logits)
             for row, token in zip(rows, tokens.tolist(), strict=True):
                 if not row.done:
                     row.add(token, self._ends, stop, self.tokenizer)
@@ -137,17 +125,17 @@ def _load(path: Path, dtype: torch.dtype) -> Any:
 
 
 class _Row:
-    """Sequence that is being generated."""
+    """Sequence that is being generated, of at most `limit` tokens."""
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.token_ids: list[int] = []
         self.text = ""
         self.finished = False
 
     @property
     def done(self) -> bool:
-        return self.finished or len(self.token_ids) == self.room
+        return self.finished or len(self.token_ids) == self.limit
 
     def add(self, token: int, ends: set[int], stop: list[str], tokenizer: PreTrainedTokenizerBase) -> None:
         self.token_ids.append(token)

@@ -6,11 +6,8 @@ there when its prompt is processed in parts. On GPU every request has its own se
 """
 
 import json
-import logging
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from memphis.errors import MemphisError, NotLoadable
-from memphis.sampling import Completion, weights_stamp
-
-logger = logging.getLogger(__name__)
+from memphis.sampling import Completion, fitting, weights_stamp
 
 ENVIRONMENT = {  # read when vllm is imported; values set by the user are kept
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -36,17 +31,14 @@ MIB = 1 << 20
 
 
 class VllmEngine:
-    """Engine (see `memphis.sampling`) on vLLM. `llm` is the running vllm.LLM; `max_model_len` its context in tokens."""
+    """Engine (see `memphis.sampling`) on vLLM. `llm` is the running vllm.LLM."""
 
     name = "vllm"
+    _stamp: tuple[object, ...]
+    _shape: tuple[object, ...]
 
-    def __init__(
-        self, path: Path, *, dtype: str, device: str = "cpu", seed: int = 0, max_model_len: int | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, dtype: str, device: str = "cpu") -> None:
         self.dtype, self.device = dtype, device
-        self._seed, self._max_model_len = seed % 2**32, max_model_len
-        self._stamp: tuple[object, ...] = ()
-        self._shape: tuple[object, ...] = ()
         self._start(path)
 
     def load(self, path: Path) -> None:
@@ -57,7 +49,7 @@ class VllmEngine:
             self.close()
             self._start(path)
             return
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(path)})
         self.llm.reset_prefix_cache()  # its blocks were computed with the old weights
         self._stamp = weights_stamp(path)
@@ -76,9 +68,7 @@ class VllmEngine:
         from vllm import SamplingParams
 
         greedy = temperature == 0
-        fitting = [i for i, prompt in enumerate(prompts) if len(prompt) < self.max_model_len]
-        if len(fitting) < len(prompts):
-            logger.warning("%d prompts leave no room for an answer", len(prompts) - len(fitting))
+        indices = fitting(prompts, self.max_model_len)
         params = [
             SamplingParams(
                 n=1 if greedy else num_samples,
@@ -90,13 +80,13 @@ class VllmEngine:
                 skip_special_tokens=False,  # a stray one must be seen, not vanish
                 spaces_between_special_tokens=False,
             )
-            for i in fitting
+            for i in indices
         ]
         self.llm.reset_prefix_cache()  # a hit changes the shapes of the computation, and with them the last bits
         torch.manual_seed(seed)
-        outputs = self.llm.generate([{"prompt_token_ids": prompts[i]} for i in fitting], params, use_tqdm=False)
+        outputs = self.llm.generate([{"prompt_token_ids": prompts[i]} for i in indices], params, use_tqdm=False)
         completions = [[Completion("", [], False)] * num_samples for _ in prompts]
-        for i, output in zip(fitting, outputs, strict=True):
+        for i, output in zip(indices, outputs, strict=True):
             found = [Completion(o.text, list(o.token_ids), o.finish_reason == "stop") for o in output.outputs]
             completions[i] = found * num_samples if greedy else found
         return completions
@@ -107,19 +97,17 @@ class VllmEngine:
             llm.llm_engine.engine_core.shutdown()
 
     def _start(self, path: Path) -> None:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             vllm = _import_vllm(self.device)
             on_cpu = self.device == "cpu"
             kv_cache: dict[str, Any] = {}
             if on_cpu and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
-                kv_cache = {"kv_cache_memory_bytes": _kv_cache_bytes(path, self.dtype, self._max_model_len)}
+                kv_cache = {"kv_cache_memory_bytes": _kv_cache_bytes(path, self.dtype)}
             try:
                 self.llm = vllm.LLM(
                     str(path),
                     runner="generate",
                     dtype=self.dtype,
-                    seed=self._seed,
-                    max_model_len=self._max_model_len,
                     max_num_seqs=SEQUENCES["cpu" if on_cpu else "cuda"],
                     block_size=CPU_BLOCK_TOKENS if on_cpu else None,
                     enforce_eager=on_cpu,  # compiling takes a minute and gains nothing for small models
@@ -129,7 +117,7 @@ class VllmEngine:
                 )
             except (ValueError, OSError, KeyError, AssertionError, NotImplementedError, SafetensorError) as error:
                 raise NotLoadable(
-                    f"generate.engine=vllm (vLLM {vllm.__version__}) cannot load this model: {_said(error)}; "
+                    f"generate.engine=vllm (vLLM {vllm.__version__}) cannot load this model: {_reason(error)}; "
                     "the other engine is generate=hf"
                 ) from error
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
@@ -157,7 +145,7 @@ def _import_vllm(device: str) -> Any:
     return vllm
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return the line of an error that says what is wrong; vLLM's assertions that shapes fit have no message."""
     text = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else str(error)
     first = " ".join((text.strip().splitlines() or [""])[0].split())[:300].rstrip(" .")
@@ -178,22 +166,14 @@ def _shape(path: Path) -> tuple[object, ...]:
     return (*settings, tokenizer.read_bytes() if tokenizer.exists() else None)
 
 
-def _kv_cache_bytes(path: Path, dtype: str, max_model_len: int | None) -> int:
+def _kv_cache_bytes(path: Path, dtype: str) -> int:
     """Return the bytes of 64 full contexts, at most 1 GiB, but at least two contexts. The cache is zeroed at the start,
     which takes 3 seconds per GiB, and vLLM's own default is most of the machine's memory."""
     config = json.loads((path / "config.json").read_text())
     try:
         heads = config.get("num_key_value_heads") or config["num_attention_heads"]
         width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-        tokens = max_model_len or config["max_position_embeddings"]
-        context = 2 * config["num_hidden_layers"] * heads * width * tokens * BYTES[dtype]
+        context = 2 * config["num_hidden_layers"] * heads * width * config["max_position_embeddings"] * BYTES[dtype]
     except KeyError:  # an architecture with other names for these
         return 1024 * MIB
     return max(min(64 * context, 1024 * MIB), 2 * context)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

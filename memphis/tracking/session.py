@@ -38,19 +38,19 @@ def open_run(cfg: Config, info: Mapping[str, Any], directory: Path, run_id: str)
     """
     import wandb
 
-    with _nothing_to_tell():
+    with _secrets_hidden():
         settings = _settings(info, FINISH_SECONDS)
         if cfg.tracking.mode == "wandb" and os.environ.get("WANDB_MODE") not in ("offline", "dryrun"):
             try:
                 if not key_configured():
-                    say(f"recording offline in {directory / 'wandb'}: no W&B key (`wandb login`)")
+                    report(f"recording offline in {directory / 'wandb'}: no W&B key (`wandb login`)")
                 else:
                     started = _init(cfg, info, directory, settings, run_id, "online", "allow")
-                    say(str(started.url))
+                    report(str(started.url))
                     return started
             except Exception as error:
                 wandb.teardown()  # else the id counts as in use
-                say(f"recording offline in {directory / 'wandb'}: {line(error)}")
+                report(f"recording offline in {directory / 'wandb'}: {line(error)}")
         return _init(cfg, info, directory, settings, run_id, "offline", "allow")
 
 
@@ -59,7 +59,7 @@ def open_new_run(cfg: Config, info: Mapping[str, Any], directory: Path, run_id: 
 
     Raises wandb.errors.Error if the server does know it, or cannot be reached.
     """
-    with _nothing_to_tell():
+    with _secrets_hidden():
         return _init(cfg, info, directory, _settings(info, PUSH_SECONDS), run_id, "online", "never")
 
 
@@ -69,7 +69,7 @@ def unreachable() -> str | None:
         return "WANDB_API_KEY: no W&B key is configured here; type `wandb login`"
     import wandb
 
-    with _nothing_to_tell():
+    with _secrets_hidden():
         server = wandb.setup().settings.base_url
     try:
         with urllib.request.urlopen(server, timeout=INIT_SECONDS):
@@ -86,7 +86,7 @@ def key_configured() -> bool:
         return True
     import wandb
 
-    with _nothing_to_tell():
+    with _secrets_hidden():
         server = urlsplit(wandb.setup().settings.base_url)
     try:
         logins = netrc.netrc(os.environ.get("NETRC")).hosts
@@ -95,7 +95,7 @@ def key_configured() -> bool:
     return server.hostname in logins or server.netloc in logins
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     print(f"tracking: {printable(text)}", file=sys.stderr, flush=True)
 
 
@@ -178,7 +178,7 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 
 @contextmanager
-def _nothing_to_tell() -> Iterator[None]:
+def _secrets_hidden() -> Iterator[None]:
     """Hide job tokens in the environment and secrets in argv while wandb starts its service and records both; keep
     wandb from using the service of another process."""
     tokens = {name: None for name in os.environ if name.startswith("SLURM") and SECRET.search(name)}

@@ -158,7 +158,8 @@ def test_an_evaluation_leaves_the_random_states_alone(
 
 
 def test_cut_prompts_are_counted(model: Path, data_dir: Path, tmp_path: Path) -> None:
-    engine = HfEngine(model, dtype="float32", max_model_len=170)
+    engine = HfEngine(model, dtype="float32")
+    engine.max_model_len = 170
     record = Run(engine, model, data_dir, tmp_path)()
     tokenizer = engine.tokenizer
     rows = [json.loads(line) for line in (data_dir / "test.jsonl").read_text().splitlines()[:4]]

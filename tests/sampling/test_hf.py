@@ -94,7 +94,8 @@ def test_end_of_text_is_in_the_tokens_and_not_in_the_text(engine: HfEngine) -> N
 def test_the_context_ends_a_completion_and_a_prompt_without_room_gets_none(
     model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = HfEngine(model, dtype="float32", max_model_len=10)
+    engine = HfEngine(model, dtype="float32")
+    engine.max_model_len = 10
     short, nearly, full = engine.generate([[5] * 3, [5] * 8, [5] * 10], **SAMPLED)
     assert [len(c.token_ids) for c in short] == [7] * 3
     assert [len(c.token_ids) for c in nearly] == [2] * 3
