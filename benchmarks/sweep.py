@@ -17,8 +17,8 @@ def count(sweeps: Sequence[Sequence[str]], root: Path) -> Round:
 
     sweeps: overrides; a run that several of them have is one run. root: where no run is.
     """
-    from experiments.frozen import enumerate_arms  # Hydra
-    from experiments.graph import Graph
+    from experiments.grid.frozen import enumerate_arms  # Hydra
+    from experiments.grid.graph import Graph
     from memphis.pipeline import KINDS
 
     os.environ["MEMPHIS_RUNS"] = str(root)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from experiments import frozen as sweeps
-from experiments import grid as grids
-from experiments.frozen import Arm
-from experiments.graph import Graph
+from experiments.grid import __main__ as grids
+from experiments.grid import frozen as sweeps
+from experiments.grid.frozen import Arm
+from experiments.grid.graph import Graph
 from memphis import config
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY

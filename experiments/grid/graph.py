@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.frozen import Arm
+from experiments.grid.frozen import Arm
 from memphis.engine import plan
 from memphis.pipeline import KINDS, trains
 from memphis.store import Stage, Store

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments import frozen as sweeps
-from experiments import slurm
-from experiments.frozen import Arm
-from experiments.graph import Graph, Job, damaged
+from experiments.grid import frozen as sweeps
+from experiments.grid import slurm
+from experiments.grid.frozen import Arm
+from experiments.grid.graph import Graph, Job, damaged
 from memphis.config import FOR_STAGES
 from memphis.engine.launch import last_words
 from memphis.errors import MemphisError
