@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.question import Question, Round, Target
-from experiments.tables import markdown_table
+from experiments.report.tables import markdown_table
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 

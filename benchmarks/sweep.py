@@ -17,21 +17,21 @@ def count(sweeps: Sequence[Sequence[str]], root: Path) -> Round:
 
     sweeps: overrides; a run that several of them have is one run. root: where no run is.
     """
-    from experiments.frozen import enumerate_arms  # Hydra
-    from experiments.graph import Graph
+    from experiments.grid.frozen import enumerate_runs  # Hydra
+    from experiments.grid.graph import Graph
     from memphis.pipeline import KINDS
 
     os.environ["MEMPHIS_RUNS"] = str(root)
     typed = [["+exp=memphis_cot", "seed=0,1,2", *sweep] for sweep in sweeps]
-    arms = {arm.identity: arm for words in typed for arm in enumerate_arms(words)[0]}
+    sweep = {run.identity: run for words in typed for run in enumerate_runs(words)[0]}
     stages = {
-        "ours": Graph(list(arms.values())).stages.values(),
-        "alone": [stage for arm in arms.values() for stage in arm.stages],
+        "ours": Graph(list(sweep.values())).stages.values(),
+        "alone": [stage for run in sweep.values() for stage in run.stages],
     }
 
     def numbers(kinds: Counter[str]) -> Numbers:
         hours = sum(row.hours * kinds[kind] for kind, row in KINDS.items())
-        return {"gpu_h": hours, **{kind: kinds[kind] for kind, row in KINDS.items() if row.hours}, "runs": len(arms)}
+        return {"gpu_h": hours, **{kind: kinds[kind] for kind, row in KINDS.items() if row.hours}, "runs": len(sweep)}
 
     return {name: numbers(Counter(stage.kind for stage in found)) for name, found in stages.items()}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.text import time_line
+from experiments.report.text import time_line
 from memphis.jsonl import RowLog, read_rows
 from memphis.runs import Run
 from memphis.store import Store, claims

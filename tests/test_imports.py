@@ -46,11 +46,11 @@ SIDEWAYS = {"memphis.training", "memphis.sampling"}  # same layer, must not impo
 # Library -> packages that may import it.
 ALLOWED_IN = {
     "wandb": ("memphis.tracking",),
-    "wandb_workspaces": ("experiments.wandb_report",),
+    "wandb_workspaces": ("experiments.report.wandb_report",),
     "vllm": ("memphis.sampling.vllm", "eval"),
     "lm_eval": ("eval",),
     "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval", "benchmarks"),
-    "hydra": ("train", "memphis.config", "experiments.frozen"),
+    "hydra": ("train", "memphis.config", "experiments.grid.frozen"),
     "datasets": ("memphis.data.sources", "eval", "benchmarks.peers"),
     "trl": ("benchmarks.peers",),
 }

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import folders
-from experiments.statistics import paired
-from experiments.tables import markdown_table
+from experiments.report import folders
+from experiments.report.statistics import paired
+from experiments.report.tables import markdown_table
 from memphis import config
 from memphis.runs import REPOSITORY
 from memphis.store import flatten

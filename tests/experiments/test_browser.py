@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import report
-from experiments.results import find_runs
+from experiments.report import __main__ as report
+from experiments.report.results import find_runs
 from tests import micro
 from tests.browser import PROGRAM, browser
 from tests.experiments import made_up

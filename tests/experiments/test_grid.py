@@ -1,4 +1,4 @@
-"""Tests of sweeps: arms as Hydra makes them, the graph counted by hand, arms that stay frozen, one-line errors."""
+"""Tests of sweeps: runs as Hydra makes them, the graph counted by hand, runs that stay frozen, one-line errors."""
 
 import itertools
 import json
@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from experiments import frozen as sweeps
-from experiments import grid as grids
-from experiments.frozen import Arm
-from experiments.graph import Graph
+from experiments.grid import __main__ as grids
+from experiments.grid import frozen as sweeps
+from experiments.grid.frozen import SweepRun
+from experiments.grid.graph import Graph
 from memphis import config
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
@@ -36,8 +36,8 @@ def _root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMPHIS_RUNS", str(tmp_path / "runs"))
 
 
-def enumerate_arms(*overrides: str) -> list[Arm]:
-    return sweeps.enumerate_arms(list(overrides))[0]
+def enumerate_runs(*overrides: str) -> list[SweepRun]:
+    return sweeps.enumerate_runs(list(overrides))[0]
 
 
 def program(*words: str, path: str | None = None) -> "subprocess.CompletedProcess[str]":
@@ -45,13 +45,13 @@ def program(*words: str, path: str | None = None) -> "subprocess.CompletedProces
     return commands.run("-m", "experiments.grid", *words, cwd=REPOSITORY, env=environment)
 
 
-def pretend(stages: list[Stage], arm: Arm) -> None:
+def pretend(stages: list[Stage], run: SweepRun) -> None:
     """Mark stages as finished without running them."""
-    arm.store.create()
+    run.store.create()
     for stage in stages:
-        path = arm.store.publish(stage)
+        path = run.store.publish(stage)
         claim = Claim(path)
-        assert claim.acquire(lambda path=path: arm.store.fault(path) is None)
+        assert claim.acquire(lambda path=path: run.store.fault(path) is None)
         (claim.part / "model").mkdir()
         (claim.part / "model" / "w").write_text("w")
         (claim.part / "metrics.jsonl").write_text("")
@@ -59,7 +59,7 @@ def pretend(stages: list[Stage], arm: Arm) -> None:
         claim.release()
 
 
-# --------------------------------------------------------------------------------------------------- which arms there are
+# --------------------------------------------------------------------------------------------------- which runs there are
 
 
 def test_arms_are_the_product_and_each_is_what_compose_makes_of_it() -> None:
@@ -77,23 +77,23 @@ def test_arms_are_the_product_and_each_is_what_compose_makes_of_it() -> None:
         [*(f"{key}={value}" for key, value in zip(swept, values, strict=True)), *fixed]
         for values in itertools.product(*swept.values())
     ]
-    arms = enumerate_arms(*typed)
-    assert [config.slug(arm.overrides) for arm in arms] == [config.slug(words) for words in expected]
-    for arm, words in zip(arms, expected, strict=True):
-        assert arm.cfg == compose_config(*words)
+    runs = enumerate_runs(*typed)
+    assert [config.slug(run.overrides) for run in runs] == [config.slug(words) for words in expected]
+    for run, words in zip(runs, expected, strict=True):
+        assert run.cfg == compose_config(*words)
 
 
 def test_hydra_composes_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Count compositions, 0.2 s each: 360 arms of one choice need one. Seconds: `python -m benchmarks limits`."""
+    """Count compositions, 0.2 s each: 360 runs of one choice need one. Seconds: `python -m benchmarks limits`."""
     calls = []
     original = ConfigLoaderImpl.load_configuration
 
-    def load(self: ConfigLoaderImpl, name: str | None, overrides: list[str], **how: Any) -> Any:
+    def load(self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], **how: Any) -> Any:
         calls.append(overrides)
-        return original(self, name, overrides, **how)
+        return original(self, config_name, overrides, **how)
 
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load)
-    assert len(enumerate_arms("method=memphis,star", "seed=0,1", "rank.optim.lr=0.001,0.01,0.02")) == 12
+    assert len(enumerate_runs("method=memphis,star", "seed=0,1", "rank.optim.lr=0.001,0.01,0.02")) == 12
     assert len(calls) == 1 + 2  # the overrides as typed, and each method
 
 
@@ -106,16 +106,16 @@ def test_every_sweep_composes_with_every_seed(name: str) -> None:
     count = 1
     for values in params.values():
         count *= len(str(values).split(","))
-    arms = enumerate_arms(f"+sweep={name}", "seed=0,1", *extra)
-    assert len(arms) == 2 * count
-    assert not [word for arm in arms for word in arm.overrides if "sweep" in word]  # a frozen arm has no sweep override
+    runs = enumerate_runs(f"+sweep={name}", "seed=0,1", *extra)
+    assert len(runs) == 2 * count
+    assert not [word for run in runs for word in run.overrides if "sweep" in word]  # a frozen run has no sweep override
 
 
 def test_gold_needs_as_many_rationales_as_questions() -> None:
     with pytest.raises(
         MemphisError, match=r"rank.ce_target=gold: .*exceeds data.sources.tiny.train=100(.|\n)*in 1 of 2"
     ):
-        enumerate_arms("+sweep=ce_target")
+        enumerate_runs("+sweep=ce_target")
 
 
 def unique_stages(points: list[tuple[float, float, int]], seeds: int) -> Counter[str]:
@@ -137,7 +137,7 @@ def test_star_design_of_39_arms(tmp_path: Path) -> None:
     counts = unique_stages(sorted(points), seeds=3)
     assert [counts[kind] for kind in ("sft", "generate", "rank", "merge", "evaluate")] == [3, 60, 69, 84, 39]
     words = ["+exp=memphis_cot", "+sweep=slerp_factor,rank_weight,iterations", "seed=0,1,2", "--dry-run"]
-    check_dry_run(words, arms=39, counts=counts)
+    check_dry_run(words, runs=39, counts=counts)
     assert not (tmp_path / "runs").exists()
 
 
@@ -149,21 +149,21 @@ def test_full_grid_of_360_arms() -> None:
     words = [f"{key}={','.join(map(str, values))}" for key, values in axes.items()]
     counts = unique_stages(points, seeds=3)
     assert [counts[kind] for kind in ("sft", "generate", "rank", "merge", "evaluate")] == [3, 219, 228, 288, 291]
-    check_dry_run(["+exp=memphis_cot", *words, "seed=0,1,2", "--dry-run"], arms=360, counts=counts)
+    check_dry_run(["+exp=memphis_cot", *words, "seed=0,1,2", "--dry-run"], runs=360, counts=counts)
 
 
-def check_dry_run(words: list[str], arms: int, counts: Counter[str]) -> None:
+def check_dry_run(words: list[str], runs: int, counts: Counter[str]) -> None:
     done = program(*words)
     assert done.returncode == 0, done.stderr
     said = next(line for line in done.stdout.splitlines() if " arms" in line and " unique, " in line)
-    assert said.startswith(f"{arms} arms")
+    assert said.startswith(f"{runs} arms")
     assert f" {counts.total():,} unique, {counts.total():,} to run" in said
     rows = {line.split()[0]: line.split()[2] for line in done.stdout.splitlines() if line.split()[0] in counts}
     assert rows == {kind: str(count) for kind, count in counts.items()}
 
 
 def test_four_factors_and_two_seeds_have_sft_twice() -> None:
-    stages = Graph(enumerate_arms("slerp.t=0.2,0.4,0.6,0.8", "seed=0,1")).stages.values()
+    stages = Graph(enumerate_runs("slerp.t=0.2,0.4,0.6,0.8", "seed=0,1")).stages.values()
     counts = Counter(stage.kind for stage in stages)
     assert (counts["data"], counts["base"], counts["sft"]) == (1, 1, 2)
     assert (len([s for s in stages if s.name == "rank-1"]), len([s for s in stages if s.name == "merge-1"])) == (2, 8)
@@ -171,7 +171,7 @@ def test_four_factors_and_two_seeds_have_sft_twice() -> None:
 
 @pytest.mark.parametrize(("at", "extra"), [("final", 2), ("every", 0)])
 def test_fewer_iterations_cost_an_evaluation_each_at_most(at: str, extra: int) -> None:
-    all_three, longest = (set(Graph(enumerate_arms(f"iterations={n}", f"eval.at={at}")).stages) for n in ("1,2,3", "3"))
+    all_three, longest = (set(Graph(enumerate_runs(f"iterations={n}", f"eval.at={at}")).stages) for n in ("1,2,3", "3"))
     assert longest < all_three if extra else longest == all_three
     assert sorted(name.split("-")[0] for name in all_three - longest) == ["evaluate"] * extra
 
@@ -180,7 +180,7 @@ def test_fewer_iterations_cost_an_evaluation_each_at_most(at: str, extra: int) -
 
 
 def test_a_leg_is_a_stage_but_one_engine_serves_all_that_a_model_is_asked() -> None:
-    graph = Graph(enumerate_arms("slerp.t=0.5,0.9", "iterations=2"))
+    graph = Graph(enumerate_runs("slerp.t=0.5,0.9", "iterations=2"))
     jobs = graph.jobs(set())
     built: set[str] = set()
     for job in jobs:
@@ -199,27 +199,27 @@ def test_a_leg_is_a_stage_but_one_engine_serves_all_that_a_model_is_asked() -> N
 
 def test_a_checkpoint_that_is_only_looked_at_needs_no_gpu(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    jobs = Graph(enumerate_arms("method=none", "model=hf", f"model.path={tmp_path}", "eval=card")).jobs(set())
+    jobs = Graph(enumerate_runs("method=none", "model=hf", f"model.path={tmp_path}", "eval=card")).jobs(set())
     assert [(job.stages[0].name, job.needs) for job in jobs] == [("base", "cpu"), ("evaluate-base", "engine")]
 
 
 def test_what_is_built_or_queued_is_not_built_again() -> None:
-    arms = enumerate_arms("slerp.t=0.5,0.9", "iterations=1", "eval=none")
-    pretend([stage for stage in arms[0].stages if stage.kind != "merge"], arms[0])
-    graph = Graph(arms)
+    runs = enumerate_runs("slerp.t=0.5,0.9", "iterations=1", "eval=none")
+    pretend([stage for stage in runs[0].stages if stage.kind != "merge"], runs[0])
+    graph = Graph(runs)
     assert sorted(step.stage.name for step in graph.missing.values()) == ["merge-1", "merge-1"]
-    first = arms[0].stages[-1].directory
-    assert [job.stages[0].directory for job in graph.jobs({first})] == [arms[1].stages[-1].directory]
-    assert graph.missing_of(arms[0]) == [first]
+    first = runs[0].stages[-1].directory
+    assert [job.stages[0].directory for job in graph.jobs({first})] == [runs[1].stages[-1].directory]
+    assert graph.missing_of(runs[0]) == [first]
 
 
 def test_half_copied_and_damaged_stages_are_named_and_built_again() -> None:
-    (arm,) = enumerate_arms("iterations=0", "eval=none")
-    pretend(arm.stages, arm)
-    data, base, sft = (arm.store.path(stage) for stage in arm.stages)
+    (run,) = enumerate_runs("iterations=0", "eval=none")
+    pretend(run.stages, run)
+    data, base, sft = (run.store.path(stage) for stage in run.stages)
     (base / "DONE").unlink()  # copied in alphabetic order, and not to the end
     (sft / "model" / "w").write_text("")
-    graph = Graph([arm])
+    graph = Graph([run])
     assert set(graph.missing) == {base.name, sft.name}
     assert f"{sft.name} is there but cannot be used: model/w has 0 bytes, was written with 1; it is built" in (
         graph.describe()
@@ -228,17 +228,17 @@ def test_half_copied_and_damaged_stages_are_named_and_built_again() -> None:
 
 
 def test_weights_that_a_grid_has_yet_to_read_are_kept() -> None:
-    arms = enumerate_arms("slerp.t=0.5,0.9", "iterations=1", "eval=none", "runtime.keep=iterations")
+    runs = enumerate_runs("slerp.t=0.5,0.9", "iterations=1", "eval=none", "runtime.keep=iterations")
     grid = grids.Grid(["slerp.t=0.5,0.9", "iterations=1", "eval=none", "runtime.keep=iterations"])
     grid.freeze()
-    pretend(arms[0].stages, arms[0])
-    merge = arms[1].stages[-1]
-    arms[1].store.publish(merge)
+    pretend(runs[0].stages, runs[0])
+    merge = runs[1].stages[-1]
+    runs[1].store.publish(merge)
     rank = merge.inputs["updated"].directory
-    assert rank in arms[1].store.readers()
-    pretend([merge], arms[1])
-    results = {arm.stages[-1].directory for arm in arms}  # only the final models of the arms are left
-    assert arms[1].store.readers() == results
+    assert rank in runs[1].store.readers()
+    pretend([merge], runs[1])
+    results = {run.stages[-1].directory for run in runs}  # only the final models of the runs are left
+    assert runs[1].store.readers() == results
     rows = json.loads((grid.path / "stages.json").read_text())
     assert {row["dir"] for row in rows if row["result"]} == {f"store/{name}" for name in results}
 
@@ -250,39 +250,39 @@ def test_editing_conf_changes_nothing_of_a_frozen_grid(tmp_path: Path, monkeypat
     typed = ["slerp.t=0.5,0.9", "+exp=memphis_cot_no_scicot", "tracking=none"]
     grid = grids.Grid(typed)
     grid.freeze()
-    before = [[stage.key for stage in arm.stages] for arm in grid.arms]
+    before = [[stage.key for stage in run.stages] for run in grid.runs]
     listed = {row["dir"] for row in json.loads((grid.path / "stages.json").read_text())}
-    assert listed == {f"store/{stage.directory}" for arm in grid.arms for stage in arm.stages}
+    assert listed == {f"store/{stage.directory}" for run in grid.runs for stage in run.stages}
     assert grids.Grid(typed).notes == []
 
     shutil.copytree(REPOSITORY / "conf", tmp_path / "edited" / "conf")
     file = tmp_path / "edited" / "conf" / "rank" / "card.yaml"
     file.write_text("weight: 0.5\n")
-    monkeypatch.setattr(sweeps.runs, "REPOSITORY", tmp_path / "edited")
+    monkeypatch.setattr(sweeps, "REPOSITORY", tmp_path / "edited")
     again = grids.Grid(typed)
     assert again.path == grid.path
-    assert [[stage.key for stage in arm.stages] for arm in again.arms] == before
+    assert [[stage.key for stage in run.stages] for run in again.runs] == before
     assert again.notes[0].startswith("conf/ has changed: 2 of 2 arms would be others today; they stay as they were")
-    assert grids.Grid(["name=new", *typed]).arms[0].cfg.rank.objective.weight == 0.5
+    assert grids.Grid(["name=new", *typed]).runs[0].cfg.rank.objective.weight == 0.5
 
 
 def test_train_runs_a_frozen_arm_in_the_directory_of_what_was_typed_and_builds_nothing() -> None:
     typed = ["name=micro", "method=memphis", "generate.temperature=0.25,0.5", "seed=3", "until=data"]
     grid = grids.Grid(typed)
     grid.freeze()
-    arm = grid.arms[1]
+    run = grid.runs[1]
     words = [f"--config-path={grid.path / 'arms'}", "--config-name=001"]
     line = [str(REPOSITORY / "train.py"), *words]
     environment = micro.environment(Path("elsewhere"))  # the root was frozen too
     planned = commands.run(*line, "plan=true", cwd=REPOSITORY, env=environment)
-    assert arm.stages[0].directory in planned.stdout, planned.stderr
+    assert run.stages[0].directory in planned.stdout, planned.stderr
     done = commands.run(*line, cwd=REPOSITORY, env=environment)
     assert done.returncode == 1
     assert done.stderr == "error: runtime.build=false: data: not built; runtime.build=true builds what is missing\n"
-    run = grid.store.root.parent / "micro" / "s3" / "generate.temperature-0.5_method-memphis"
-    assert run == arm.directory
-    assert json.loads((run / "summary.json").read_text())["status"] == "failed"
-    assert "generate.temperature=0.5" in json.loads((run / "run.json").read_text())["overrides"]
+    directory = grid.store.root.parent / "micro" / "s3" / "generate.temperature-0.5_method-memphis"
+    assert directory == run.directory
+    assert json.loads((directory / "summary.json").read_text())["status"] == "failed"
+    assert "generate.temperature=0.5" in json.loads((directory / "run.json").read_text())["overrides"]
 
 
 # ----------------------------------------------------------------------------------------------------------------- faults
@@ -300,16 +300,16 @@ def test_all_faults_of_all_arms_and_nothing_is_written(tmp_path: Path) -> None:
     assert "plan=true: leave it out" in program("plan=true").stderr
 
 
-def test_arms_that_are_the_same_run_are_run_once(tmp_path: Path) -> None:
-    arms, notes = sweeps.enumerate_arms(["seed=0,0", "slerp.t=0.99,0.5"])
-    assert len(arms) == 2
+def test_the_same_run_twice_is_run_once(tmp_path: Path) -> None:
+    runs, notes = sweeps.enumerate_runs(["seed=0,0", "slerp.t=0.99,0.5"])
+    assert len(runs) == 2
     assert notes[0] == "the same run twice, once is enough: seed=0 slerp.t=0.99 is seed=0 slerp.t=0.99"
     assert len(notes) == 2
     for folder in (tmp_path / "a" / "b", tmp_path / "a-b"):  # two paths with the same name for a run directory
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({"of": str(folder)}))
     with pytest.raises(MemphisError, match=r"would have the same directory; give each a name=… of its own"):
-        enumerate_arms(f"sft.from={tmp_path}/a/b,{tmp_path}/a-b")
+        enumerate_runs(f"sft.from={tmp_path}/a/b,{tmp_path}/a-b")
 
 
 def test_several_files_of_sweeps_are_for_the_grid_alone() -> None:
@@ -321,15 +321,15 @@ def test_several_files_of_sweeps_are_for_the_grid_alone() -> None:
 
 
 def test_runs_of_a_grid_are_in_the_group_of_their_sweep(tmp_path: Path) -> None:
-    """Check the group that the W&B report filters by: the overrides of a frozen arm do not name its sweep."""
-    sweeps.freeze(enumerate_arms("+sweep=rank_weight,iterations"), tmp_path / "grid")
-    arms = sweeps.thaw(tmp_path / "grid")
-    assert not any("sweep" in word for arm in arms for word in arm.overrides)
-    groups = [content.group(arm.cfg, {"overrides": arm.overrides}) for arm in arms]
-    assert groups == 4 * ["rank_weight"] + 4 * ["iterations"]  # the default is an arm of both and runs once
-    (mine, *_) = enumerate_arms("+sweep=rank_weight", "tracking.group=mine")
+    """Check the group that the W&B report filters by: the overrides of a frozen run do not name its sweep."""
+    sweeps.freeze(enumerate_runs("+sweep=rank_weight,iterations"), tmp_path / "grid")
+    runs = sweeps.thaw(tmp_path / "grid")
+    assert not any("sweep" in word for run in runs for word in run.overrides)
+    groups = [content.group(run.cfg, {"overrides": run.overrides}) for run in runs]
+    assert groups == 4 * ["rank_weight"] + 4 * ["iterations"]  # the default is a run of both and runs once
+    (mine, *_) = enumerate_runs("+sweep=rank_weight", "tracking.group=mine")
     assert mine.cfg.tracking.group == "mine"
-    (alone,) = enumerate_arms("seed=3")
+    (alone,) = enumerate_runs("seed=3")
     assert alone.cfg.tracking.group is None
 
 

@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments import folders, plots, report, tables
-from experiments.arms import group
-from experiments.plots import Series
-from experiments.results import find_runs, read_run
+from experiments.report import __main__ as report
+from experiments.report import folders, plots, tables
+from experiments.report.arms import group
+from experiments.report.plots import Series
+from experiments.report.results import find_runs, read_run
 from memphis.errors import MemphisError
 from tests.experiments import made_up
 from tests.experiments.made_up import config_of

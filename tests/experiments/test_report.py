@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from experiments import report, samples
-from experiments.report import finish
-from experiments.results import read_run
-from experiments.samples import choose
-from experiments.text import cost_line, next_command, time_line
+from experiments.report import __main__ as report
+from experiments.report import samples
+from experiments.report.__main__ import finish
+from experiments.report.results import read_run
+from experiments.report.samples import choose
+from experiments.report.text import cost_line, next_command, time_line
 from memphis.config import to_dict
 from memphis.config.methods import method_name
 from memphis.store import flatten, read_json

@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
-from experiments.arms import group
-from experiments.report import collect
-from experiments.results import find_runs, read_run
+from experiments.report.__main__ import collect
+from experiments.report.arms import group
+from experiments.report.results import find_runs, read_run
 from memphis.errors import MemphisError
 from memphis.store import read_json
 from tests.experiments import made_up

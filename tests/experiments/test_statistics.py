@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from experiments.statistics import Difference, Spread, paired, spread
+from experiments.report.statistics import Difference, Spread, paired, spread
 
 
 def test_mean_and_deviation():

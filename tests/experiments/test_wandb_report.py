@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from eval import table
-from experiments import wandb_report
-from experiments.arms import along
-from experiments.report import main
-from experiments.tables import COST_NOTE
-from experiments.wandb_report import BENCHMARKS, FACTORS, FILE, VERSION, VIEW
+from experiments.report import wandb_report
+from experiments.report.__main__ import main
+from experiments.report.arms import along
+from experiments.report.tables import COST_NOTE
+from experiments.report.wandb_report import BENCHMARKS, FACTORS, FILE, VERSION, VIEW
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import read_json

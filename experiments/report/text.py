@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.results import own_stages
-from experiments.tables import aligned, markdown_table
+from experiments.report.results import own_stages
+from experiments.report.tables import aligned, markdown_table
 from memphis.formatting import duration, percent, rounded
 from memphis.pipeline import KINDS, Kind
 from memphis.store import read_json

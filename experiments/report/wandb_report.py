@@ -13,8 +13,8 @@ from typing import Any
 from eval import table
 from eval.suites import find_suite
 from eval.table_rows import RESULTS, SUITE_TITLES, our_rows, read_reference
-from experiments import folders
-from experiments.arms import Comparison
+from experiments.report import folders
+from experiments.report.arms import Comparison
 from memphis.errors import MemphisError
 from memphis.privacy import masked
 from memphis.store import read_json, write_json

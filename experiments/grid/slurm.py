@@ -26,12 +26,9 @@ class QueuedJob:
 
 def resources() -> dict[str, list[str]]:
     """Return the `#GRID <class> <options>` lines of slurm/stage.sbatch. Raises MemphisError when one is missing."""
-    found = {
-        name: shlex.split(options)
-        for name, options in re.findall(r"^#GRID +(\w+)(.*)$", SCRIPT.read_text(encoding="utf-8"), re.M)
-    }
-    missing = {"train", "engine", "cpu", "arm", "gpu"} - found.keys()
-    if missing:
+    lines = re.findall(r"^#GRID +(\w+)(.*)$", SCRIPT.read_text(encoding="utf-8"), re.M)
+    found = {name: shlex.split(options) for name, options in lines}
+    if missing := {"train", "engine", "cpu", "arm", "gpu"} - found.keys():
         raise MemphisError(f"{SCRIPT}: there is no line `#GRID {min(missing)} <options of sbatch>`")
     return found
 
@@ -39,7 +36,7 @@ def resources() -> dict[str, list[str]]:
 def queue(store: str) -> list[QueuedJob]:
     """Return my jobs for this store that are queued or running."""
     jobs = []
-    for line in _ask(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%k"]).splitlines():
+    for line in _call(["squeue", "--me", "--noheader", "--format=%i|%T|%r|%k"]).splitlines():
         number, state, reason, comment = line.split("|", 3)
         words = comment.split()
         if words[:2] == ["memphis", store]:
@@ -53,7 +50,7 @@ def submit(
     """Submit one job with slurm/stage.sbatch; returns its id."""
     line = ["sbatch", "--parsable", f"--job-name={name}", f"--comment=memphis {store} {grid} {' '.join(builds)}"]
     line += [f"--chdir={REPOSITORY}", f"--output={log}", *options, str(SCRIPT), *command]
-    return _ask(line).strip().split(";")[0]
+    return _call(line).strip().split(";")[0]
 
 
 def depends(when: str, ids: list[str]) -> list[str]:
@@ -63,10 +60,10 @@ def depends(when: str, ids: list[str]) -> list[str]:
 
 def cancel(ids: list[str]) -> None:
     if ids:
-        _ask(["scancel", *ids])
+        _call(["scancel", *ids])
 
 
-def _ask(line: list[str]) -> str:
+def _call(line: list[str]) -> str:
     # A job that submits must not pass its own limits on.
     env = {key: value for key, value in os.environ.items() if not re.match(r"SLURM_(?!CONF$)", key)}
     try:
@@ -76,6 +73,5 @@ def _ask(line: list[str]) -> str:
             f"{line[0]}: no such command; this needs a machine of a Slurm cluster. Without one: python train.py -m …"
         ) from None
     if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"status {done.returncode}"
-        raise MemphisError(f"{line[0]} refused: {said}")
+        raise MemphisError(f"{line[0]} refused: {' '.join(done.stderr.split()) or f'status {done.returncode}'}")
     return done.stdout

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.arms import CONTROL, Arm, Comparison
-from experiments.plots import Series, dots, lines, stacked
-from experiments.statistics import spread
+from experiments.report.arms import CONTROL, Arm, Comparison
+from experiments.report.plots import Series, dots, lines, stacked
+from experiments.report.statistics import spread
 from memphis.pipeline import KINDS
 
 BASE = -1  # position of the base model on the axis of iterations, left of SFT

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments import figures, tables
-from experiments.arms import KEPT, Arm, Comparison
-from experiments.plots import standalone
-from experiments.statistics import Difference
+from experiments.report import figures, tables
+from experiments.report.arms import KEPT, Arm, Comparison
+from experiments.report.plots import standalone
+from experiments.report.statistics import Difference
 from memphis.errors import MemphisError
 from memphis.store import read_json
 

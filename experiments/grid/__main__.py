@@ -1,8 +1,8 @@
-"""Many runs as one graph of unique stages, and that graph as Slurm jobs.
+"""Merge many runs into one graph of unique stages, and send that graph as Slurm jobs.
 
     python -m experiments.grid +exp=memphis_cot +sweep=slerp_factor seed=0,1,2 [--dry-run|--submit|--status|--cancel]
 
-Overrides are those of `train.py -m`; beside that `+sweep=a,b` takes the arms of several files. Without a flag the arms
+Overrides are those of `train.py -m`; beside that `+sweep=a,b` takes the runs of several files. Without a flag the runs
 are frozen and nothing is submitted. The same command again finds the same grid: what is sent is decided by the store
 and the queue alone, so a submission can be interrupted anywhere.
 """
@@ -17,34 +17,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments import frozen as sweeps
-from experiments import slurm
-from experiments.frozen import Arm
-from experiments.graph import Graph, Job, damaged
+from experiments.grid import frozen, slurm
+from experiments.grid.frozen import SweepRun
+from experiments.grid.graph import Graph, Job
 from memphis.config import FOR_STAGES
 from memphis.engine.launch import last_words
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.pipeline import spreads
 from memphis.privacy import masked
-from memphis.store import Store, digest, read_json
+from memphis.store import digest, read_json
 
 
 class Grid:
-    """Arms of one command. Once they are frozen on the disk, they are read from there."""
+    """Runs of one command. Once they are frozen on the disk, they are read from there."""
 
     def __init__(self, overrides: list[str]) -> None:
-        self.typed = overrides
-        self.arms, self.notes = sweeps.enumerate_arms(overrides)
-        self.path = sweeps.grid_directory(self.arms)
-        self.store: Store = self.arms[0].store
+        self.runs, self.notes = frozen.enumerate_runs(overrides)
+        self.path = frozen.grid_directory(self.runs)
+        self.store = self.runs[0].store
         self.store_id = digest(str(self.store.root.resolve()))[:8]
         self.frozen = self.path.is_dir()
         if self.frozen:
-            fresh = self.arms
-            self.arms = sweeps.thaw(self.path)
-            changed = sum(not _same(*pair) for pair in zip(fresh, self.arms, strict=True))
-            if changed:
+            fresh, self.runs = self.runs, frozen.thaw(self.path)
+            keys = ([[stage.key for stage in run.stages] for run in runs] for runs in (fresh, self.runs))
+            if changed := sum(new != old for new, old in zip(*keys, strict=True)):
                 self.notes.append(
                     f"conf/ has changed: {changed} of {len(fresh)} arms would be others today; they stay as they were "
                     "frozen, name=<another name> makes new ones"
@@ -54,76 +51,73 @@ class Grid:
         self.store.create()
         try:
             if not self.frozen:
-                sweeps.freeze(self.arms, self.path)
-                self.arms, self.frozen = sweeps.thaw(self.path), True
+                frozen.freeze(self.runs, self.path)
+                self.runs, self.frozen = frozen.thaw(self.path), True
             else:
-                sweeps.write_stages(self.path, self.arms)  # another version of memphis has other keys
+                frozen.write_stages(self.path, self.runs)  # another version of memphis has other keys
         except OSError as error:
             raise MemphisError(f"{self.path}: {error.strerror}; free some space, or set runtime.root") from error
 
     def log(self, name: str) -> Path:
-        """Return the log file of a stage's or an arm's job."""
-        return self.path / "logs" / f"{name}.log"
+        """Return the log file of a stage's or a run's job."""
+        return self.path / "logs" / f"{name.removeprefix(f'{self.path.name}/')}.log"
 
-    def finished(self, arm: Arm, graph: Graph) -> bool:
+    def job_name(self, number: int) -> str:
+        """Return the word for a run in the comment of its job."""
+        return f"{self.path.name}/arm-{number:03d}"
+
+    def finished(self, run: SweepRun, graph: Graph) -> bool:
         try:
-            ended = read_json(arm.directory / "summary.json")["status"] == "finished"
+            ended = read_json(run.directory / "summary.json")["status"] == "finished"
         except (OSError, ValueError):
             return False
-        return ended and not graph.missing_of(arm)
-
-
-def _same(fresh: Arm, frozen: Arm) -> bool:
-    return [stage.key for stage in fresh.stages] == [stage.key for stage in frozen.stages]
+        return ended and not graph.missing_of(run)
 
 
 # -------------------------------------------------------------------------------------------------------------- submit
 
 
 def submit(grid: Grid) -> str:
-    """Submit what is neither built nor queued: a Slurm job for each job of stages and for each unfinished arm."""
+    """Submit what is neither built nor queued: a Slurm job for each job of stages and for each unfinished run."""
     resources = slurm.resources()
     slurm.queue(grid.store_id)  # fails before anything is written if there is no Slurm
     grid.freeze()
-    with _alone(grid.path.parent):
-        there = slurm.queue(grid.store_id)  # read before the store: a job that ends in between has built its stage
-        queued = {name: one.id for one in there for name in one.builds}
-        graph = Graph(grid.arms)
-        words, fits = graph.disk()
+    with _locked(grid.path.parent):
+        already = slurm.queue(grid.store_id)  # read before the store: a job that ends in between has built its stage
+        queued = {name: job.id for job in already for name in job.builds}
+        graph = Graph(grid.runs)
+        text, fits = graph.disk()
         if not fits:
-            raise MemphisError(words)
+            raise MemphisError(text)
         jobs = graph.jobs(without=set(queued))
-        waiting = [number for number, arm in enumerate(grid.arms) if not grid.finished(arm, graph)]
-        waiting = [number for number in waiting if _arm_name(grid, number) not in queued]
-        already = len(there)
-        sent = 0
+        numbers = [
+            number
+            for number, run in enumerate(grid.runs)
+            if not grid.finished(run, graph) and grid.job_name(number) not in queued
+        ]
+        total, sent = len(jobs) + len(numbers), 0
         try:
             for job in jobs:
-                _prepare(job, graph, grid)
                 job_id = _send_job(job, graph, grid, queued, resources)
                 queued |= dict.fromkeys((stage.directory for stage in job.stages), job_id)
                 sent += 1
                 kill_point("grid", "sbatch")
-            for number in waiting:
-                _send_arm(number, graph, grid, queued, resources)
+            for number in numbers:
+                _send_run(number, graph, grid, queued, resources)
                 sent += 1
                 kill_point("grid", "sbatch")
         except MemphisError as error:
-            total = len(jobs) + len(waiting)
             raise MemphisError(f"{error}; {sent} of {total} jobs were sent, the same command sends the rest") from None
-    return f"{sent} jobs submitted, {already} were queued or running; logs: {grid.path / 'logs'}"
-
-
-def _prepare(job: Job, graph: Graph, grid: Grid) -> None:
-    for stage in job.stages:
-        if (path := damaged(graph.store, stage)) is not None:
-            graph.store.set_aside(path)
-        graph.store.publish(stage)
-    grid.log(job.stages[0].directory).unlink(missing_ok=True)  # of an earlier submission, which failed
+    return f"{sent} jobs submitted, {len(already)} were queued or running; logs: {grid.path / 'logs'}"
 
 
 def _send_job(job: Job, graph: Graph, grid: Grid, queued: dict[str, str], resources: dict[str, list[str]]) -> str:
-    runtime = {key: getattr(job.arm.cfg.runtime, key) for key in FOR_STAGES}
+    for stage in job.stages:
+        path = graph.store.path(stage)
+        if (path / "DONE").exists() and graph.store.fault(path) is not None:  # its files are not what was written
+            graph.store.set_aside(path)
+        graph.store.publish(stage)
+    runtime = {key: getattr(job.run.cfg.runtime, key) for key in FOR_STAGES}
     options = [*resources[job.needs]]
     if not any(spreads(stage.kind, stage.config) for stage in job.stages):
         runtime["num_devices"] = 1
@@ -131,8 +125,8 @@ def _send_job(job: Job, graph: Graph, grid: Grid, queued: dict[str, str], resour
         runtime["device"] = "cpu"
     elif runtime["device"] == "cuda":
         options += [option.replace("{devices}", str(runtime["num_devices"])) for option in resources["gpu"]]
-    ids = [queued[name] for name in job.inputs & graph.missing.keys()]
     first = job.stages[0]
+    grid.log(first.directory).unlink(missing_ok=True)  # of an earlier submission, which failed
     return slurm.submit(
         [sys.executable, "-m", "memphis.stages", "--runtime", json.dumps(runtime)]
         + [str(graph.store.path(stage).resolve()) for stage in job.stages],
@@ -140,32 +134,27 @@ def _send_job(job: Job, graph: Graph, grid: Grid, queued: dict[str, str], resour
         store=grid.store_id,
         grid=grid.path.name,
         builds=[stage.directory for stage in job.stages],
-        options=[*options, *slurm.depends("afterok", ids)],
+        options=[*options, *slurm.depends("afterok", [queued[name] for name in job.inputs & graph.missing.keys()])],
         log=grid.log(first.directory),
     )
 
 
-def _send_arm(number: int, graph: Graph, grid: Grid, queued: dict[str, str], resources: dict[str, list[str]]) -> None:
-    name = _arm_name(grid, number)
-    grid.log(name.partition("/")[2]).unlink(missing_ok=True)
-    arm = grid.arms[number]
+def _send_run(number: int, graph: Graph, grid: Grid, queued: dict[str, str], resources: dict[str, list[str]]) -> None:
+    name, run = grid.job_name(number), grid.runs[number]
+    grid.log(name).unlink(missing_ok=True)
     slurm.submit(
         [sys.executable, "train.py", f"--config-path={(grid.path / 'arms').resolve()}", f"--config-name={number:03d}"],
-        name=f"{arm.cfg.name}-s{arm.cfg.seed}-{number:03d}",
+        name=f"{run.cfg.name}-s{run.cfg.seed}-{number:03d}",
         store=grid.store_id,
         grid=grid.path.name,
         builds=[name],
-        options=[*resources["arm"], *slurm.depends("afterany", [queued[name] for name in graph.missing_of(arm)])],
-        log=grid.log(name.partition("/")[2]),
+        options=[*resources["arm"], *slurm.depends("afterany", [queued[name] for name in graph.missing_of(run)])],
+        log=grid.log(name),
     )
 
 
-def _arm_name(grid: Grid, number: int) -> str:
-    return f"{grid.path.name}/arm-{number:03d}"
-
-
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Iterator[None]:
     """Allow one submission at a time: two would send the same stages."""
     with (directory / ".lock").open("w") as file:
         try:
@@ -182,42 +171,39 @@ def _alone(directory: Path) -> Iterator[None]:
 
 def status(grid: Grid) -> tuple[str, bool]:
     """Return a summary, then a line for everything that failed and its log; False when something failed."""
-    jobs = {name: job for job in slurm.queue(grid.store_id) for name in job.builds}
-    graph = Graph(grid.arms)
-    states: Counter[str] = Counter()
-    failed = []
-    for directory, stage in graph.stages.items():
-        state, why = _state(grid, directory, directory not in graph.missing, jobs.get(directory))
-        states[state] += 1
-        failed += [f"failed  {stage.name}  {directory}: {why}"] if state == "failed" else []
-    ends: Counter[str] = Counter()
-    for number, arm in enumerate(grid.arms):
-        name = _arm_name(grid, number)
-        state, why = _state(grid, name.partition("/")[2], grid.finished(arm, graph), jobs.get(name))
-        ends[state] += 1
-        failed += [f"failed  arm {number:03d}  {arm}: {why}"] if state == "failed" else []
-    lines = [f"{grid.path.name}: {len(graph.stages):,} stages: {_counted(states)}"]
-    lines += [f"{len(grid.arms):,} arms: {_counted(ends).replace('built', 'finished')}"]
-    held = Counter(f"{job.state.lower()} ({job.reason})" for job in {job.id: job for job in jobs.values()}.values())
-    lines += [f"jobs in the queue: {', '.join(f'{count} {what}' for what, count in held.items())}"] if held else []
+    queue = slurm.queue(grid.store_id)
+    jobs = {name: job for job in queue for name in job.builds}
+    graph = Graph(grid.runs)
+    failed: list[str] = []
+
+    def state(name: str, built: bool, title: str) -> str:
+        """Return the state of a stage or a run, from the store, the queue and whether there is a log alone."""
+        if built:
+            return "built"
+        if name in jobs:
+            return "running" if jobs[name].state in ("RUNNING", "COMPLETING") else "waiting"
+        log = grid.log(name)
+        if not log.exists():
+            return "not submitted"
+        failed.append(f"failed  {title}: {last_words(log) or 'its job ended without a word'}; log: {log}")
+        return "failed"
+
+    def count(states: Counter[str]) -> str:
+        order = ("built", "running", "waiting", "failed", "not submitted")
+        return ", ".join(f"{states[state]:,} {state}" for state in order if states[state])
+
+    stages = Counter(
+        state(name, name not in graph.missing, f"{stage.name}  {name}") for name, stage in graph.stages.items()
+    )
+    runs = Counter(
+        state(grid.job_name(number), grid.finished(run, graph), f"arm {number:03d}  {run}")
+        for number, run in enumerate(grid.runs)
+    )
+    lines = [f"{grid.path.name}: {stages.total():,} stages: {count(stages)}"]
+    lines += [f"{runs.total():,} arms: {count(runs).replace('built', 'finished')}"]
+    held = Counter(f"{job.state.lower()} ({job.reason})" for job in queue if job.builds)
+    lines += [f"jobs in the queue: {', '.join(f'{number} {what}' for what, number in held.items())}"] if held else []
     return "\n".join([*lines, *failed]), not failed
-
-
-def _state(grid: Grid, name: str, built: bool, job: slurm.QueuedJob | None) -> tuple[str, str]:
-    """Return the state of a stage or an arm, and why, from the store, the queue and whether there is a log alone."""
-    if built:
-        return "built", ""
-    if job is not None:
-        return ("running" if job.state in ("RUNNING", "COMPLETING") else "waiting"), ""
-    log = grid.log(name)
-    if not log.exists():
-        return "not submitted", ""
-    return "failed", f"{last_words(log) or 'its job ended without a word'}; log: {log}"
-
-
-def _counted(states: Counter[str]) -> str:
-    order = ("built", "running", "waiting", "failed", "not submitted")
-    return ", ".join(f"{states[state]:,} {state}" for state in order if states[state])
 
 
 def cancel(grid: Grid) -> str:
@@ -250,23 +236,20 @@ def main(argv: list[str] | None = None) -> int:
     if options.status or options.cancel:
         if not grid.frozen:
             raise MemphisError(f"{grid.path.name}: no such grid in {grid.path.parent}; --submit makes it")
-        if options.cancel:
-            print(cancel(grid))
-            return 0
-        text, good = status(grid)
+        text, good = (cancel(grid), True) if options.cancel else status(grid)
         print(text)
         return 0 if good else 1
-    graph = Graph(grid.arms)
+    graph = Graph(grid.runs)
     print(graph.describe())
     print(graph.disk()[0])
     if options.submit:
         print(submit(grid))
-    elif not options.dry_run:
+        return 0
+    if not options.dry_run:
         grid.freeze()
-    if not options.submit:
-        typed = shlex.join(map(str, masked(options.overrides)))
-        print(f"{len(graph.jobs(set()))} jobs for stages, {len(grid.arms)} for runs; to send them:")
-        print(f"  python -m experiments.grid {typed} --submit")
+    typed = shlex.join(map(str, masked(options.overrides)))
+    print(f"{len(graph.jobs(set()))} jobs for stages, {len(grid.runs)} for runs; to send them:")
+    print(f"  python -m experiments.grid {typed} --submit")
     return 0
 
 

@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.arms import Arm, Comparison
-from experiments.statistics import Difference, paired
+from experiments.report.arms import Arm, Comparison
+from experiments.report.statistics import Difference, paired
 from memphis.formatting import duration, printable, rounded
 from memphis.pipeline import KINDS
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import figures, folders, page, plots, samples, tables, text
-from experiments.arms import CONTROL, Comparison, along, group
-from experiments.results import find_runs, read_run
-from experiments.statistics import Difference
+from experiments.report import figures, folders, page, plots, samples, tables, text
+from experiments.report.arms import CONTROL, Comparison, along, group
+from experiments.report.results import find_runs, read_run
+from experiments.report.statistics import Difference
 from memphis.config.methods import CHOICES, LOSS_KEYS
 from memphis.errors import MemphisError
 from memphis.formatting import printable
@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--project", default="memphis", help="its project, that of the runs (default: %(default)s)")
     arguments = parser.parse_args(argv)
     if arguments.check:
-        drifted = folders.check(Path(__file__).parent)
+        drifted = folders.check(Path(__file__).parents[1])
         print("\n".join(drifted) or "all folders are what their results.json says")
         return int(bool(drifted))
     if not (arguments.runs or arguments.wandb):
@@ -256,7 +256,7 @@ def _report(found: Sequence[tuple[dict[str, Any], Path]], arguments: argparse.Na
 def _wandb_report(found: Sequence[tuple[dict[str, Any], Path]], arguments: argparse.Namespace) -> None:
     """Write the W&B report in a directory that follows from the names of the runs, so that the same page is found again
     with more of them. Without runs the report has no tables of theirs."""
-    from experiments import wandb_report  # imports the benchmarks' table, which slows `--help` down
+    from experiments.report import wandb_report  # imports the benchmarks' table, which slows `--help` down
 
     names = sorted({run["name"] for run, _ in found})
     root = found[0][1].parents[2] if found else Path(os.environ.get("MEMPHIS_RUNS", "runs"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.statistics import Difference, Spread, paired, spread
+from experiments.report.statistics import Difference, Spread, paired, spread
 from memphis.config.methods import CHOICES, LOSS_KEYS, methods
 from memphis.errors import MemphisError
 

@@ -3,27 +3,26 @@
 import shutil
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from experiments.frozen import Arm
+from experiments.grid.frozen import SweepRun
 from memphis.engine import plan
 from memphis.formatting import size_text
 from memphis.pipeline import KINDS, trains
-from memphis.store import Stage, Store
+from memphis.store import Stage
 from memphis.store.disk import existing
 
 
 @dataclass(frozen=True)
 class Job:
-    """Stages that one job builds, one after the other. arm: the arm whose runtime settings it uses."""
+    """Stages that one job builds, one after the other. run: the run whose runtime settings it uses."""
 
     stages: list[Stage]
-    arm: Arm
+    run: SweepRun
 
     @property
     def needs(self) -> str:
         """Kind of machine: `train`, `engine` or `cpu`."""
-        (first, *_) = self.stages
+        first = self.stages[0]
         if KINDS[first.kind].needs == "engine":
             return "engine"
         return "train" if trains(first.kind, first.config) else "cpu"
@@ -34,27 +33,27 @@ class Job:
 
 
 class Graph:
-    """Union of the arms' chains, compared with what the store has at this moment."""
+    """Union of the runs' chains, compared with what the store has at this moment."""
 
-    def __init__(self, arms: list[Arm]) -> None:
-        self.arms = arms
-        self.store: Store = arms[0].store
+    def __init__(self, runs: list[SweepRun]) -> None:
+        self.runs = runs
+        self.store = runs[0].store
         self.stages: dict[str, Stage] = {}  # inputs before readers
-        self.owner: dict[str, Arm] = {}  # the first arm that has it
-        for arm in arms:
-            for stage in arm.stages:
+        self.owner: dict[str, SweepRun] = {}  # the first run that has it
+        for run in runs:
+            for stage in run.stages:
                 self.stages.setdefault(stage.directory, stage)
-                self.owner.setdefault(stage.directory, arm)
-        self.results = [stage for arm in arms for stage in plan.last_model(arm.stages)]
+                self.owner.setdefault(stage.directory, run)
+        self.results = [stage for run in runs for stage in plan.last_model(run.stages)]
         steps = plan.make_plan(list(self.stages.values()), self.store, self.results)
         self.missing = {step.stage.directory: step for step in steps if step.needed}
-        for directory, step in self.missing.items():  # with weights dropped, inputs may be no arm's own
+        for directory, step in self.missing.items():  # with weights dropped, inputs may be no run's own
             self.stages.setdefault(directory, step.stage)
-            self.owner.setdefault(directory, arms[0])
+            self.owner.setdefault(directory, runs[0])
 
-    def missing_of(self, arm: Arm) -> list[str]:
-        """Return what the arm's run waits for."""
-        return [stage.directory for stage in arm.stages if stage.directory in self.missing]
+    def missing_of(self, run: SweepRun) -> list[str]:
+        """Return the stages that the run waits for."""
+        return [stage.directory for stage in run.stages if stage.directory in self.missing]
 
     def jobs(self, without: set[str]) -> list[Job]:
         """Return the jobs that build what is missing, inputs first. without: directories that are being built already.
@@ -63,16 +62,14 @@ class Graph:
         wait for it.
         """
         todo = [step.stage for directory, step in self.missing.items() if directory not in without]
-        groups: dict[str, list[Stage]] = {}
+        groups: dict[tuple[str, ...], list[Stage]] = {}
         for stage in sorted(todo, key=lambda stage: KINDS[stage.kind].leaves == "scores"):
-            shared = stage.inputs["model"].directory if KINDS[stage.kind].needs == "engine" else stage.directory
-            engine = stage.config["generate"]["engine"] if KINDS[stage.kind].needs == "engine" else ""
-            groups.setdefault(f"{engine} {shared}", []).append(stage)
-        job_of = {
-            stage.directory: Job(stages, self.owner[stages[0].directory])
-            for stages in groups.values()
-            for stage in stages
-        }
+            shared: tuple[str, ...] = (stage.directory,)
+            if KINDS[stage.kind].needs == "engine":
+                shared = (stage.inputs["model"].directory, stage.config["generate"]["engine"])
+            groups.setdefault(shared, []).append(stage)
+        jobs = [Job(stages, self.owner[stages[0].directory]) for stages in groups.values()]
+        job_of = {stage.directory: job for job in jobs for stage in job.stages}
         ordered: dict[str, Job] = {}
 
         def visit(job: Job) -> None:
@@ -103,28 +100,25 @@ class Graph:
 
     def describe(self) -> str:
         """Describe what is shared and what is left to do."""
-        naive = Counter(stage.kind for arm in self.arms for stage in arm.stages)
+        naive = Counter(stage.kind for run in self.runs for stage in run.stages)
         unique = Counter(stage.kind for stage in self.stages.values())
         todo = Counter(step.stage.kind for step in self.missing.values())
         alone, shared = (sum(KINDS[kind].hours * count[kind] for kind in count) for count in (naive, unique))
         cheaper = f", {alone / shared:.1f}x cheaper" if shared else ""
-        chains = len({tuple(stage.key for stage in arm.stages) for arm in self.arms})
-        same = f" ({chains} of them different)" if chains < len(self.arms) else ""
-        lines = [
-            f"{len(self.arms):,} arms{same}: {naive.total():,} stages, {unique.total():,} unique, "
-            f"{todo.total():,} to run{cheaper}",
-            "  stages = of all arms, each run alone; cheaper = hours of all / hours of unique stages, estimated as "
-            + ", ".join(f"{kind} {row.hours}" for kind, row in KINDS.items() if row.hours),
-            f"  {'kind':10}{'stages':>8}{'unique':>8}{'to run':>8}",
-            *(f"  {kind:10}{naive[kind]:8,}{unique[kind]:8,}{todo[kind]:8,}" for kind in KINDS if kind in unique),
-        ]
-        for directory, step in self.missing.items():
-            if step.fault not in (None, "not built"):
-                lines.append(f"  {directory} is there but cannot be used: {step.fault}; it is built again")
-        return "\n".join(lines)
-
-
-def damaged(store: Store, stage: Stage) -> Path | None:
-    """Return the directory of a finished stage whose files are not what was written, else None."""
-    path = store.path(stage)
-    return path if (path / "DONE").exists() and store.fault(path) is not None else None
+        chains = len({tuple(stage.key for stage in run.stages) for run in self.runs})
+        same = f" ({chains} of them different)" if chains < len(self.runs) else ""
+        return "\n".join(
+            [
+                f"{len(self.runs):,} arms{same}: {naive.total():,} stages, {unique.total():,} unique, "
+                f"{todo.total():,} to run{cheaper}",
+                "  stages = of all arms, each run alone; cheaper = hours of all / hours of unique stages, estimated as "
+                + ", ".join(f"{kind} {row.hours}" for kind, row in KINDS.items() if row.hours),
+                f"  {'kind':10}{'stages':>8}{'unique':>8}{'to run':>8}",
+                *(f"  {kind:10}{naive[kind]:8,}{unique[kind]:8,}{todo[kind]:8,}" for kind in KINDS if kind in unique),
+                *(
+                    f"  {directory} is there but cannot be used: {step.fault}; it is built again"
+                    for directory, step in self.missing.items()
+                    if step.fault not in (None, "not built")
+                ),
+            ]
+        )

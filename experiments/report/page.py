@@ -10,9 +10,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from experiments import figures, tables
-from experiments.arms import Comparison
-from experiments.plots import STYLE
+from experiments.report import figures, tables
+from experiments.report.arms import Comparison
+from experiments.report.plots import STYLE
 from memphis.config.methods import CHOICES
 from memphis.formatting import duration, percent, printable, rounded
 
