@@ -18,7 +18,6 @@ from memphis.answers import clean, quantities
 from memphis.answers import equal as comparison
 from memphis.runs import REPOSITORY
 from tests.answers.adversarial import WORST, texts
-from tests.micro import OVERRIDES
 
 RUNS = 3
 TRAIN = str(REPOSITORY / "train.py")
@@ -63,9 +62,12 @@ def adversarial() -> Iterator[tuple[str, str]]:
 
 def small_run(work: Path) -> Path:
     """The directory of a run of the whole recipe on vLLM with a model of 0.1 M weights, made once."""
+    from tests.micro import OVERRIDES  # imports torch; a child's peak of memory is at least what the driver has
+
     words = [*OVERRIDES, "generate=vllm", "generate.shard_size=16", "tracking.every=1"]
     if not (work / "small_run").exists():
-        whole_process([sys.executable, TRAIN, *words], "limit", work, MEMPHIS_RUNS=str(work / "small_run"))
+        more = {"MEMPHIS_RUNS": str(work / "small_run"), "WANDB_MODE": "offline"}
+        whole_process([sys.executable, TRAIN, *words], "limit", work, **more)
     (run,) = (work / "small_run" / "micro" / "s0").iterdir()
     return run
 

@@ -11,6 +11,7 @@ from benchmarks.harness import Contender, environment, step_by_step, whole_proce
 from benchmarks.questions import COMPARISONS
 from memphis.errors import MemphisError
 from memphis.jsonl import write_rows
+from memphis.runs import REPOSITORY
 
 GATED = """
 import sys
@@ -95,3 +96,9 @@ def test_what_words_say_is_what_is_set() -> None:
                 recomputed = each.options.get("gradient_checkpointing") is not False
                 assert recomputed == ("checkpointing" in words), each.words
                 assert bool(each.options.get("packing")) == ("packing" in each.words)
+
+
+def test_the_driver_is_small() -> None:
+    """On Linux a child's peak of memory is at least what its parent had when it was started."""
+    code = "import benchmarks.__main__, sys; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
