@@ -1,9 +1,5 @@
-"""Speed of memphis beside TRL and mergekit, measured in turn; and why.
-
-python -m benchmarks [QUESTIONS…] [--rounds N]     fails below a target, or 25 % under the committed ratio
-python -m benchmarks [QUESTIONS…] --save           what was measured becomes what is committed, with the pages' blocks
-python -m benchmarks --write                       the blocks anew, from the committed results
-python -m benchmarks --check                       do the committed files and the pages agree?
+"""Speed of memphis beside TRL and mergekit, measured in turn; and why. Fails where a ratio is beyond its target or more
+than 25 % worse than the committed one.
 
 Without QUESTIONS those of README.md are measured, and `limits`: what memphis may take by itself. Those of
 docs/performance.md, which have no targets, are measured by name only.
@@ -70,7 +66,6 @@ def measure(names: list[str], rounds: int, *, save: bool) -> list[str]:
     missed = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         work = Path(folder)
-        (work / "shared").symlink_to(shared)
         material = [sys.executable, "-m", "benchmarks.material", "training", str(rows), str(work)]
         whole_process(material, "material", work)
         for question in [KNOWN[name] for name in names if name != LIMITS] if names else COMPARISONS:
@@ -92,8 +87,8 @@ def _answer(question: Question, work: Path, rounds: int) -> Measured:
         done.append(found)
         question.agree(done)
     for target in question.targets:
-        ratio = f"{' / '.join(target.ours)}  {' / '.join(target.peer)}  {target.value(done):.3f}"
-        print(f"  {target.what:24} {ratio}", flush=True)
+        sides = f"{target.ours} / {target.measure}  {target.peer} / {target.measure}"
+        print(f"  {results.WORDS[target.measure]:24} {sides}  {target.value(done):.3f}", flush=True)
     print(f"  {time.monotonic() - began:.0f} s", flush=True)
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return Measured(datetime.date.today().isoformat(), machine(), versions, done)

@@ -1,24 +1,20 @@
 """Speed of training on one GPU: `python benchmarks/gpu.py`, some minutes; `--tiny` is a miniature on any machine.
 
-A model of the shape of StableLM 3B with random weights and rows as long as the recipe's take real steps of the real
-training loop; TRL's SFT, where it is installed, gets the same model and rows. Each setting has a process of its own;
-what fails is skipped, and said. Tokens are useful ones: padding is waste, and recomputed activations are no credit in
-the MFU.
+A model of the shape of StableLM 3B with random weights takes real steps of the real training loop, on rows as long as
+the recipe's. Each setting has a process of its own; what fails is skipped, and said. Tokens are useful ones: padding is
+waste, and recomputed activations are no credit in the MFU.
 """
 
 import argparse
 import importlib.metadata
-import importlib.util
 import json
 import platform
 import statistics
 import sys
 import tempfile
-import time
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,24 +24,22 @@ import numpy as np
 import torch
 from transformers import StableLmConfig
 
-from benchmarks.harness import Contender, steps
+from benchmarks.harness import Contender, step_by_step
 from benchmarks.material import config
 from benchmarks.ours import make_plan, random_model, run
 from benchmarks.worker import Gate
 from memphis import memory
 from memphis.config.sections import Neftune, Optim, TrainedModel
-from memphis.data.tiny_tokenizer import train_tokenizer
 from memphis.data.tokens import IGNORE, Example, Sequence
-from memphis.devices import cores, gpus, peak_flops
+from memphis.devices import cores, gpus
 from memphis.errors import MemphisError
 from memphis.losses import CrossEntropy, RankLoss
-from memphis.shape import Shape, from_config
+from memphis.shape import from_config
 from memphis.training.layers import compile_layers, recompute
 
 # Rows of the recipe's sources and their mean tokens: docs/recipe.md, "Memory". Spread and share of the prompt: guesses.
 SOURCES = ((27_676, 123), (7_000, 160), (5_000, 350), (4_693, 446))
 SPREAD, PROMPT, ANSWER = 0.6, 0.45, 67
-WARM_UP = 2  # steps that are not counted: the first ones compile and allocate
 CUDA = torch.cuda.is_available()
 Job = Literal["sft", "rank"]
 
@@ -61,18 +55,12 @@ class Scale:
     steps: int
     lengths: float
 
-    @property
-    def shape(self) -> Shape:
-        shape = from_config(self.model.to_dict())
-        assert shape is not None
-        return shape
-
 
 MINIATURE = config(hidden=32, layers=1, heads=2, intermediate=48, vocab_size=600, max_position_embeddings=128)
 STABLELM = config(hidden=2560, layers=32, heads=32, intermediate=6912, vocab_size=50304)
 TINY = Scale(MINIATURE, "float32", window=8, micro_batch_tokens=256, steps=4, lengths=0.1)
 FULL = Scale(STABLELM, "bfloat16", window=128, micro_batch_tokens=16384, steps=6, lengths=1.0)
-OURS, TRL = "benchmarks.gpu:ours", "benchmarks.gpu:trl"
+OURS = "benchmarks.gpu:ours"
 CONTENDERS = (
     Contender("sft", "", OURS, {"job": "sft"}),
     Contender("rank", "", OURS, {"job": "rank"}),
@@ -80,8 +68,6 @@ CONTENDERS = (
     Contender("sft, everything recomputed", "", OURS, {"job": "sft", "checkpointing": True}),
     Contender("sft, compiled", "", OURS, {"job": "sft", "compiled": True}),
     Contender("rank, compiled", "", OURS, {"job": "rank", "compiled": True}),
-    Contender("trl defaults", "", TRL, {"packing": False}),
-    Contender("trl packing", "", TRL, {"packing": True}),
 )
 
 
@@ -112,7 +98,9 @@ def estimate(scale: Scale, job: Job, tokens: int, checkpointing: Any = "auto") -
         longest, rejected = longest // 4, 1
     tokens, slots = memory.micro_batch(tokens, longest, rejected)
     requested = TrainedModel(dtype=scale.dtype, checkpointing=checkpointing)
-    return memory.training(scale.shape, requested, "adalite", tokens=tokens, slots=slots, room=room)
+    shape = from_config(scale.model.to_dict())
+    assert shape is not None
+    return memory.training(shape, requested, "adalite", tokens=tokens, slots=slots, room=room)
 
 
 def ours(
@@ -139,57 +127,14 @@ def ours(
     run(partial(gate, **fixed), model, work, examples(scale, rejected=int(job == "rank")), plan)
 
 
-def trl(gate: Gate, work: Path, *, tiny: bool, packing: bool) -> None:
-    """SFTTrainer as it comes (padded batches of 8, everything recomputed), or packed into micro-batches as ours are."""
-    from benchmarks import peers
-
-    scale = TINY if tiny else FULL
-    longest = scale.model.max_position_embeddings
-    rows = [row.sequences[0] for row in examples(scale)]
-    mean = statistics.mean(len(row.input_ids) for row in rows)
-    model = random_model(scale.model, "cuda" if CUDA else "cpu")
-    model.set_attn_implementation("sdpa")
-    batch, accumulation = 8, max(1, scale.window // 8)
-    settings: dict[str, Any] = {"use_cpu": not CUDA, "bf16": scale.dtype == "bfloat16", "max_length": longest}
-    if packing:
-        batch = max(1, scale.micro_batch_tokens // longest)
-        full = scale.window * mean / longest  # packs that hold as many rows as a step of ours
-        accumulation = max(1, round(full / batch))
-        recomputed = estimate(scale, "sft", scale.micro_batch_tokens).recomputed
-        settings |= {"packing": True, "gradient_checkpointing": recomputed > 0}  # where memory asks, all or nothing
-        if importlib.util.find_spec("flash_attn") is not None:
-            model.set_attn_implementation("flash_attention_2")
-    peak = peak_flops(torch.cuda.get_device_name(0)) if CUDA else None
-    before = 0.0
-
-    def report(*, tokens_so_far: float, loss: float, **_: float) -> None:
-        nonlocal before
-        speed = (tokens_so_far - before) / (time.monotonic() - gate.went_on)  # TRL's own count of real tokens
-        before = tokens_so_far
-        found = {"loss": loss, "tokens_per_sec": speed}
-        if CUDA:
-            found["mem_alloc_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        if peak:
-            found["mfu"] = speed * scale.shape.model_flops(mean) / peak
-        gate(**found)
-
-    data = [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
-    tokenizer = train_tokenizer(["a b c"] * 20, 560, work)
-    peers.train("SFT", report, work, model, tokenizer, data, batch, accumulation, **settings)
-
-
-def measure(contender: Contender, scale: Scale, work: Path) -> dict[str, Any]:
-    """Medians over the steps after the warm-up, or why there are none."""
-    if contender.run == TRL and importlib.util.find_spec("trl") is None:
-        return {"skipped": "trl is not installed; the comparison is meant for trl==1.16.0"}
-    try:
-        with closing(steps(contender, work)) as answers:
-            first, *found = islice(answers, scale.steps)
-    except MemphisError as error:
-        return {"skipped": str(error)}
-    counted = found[WARM_UP - 1 :]
-    medians = {key: statistics.median(row[key] for row in counted) for key in first}
-    return {"steps": len(counted), "first_step_s": first["wall_s"], **medians}
+def measure(contender: Contender, scale: Scale) -> dict[str, Any]:
+    """Medians over all steps but two, in which things are compiled and allocated; or why there are none."""
+    with tempfile.TemporaryDirectory() as work:
+        try:
+            first, *found = (each[contender.name] for each in step_by_step([contender], Path(work), scale.steps - 1))
+        except MemphisError as error:
+            return {"skipped": str(error)}
+    return {"steps": len(found), **{key: statistics.median(row[key] for row in found) for key in first}}
 
 
 def main() -> int:
@@ -200,15 +145,14 @@ def main() -> int:
     if not CUDA and not arguments.tiny:
         sys.exit("error: torch finds no GPU here; `python benchmarks/gpu.py --tiny` runs a miniature on the CPU")
     # Asked of nvidia-smi: a context of CUDA in this process would take memory from the others.
-    found = [f"one {gpu.name} with {gpu.memory / 2**30:.1f} GiB" for gpu in gpus("cuda")] or ["no GPU"]
-    hardware = f"{found[0]}, {cores()} cores of {platform.machine()}"
+    cards = [f"one {gpu.name} with {gpu.memory / 2**30:.1f} GiB" for gpu in gpus("cuda")] or ["no GPU"]
+    hardware = f"{cards[0]}, {cores()} cores of {platform.machine()}"
     print(hardware, flush=True)
-    began, results = time.monotonic(), []
+    results = []
     for contender in CONTENDERS:
         options = {**contender.options, "tiny": arguments.tiny}
-        with tempfile.TemporaryDirectory() as work:
-            one = Contender(contender.name, "", contender.run, options)
-            row = {"setting": contender.name, **options, **measure(one, TINY if arguments.tiny else FULL, Path(work))}
+        found = measure(replace(contender, options=options), TINY if arguments.tiny else FULL)
+        row = {"setting": contender.name, **options, **found}
         shown = {key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()}
         print(", ".join(f"{key} {value}" for key, value in shown.items()), flush=True)
         results.append(row)
@@ -218,10 +162,9 @@ def main() -> int:
         "versions": {**versions, "cuda": torch.version.cuda, "python": platform.python_version()},
         "tiny": arguments.tiny,
         "results": results,
-        "seconds": time.monotonic() - began,
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"{result['seconds']:.0f} s; written to {arguments.out}")
+    print(f"written to {arguments.out}")
     return 0
 
 

@@ -40,33 +40,38 @@ class Contender:
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio of two numbers of a round.
+    """A ratio of what two contenders took in a round.
 
-    ours, peer: (contender, measure). at_most=False: peer / ours, better when larger; True: ours / peer, better when
-    smaller. must: a failure beyond it; None = reported only. ambitious: what was hoped for.
+    at_most=False: peer / ours, better when larger; True: ours / peer, better when smaller. must: a failure beyond it;
+    None = reported only. ambitious: what was hoped for.
     """
 
-    what: str
-    ours: tuple[str, str]
-    peer: tuple[str, str]
+    measure: str
+    peer: str
     must: float | None = None
     ambitious: float | None = None
     at_most: bool = False
+    ours: str = "ours"
 
     def value(self, rounds: Sequence[Round]) -> float:
         """Median over the rounds of each round's ratio."""
-        pairs = [[found[contender][measure] for contender, measure in (self.ours, self.peer)] for found in rounds]
+        pairs = [(found[self.ours][self.measure], found[self.peer][self.measure]) for found in rounds]
         return statistics.median(ours / peer if self.at_most else peer / ours for ours, peer in pairs)
 
-    def worse(self, value: float, bound: float, slack: float = 0.0) -> bool:
-        """True if `value` is on the wrong side of `bound` by more than the share `slack` of it."""
+    def worse(self, value: float, bound: float | None, slack: float = 0.0) -> bool:
+        """True if `value` is on the wrong side of `bound`, where there is one, by more than the share `slack` of it."""
+        if bound is None:
+            return False
         return value > bound * (1 + slack) if self.at_most else value < bound * (1 - slack)
 
 
 def step_by_step(contenders: Sequence[Contender], work: Path, rounds: int) -> Iterator[Round]:
-    """A step of every contender per round. All live at once; a first step of each is not counted."""
+    """A step of every contender per round. All live at once; a first step of each is not counted.
+
+    Raises MemphisError when one fails.
+    """
     with ExitStack() as stack:
-        turns = {each.name: stack.enter_context(closing(steps(each, work))) for each in contenders}
+        turns = {each.name: stack.enter_context(closing(_steps(each, work))) for each in contenders}
         for number in range(rounds + 1):
             found = {name: next(its) for name, its in turns.items()}
             if number:
@@ -89,8 +94,8 @@ class Question:
     measure: Callable[[Sequence[Contender], Path, int], Iterator[Round]] = step_by_step
 
 
-def steps(contender: Contender, work: Path) -> Generator[Numbers]:
-    """Cost of each step of the contender, which makes it when it is asked for. Raises MemphisError when it fails."""
+def _steps(contender: Contender, work: Path) -> Generator[Numbers]:
+    """Cost of each step of the contender, which makes it when it is asked for."""
     command = [sys.executable, "-m", "benchmarks.worker", contender.run, json.dumps(contender.options), str(work)]
     log, pipe = work / f"{contender.name}.log", subprocess.PIPE
     with log.open("w") as errors:

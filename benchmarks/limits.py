@@ -16,6 +16,7 @@ from typing import NamedTuple
 from benchmarks.harness import whole_process
 from memphis.answers import clean, quantities
 from memphis.answers import equal as comparison
+from memphis.jsonl import read_rows
 from memphis.runs import REPOSITORY
 from tests.answers.adversarial import WORST, texts
 
@@ -60,8 +61,11 @@ def adversarial() -> Iterator[tuple[str, str]]:
     return ((text, gold) for text, other in zip(drawn, drawn[::-1], strict=True) for gold in (other, text, "12"))
 
 
-def small_run(work: Path) -> Path:
-    """The directory of a run of the whole recipe on vLLM with a model of 0.1 M weights, made once."""
+def small_run(work: Path) -> dict[str, float]:
+    """Shares of the stages' time, in %, in a run of the whole recipe on vLLM with a model of 0.1 M weights, made once.
+
+    around: generation outside the engine; the others are the clocks of tracking.
+    """
     from tests.micro import OVERRIDES  # imports torch; a child's peak of memory is at least what the driver has
 
     words = [*OVERRIDES, "generate=vllm", "generate.shard_size=16", "tracking.every=1"]
@@ -69,22 +73,10 @@ def small_run(work: Path) -> Path:
         more = {"MEMPHIS_RUNS": str(work / "small_run"), "WANDB_MODE": "offline"}
         whole_process([sys.executable, TRAIN, *words], "limit", work, **more)
     (run,) = (work / "small_run" / "micro" / "s0").iterdir()
-    return run
-
-
-def tracking_share(key: str) -> Callable[[Path], float]:
-    """Measures a cost of tracking in the small run against the seconds of its stages, in %."""
-
-    def measure(work: Path) -> float:
-        summary = json.loads((small_run(work) / "summary.json").read_text())
-        return 100 * float(summary["tracking"][key]) / sum(stage["seconds"] for stage in summary["stages"])
-
-    return measure
-
-
-def around_the_engine(work: Path) -> float:
-    rows = map(json.loads, (small_run(work) / "metrics.jsonl").read_text().splitlines())
-    return 100 * next(row["gen/around_frac"] for row in rows if "gen/around_frac" in row)
+    summary = json.loads((run / "summary.json").read_text())
+    seconds = sum(stage["seconds"] for stage in summary["stages"])
+    around = next(row["gen/around_frac"] for row in read_rows(run / "metrics.jsonl") if "gen/around_frac" in row)
+    return {"around": 100 * around, **{key: 100 * value / seconds for key, value in summary["tracking"].items()}}
 
 
 LIMITS = (
@@ -95,9 +87,9 @@ LIMITS = (
     Limit("the slowest comparison of 15,000 adversarial ones", 0.05, lambda _: max(spent(adversarial()))),
     Limit("the slowest comparison of the worst texts", 0.05, lambda _: max(spent(product(WORST, MEANT)))),
     Limit("a usual comparison, on average", 1e-3, lambda _: mean(spent(USUAL))),
-    Limit("tracking while stages run", 1.0, tracking_share("stages_cpu_s"), "% of their time"),
-    Limit("the run's calls of the tracker", 2.0, tracking_share("calls_s"), "% of their time"),
-    Limit("generation outside the engine", 3.0, around_the_engine, "% of the stage"),
+    Limit("tracking while stages run", 1.0, lambda work: small_run(work)["stages_cpu_s"], "% of their time"),
+    Limit("the run's calls of the tracker", 2.0, lambda work: small_run(work)["calls_s"], "% of their time"),
+    Limit("generation outside the engine", 3.0, lambda work: small_run(work)["around"], "% of the stage"),
 )
 
 

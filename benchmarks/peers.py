@@ -37,38 +37,42 @@ class Waiting(TrainerCallback):
         self.gate = gate
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
-        names = {"loss": "loss", "nll_loss": "ce", "num_tokens": "tokens_so_far"}
+        names = {"loss": "loss", "nll_loss": "ce"}
         self.gate(**{name: float(logs[key]) for key, name in names.items() if key in logs})
 
 
-def sft(gate: Gated, work: Path, *, model: str, rows: int, batch: int = 8, **settings: Any) -> None:
-    """Train on rows, all of them in a step. batch: rows (packs of rows) of a micro-batch."""
-    data = [material.texts(row) for row in read_rows(work / "rows.jsonl")[:rows]]
-    train("SFT", gate, work, *_loaded(work / model), data, batch, rows // batch, **settings)
-
-
-def prefer(gate: Gated, work: Path, *, trainer: str, model: str, pairs: int, batch: int = 8, **settings: Any) -> None:
-    """Train on pairs. trainer: CPO or DPO."""
-    data = [
-        {"prompt": prompts.render_cot(pair["prompt"]), "chosen": pair["chosen"], "rejected": pair["rejected"][0]}
-        for pair in material.pairs(work, pairs)
-    ]
-    train(trainer, gate, work, *_loaded(work / model), data, batch, pairs // batch, **settings)
-
-
 def train(
-    name: str, gate: Gated, work: Path, model: Any, tokenizer: Any, data: Any, batch: int, cycle: int, **settings: Any
+    gate: Gated,
+    work: Path,
+    *,
+    model: str,
+    kind: str = "SFT",
+    rows: int = 0,
+    pairs: int = 0,
+    batch: int = 8,
+    **more: Any,
 ) -> None:
-    """One of TRL's trainers, with the gate after every step. cycle: micro-batches of a step. settings: TRL's."""
-    trainer, config = TRAINERS[name]
-    sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": cycle}
-    args = config(output_dir=str(work / "trl"), **SAME | sizes | settings)
-    rows = Dataset.from_list(data)
-    trainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer, callbacks=[Waiting(gate)]).train()
+    """Train on so many rows, or pairs, all of them in a step. batch: rows (packs of rows) of a micro-batch.
 
-
-def _loaded(path: Path) -> tuple[Any, Any]:
-    model = AutoModelForCausalLM.from_pretrained(path, dtype="float32")
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+    kind: of trainer. more: settings of its config, which take precedence.
+    """
+    data = [material.texts(row) for row in read_rows(work / "rows.jsonl")[:rows]]
+    for pair in material.pairs(work, pairs):
+        prompt, (rejected,) = prompts.render_cot(pair["prompt"]), pair["rejected"]
+        data.append({"prompt": prompt, "chosen": pair["chosen"], "rejected": rejected})
+    loaded = AutoModelForCausalLM.from_pretrained(work / model, dtype="float32")
+    for module in (loaded.get_input_embeddings(), loaded.get_output_embeddings()):
         module.requires_grad_(False)
-    return model, AutoTokenizer.from_pretrained(path)
+    trainer, config = TRAINERS[kind]
+    trainer(
+        model=loaded,
+        args=config(
+            output_dir=str(work / "trl"),
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=len(data) // batch,
+            **SAME | more,
+        ),
+        train_dataset=Dataset.from_list(data),
+        processing_class=AutoTokenizer.from_pretrained(work / model),
+        callbacks=[Waiting(gate)],
+    ).train()

@@ -15,37 +15,29 @@ SMALL = {"model": "small", "rows": 64}
 VOCAB = {"model": "vocab", "rows": 32}  # its vocabulary dominates
 PAIRS = {"model": "small", "pairs": 32}
 FP32 = {"bf16": False, "gradient_checkpointing": False}
-CPO = {**PAIRS, **FP32, "trainer": "CPO", "loss_type": "simpo", "cpo_alpha": 1.0}
-DPO = {**PAIRS, **FP32, "trainer": "DPO", "precompute_ref_log_probs": True}
+CPO = {**PAIRS, **FP32, "kind": "CPO", "loss_type": "simpo", "cpo_alpha": 1.0}
+DPO = {**PAIRS, **FP32, "kind": "DPO", "precompute_ref_log_probs": True}
 DPO_WORDS = "TRL DPO: precomputed reference (not counted), fp32, no checkpointing, batch 8"
 COMES = "TRL as it comes, but fp32: checkpointing, batch 8"
 SFT, RANK, WITHOUT = "benchmarks.ours:sft", "benchmarks.ours:rank", "benchmarks.ours:without"
-TRL_SFT, TRL_PREFER = "benchmarks.peers:sft", "benchmarks.peers:prefer"
+TRL = "benchmarks.peers:train"
 
 
 def _sides(size: dict[str, Any], *lengths: int) -> tuple[Contender, ...]:
     """memphis, TRL with padded rows, and with rows packed to each of these lengths."""
     return (
         Contender("ours", "memphis, fp32, flat micro-batches of 1,024 tokens", SFT, size),
-        Contender("padded", "TRL tuned: fp32, no checkpointing, padded, batch 8", TRL_SFT, {**size, **FP32}),
+        Contender("padded", "TRL tuned: fp32, no checkpointing, padded, batch 8", TRL, {**size, **FP32}),
         *(
             Contender(
                 f"packing_{length}",
                 f"TRL packing=True, max_length={length}, batch 1, fp32, no checkpointing",
-                TRL_SFT,
+                TRL,
                 {**size, **FP32, "packing": True, "max_length": length, "batch": 1},
             )
             for length in lengths
         ),
     )
-
-
-def _faster(peer: str, must: float | None = None, ambitious: float | None = None) -> Target:
-    return Target("CPU time", ("ours", "cpu_s"), (peer, "cpu_s"), must, ambitious)
-
-
-def _smaller(peer: str, must: float, ambitious: float) -> Target:
-    return Target("peak memory", ("ours", "rss_mib"), (peer, "rss_mib"), must, ambitious, at_most=True)
 
 
 def _same_loss(rounds: Sequence[Round], but: Sequence[str] = ()) -> None:
@@ -105,13 +97,13 @@ COMPARISONS = (
     Question(
         "sft_small",
         "SFT, 4 layers, d 256, vocabulary 8,000; a step of 64 rows; AdamW fused, frozen embeddings and head, lr 1e-5",
-        (*_sides(SMALL, 1024, 512), Contender("defaults_fp32", COMES, TRL_SFT, {**SMALL, "bf16": False})),
+        (*_sides(SMALL, 1024, 512), Contender("defaults_fp32", COMES, TRL, {**SMALL, "bf16": False})),
         (
-            _faster("padded", 3.0, 3.8),
-            _faster("packing_1024", 1.9, 2.5),
-            _faster("packing_512", 1.9, 2.5),
-            _faster("defaults_fp32"),
-            _smaller("padded", 0.55, 0.45),
+            Target("cpu_s", "padded", 3.0, 3.8),
+            Target("cpu_s", "packing_1024", 1.9, 2.5),
+            Target("cpu_s", "packing_512", 1.9, 2.5),
+            Target("cpu_s", "defaults_fp32"),
+            Target("rss_mib", "padded", 0.55, 0.45, at_most=True),
         ),
         _same_loss,
     ),
@@ -119,7 +111,11 @@ COMPARISONS = (
         "sft_vocab",
         "SFT, the same with vocabulary 50,304; a step of 32 rows",
         _sides(VOCAB, 1024),
-        (_faster("padded", 6.0, 8.0), _faster("packing_1024", 4.0, 5.5), _smaller("padded", 0.30, 0.25)),
+        (
+            Target("cpu_s", "padded", 6.0, 8.0),
+            Target("cpu_s", "packing_1024", 4.0, 5.5),
+            Target("rss_mib", "padded", 0.30, 0.25, at_most=True),
+        ),
         _same_loss,
     ),
     Question(
@@ -127,16 +123,16 @@ COMPARISONS = (
         "rank stage on the small model: cross-entropy + rank loss; a step of 32 pairs, prompt = half of a row",
         (
             Contender("ours", "memphis, fp32, the prompt of a pair computed once", RANK, PAIRS),
-            Contender("cpo", "TRL CPO: simpo + NLL, fp32, no checkpointing, batch 8", TRL_PREFER, CPO),
-            Contender("dpo", DPO_WORDS, TRL_PREFER, DPO),
+            Contender("cpo", "TRL CPO: simpo + NLL, fp32, no checkpointing, batch 8", TRL, CPO),
+            Contender("dpo", DPO_WORDS, TRL, DPO),
             Contender("unshared", "memphis, the prompt computed twice", RANK, {**PAIRS, "shared": False}),
         ),
         (
-            _faster("cpo", 3.5, 5.0),
-            _faster("dpo", 5.5, 7.0),
-            _faster("unshared", 1.2, 1.3),
-            _smaller("cpo", 0.42, 0.35),
-            _smaller("dpo", 0.42, 0.35),
+            Target("cpu_s", "cpo", 3.5, 5.0),
+            Target("cpu_s", "dpo", 5.5, 7.0),
+            Target("cpu_s", "unshared", 1.2, 1.3),
+            Target("rss_mib", "cpo", 0.42, 0.35, at_most=True),
+            Target("rss_mib", "dpo", 0.42, 0.35, at_most=True),
         ),
         _same_parts,
     ),
@@ -147,7 +143,7 @@ COMPARISONS = (
             Contender("ours", "memphis.training.merge in a process of its own"),
             Contender("mergekit", "mergekit-yaml of mergekit 0.1.5, slerp, its defaults"),
         ),
-        (_faster("mergekit", 2.5, 3.0), _smaller("mergekit", 0.25, 0.15)),
+        (Target("cpu_s", "mergekit", 2.5, 3.0), Target("rss_mib", "mergekit", 0.25, 0.15, at_most=True)),
         measure=_merges,
     ),
 )
@@ -189,12 +185,8 @@ def _tricks(title: str, size: dict[str, Any]) -> Question:
             Contender("products", products, "benchmarks.ours:products", size),
         ),
         (
-            *(
-                Target(what, ("ours", measure), (name, measure))
-                for name in LEFT_OUT
-                for what, measure in (("CPU time", "cpu_s"), ("peak memory", "rss_mib"))
-            ),
-            _faster("products"),
+            *(Target(measure, name) for name in LEFT_OUT for measure in ("cpu_s", "rss_mib")),
+            Target("cpu_s", "products"),
         ),
         lambda rounds: _same_loss(rounds, but=("trainable_head", "adalite")),
     )
@@ -208,9 +200,9 @@ EXPLANATIONS = (
         "a step of 64 rows, 4 layers, d 256, vocabulary 8,000, and what another size changes",
         tuple(Contender(name, words, "benchmarks.ours:sized", options) for name, (words, options) in SIZES.items()),
         tuple(
-            Target(what, (name, measure), ("base", measure), at_most=True)
+            Target(measure, "base", at_most=True, ours=name)
             for name in [*SIZES][1:]
-            for what, measure in (("CPU time per token", "ms_per_token"), ("peak memory", "rss_mib"))
+            for measure in ("ms_per_token", "rss_mib")
         ),
     ),
 )

@@ -16,7 +16,9 @@ from memphis.runs import REPOSITORY
 FOLDER = REPOSITORY / "benchmarks" / "results"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
 SLACK = 0.25  # how much worse than the committed median is a failure
-UNITS = {"cpu_s": "s", "other_s": "s", "ms_per_token": "ms"}
+# Measure -> in words, and as it is shown.
+WORDS = {"cpu_s": "CPU time", "rss_mib": "peak memory", "ms_per_token": "CPU time per token"}
+SHOWN = {"cpu_s": "{:.3g} s", "rss_mib": "{:,.0f} MiB", "ms_per_token": "{:.3g} ms"}
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,6 @@ class Measured:
     machine: str
     versions: dict[str, str]
     rounds: list[Round]
-
-    def median(self, contender: str, measure: str) -> float:
-        return statistics.median(found[contender][measure] for found in self.rounds)
 
 
 def save(question: Question, measured: Measured, folder: Path = FOLDER) -> None:
@@ -46,10 +45,10 @@ def misses(question: Question, measured: Measured, committed: Measured | None) -
     for target in question.targets:
         value = target.value(measured.rounds)
         before = target.value(committed.rounds) if committed else None
-        name = f"{question.name}: {target.what}, {target.ours[0]} against {target.peer[0]}: {value:.2f}"
-        if target.must is not None and target.worse(value, target.must):
+        name = f"{question.name}: {WORDS[target.measure]}, {target.ours} against {target.peer}: {value:.2f}"
+        if target.worse(value, target.must):
             found.append(f"{name}, must be {_bound(target, target.must)}")
-        elif before is not None and target.worse(value, before, SLACK):
+        elif target.worse(value, before, SLACK):
             found.append(f"{name}, more than {SLACK:.0%} worse than the committed {before:.2f}")
     return found
 
@@ -88,16 +87,14 @@ def _block(questions: Sequence[Question], results: Sequence[Measured]) -> str:
 
 def _cells(question: Question, target: Target, measured: Measured) -> list[str]:
     words = {each.name: each.words for each in question.contenders}
-    ours, peer = target.ours[0], target.peer[0]
-    against = "all of the step" if ours == peer else words[peer]
-    what = target.what if ours == "ours" else f"{target.what} ({words[ours]})"
+    what = WORDS[target.measure] + ("" if target.ours == "ours" else f" ({words[target.ours]})")
     value = target.value(measured.rounds)
     ratio = f"{value:.3g}" if target.at_most else f"{value:.2f}x"
-    if target.must is not None and target.worse(value, target.must):
+    if target.worse(value, target.must):
         ratio += " (missed)"
-    sides = [(measured.median(*side), side[1]) for side in (target.ours, target.peer)]
-    shown = [f"{number:,.0f} MiB" if name == "rss_mib" else f"{number:.3g} {UNITS[name]}" for number, name in sides]
-    return [what, against, *shown, ratio, _bound(target, target.must), _bound(target, target.ambitious)]
+    sides = [[found[side][target.measure] for found in measured.rounds] for side in (target.ours, target.peer)]
+    medians = [SHOWN[target.measure].format(statistics.median(numbers)) for numbers in sides]
+    return [what, words[target.peer], *medians, ratio, _bound(target, target.must), _bound(target, target.ambitious)]
 
 
 def _bound(target: Target, bound: float | None) -> str:

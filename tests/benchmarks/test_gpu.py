@@ -24,8 +24,8 @@ def test_the_miniature_runs_all_parts_on_a_cpu(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["tiny"]
     assert "no GPU" in found["hardware"]
-    ours = [row for row in found["results"] if "job" in row]
-    assert [row["setting"] for row in ours] == [
+    rows = found["results"]
+    assert [row["setting"] for row in rows] == [
         "sft",
         "rank",
         "sft, half of the tokens",
@@ -33,14 +33,11 @@ def test_the_miniature_runs_all_parts_on_a_cpu(tmp_path: Path) -> None:
         "sft, compiled",
         "rank, compiled",
     ]
-    assert all(row["tokens_per_sec"] > 0 and row["steps"] == 2 and "mfu" not in row for row in ours), done.stdout
-    assert [row["recomputed_layers"] for row in ours] == [0, 0, 0, 1, 0, 0]  # of one, on a CPU
-    assert [row["micro_batch_tokens"] for row in ours] == [256, 256, 128, 256, 256, 256]
+    assert all(row["tokens_per_sec"] > 0 and row["steps"] == 2 and "mfu" not in row for row in rows), done.stdout
+    assert [row["recomputed_layers"] for row in rows] == [0, 0, 0, 1, 0, 0]  # of one, on a CPU
+    assert [row["micro_batch_tokens"] for row in rows] == [256, 256, 128, 256, 256, 256]
     assert list((tmp_path / "compiled").rglob("*.so"))  # by the two that say so
-    peers = [row for row in found["results"] if row["setting"].startswith("trl")]
-    assert all("tokens_per_sec" in row or "trl is not installed" in row["skipped"] for row in peers)
-    assert len(peers) == 2
-    assert len(done.stdout.splitlines()) == 2 + len(found["results"])
+    assert len(done.stdout.splitlines()) == 2 + len(rows)
 
 
 @pytest.mark.slow
