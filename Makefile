@@ -1,6 +1,6 @@
 # make demo    the recipe and its control at laptop scale       make test    fast and slow tests, lint, types
 # make fast    the fast tests only                            make lint    format, lint, types only
-# make bench   speed beside TRL, mergekit, lm-eval, 25 minutes  (ARGS="sft_small --rounds 2": a part of it)
+# make bench   speed beside TRL and mergekit  (ARGS="sft_small --rounds 2": a part of it)
 # Each sets up .venv by itself. ACCEL=gpu|cpu overrides what is detected; PYTHON=… chooses the interpreter.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \

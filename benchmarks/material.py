@@ -1,6 +1,8 @@
 """Material of all contenders: rows of the TinyCoT sample, a tokenizer made from them, random models.
 
-python -m benchmarks.material <rows> <work directory>
+python -m benchmarks.material training <rows> <work directory>
+python -m benchmarks.material checkpoints <tokenizer directory> <out>
+python -m benchmarks.material same <merged> <merged>
 """
 
 import json
@@ -10,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
-from transformers import PreTrainedTokenizerFast, StableLmConfig, StableLmForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, StableLmConfig, StableLmForCausalLM
 
 from memphis.data import prompts
 from memphis.jsonl import read_rows, write_rows
@@ -19,9 +22,10 @@ from memphis.jsonl import read_rows, write_rows
 EOS = "<|endoftext|>"
 # Entries of the vocabulary. The larger one has no other texts: what it costs is the head, not the tokens.
 VOCABULARY = {"small": 8_000, "vocab": 50_304}
+UNEQUAL = 1e-2  # share of merged weights that may differ by rounding: mergekit takes the angle in float32
 
 
-def build(source: Path, work: Path) -> None:
+def training(source: Path, work: Path) -> None:
     """Write rows.jsonl (all rows, in random order), small/ and vocab/ (checkpoints with tokenizer) to `work`."""
     rows = [{**row, "kind": "cot", "answer": row["target"]} for row in read_rows(source)]
     random.Random(0).shuffle(rows)
@@ -65,16 +69,40 @@ def texts(row: dict[str, Any]) -> dict[str, str]:
 def pairs(work: Path, number: int) -> list[dict[str, Any]]:
     """Prompts with a chosen completion, their own, and a rejected one, that of another row."""
     rows = read_rows(work / "rows.jsonl")
+    answers = [texts(row)["completion"] for row in rows[: 2 * number]]
     return [
-        {
-            "id": row["id"],
-            "prompt": row["prompt"],
-            "chosen": texts(row)["completion"],
-            "rejected": [texts(other)["completion"]],
-        }
-        for row, other in zip(rows[:number], rows[number : 2 * number], strict=True)
+        {"id": row["id"], "prompt": row["prompt"], "chosen": chosen, "rejected": [other]}
+        for row, chosen, other in zip(rows[:number], answers[:number], answers[number:], strict=True)
     ]
 
 
+def checkpoints(tokenizer: Path, out: Path) -> None:
+    """Write out/previous and out/updated: 0.6 G weights, 1.2 GB each, an angle of about 27 degrees between them."""
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        shape = config(hidden=1536, intermediate=4096, layers=16, heads=16, vocab_size=50_304)
+        model = StableLmForCausalLM(shape).bfloat16()
+    model.to_empty(device="cpu")
+    for name in ("previous", "updated"):
+        for weight in model.state_dict().values():
+            if name == "previous":
+                weight.normal_(std=0.02)
+            else:
+                weight.add_(torch.randn_like(weight), alpha=0.01)
+        model.save_pretrained(out / name, max_shard_size="320MB")  # four files
+        AutoTokenizer.from_pretrained(tokenizer).save_pretrained(out / name)
+
+
+def same(*merged: Path) -> None:
+    """Raises AssertionError unless both hold the same weights, but for the rounding of a few."""
+    ours, theirs = (
+        {name: weight for file in directory.glob("*.safetensors") for name, weight in load_file(file).items()}
+        for directory in merged
+    )
+    torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=1e-6)  # a step of bfloat16; sums that cancel
+    unequal = sum(int((ours[name] != theirs[name]).sum()) for name in ours)
+    assert unequal <= UNEQUAL * sum(weight.numel() for weight in ours.values()), f"{unequal} weights differ"
+
+
 if __name__ == "__main__":
-    build(*map(Path, sys.argv[1:]))
+    {"training": training, "checkpoints": checkpoints, "same": same}[sys.argv[1]](*map(Path, sys.argv[2:]))

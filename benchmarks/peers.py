@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 
@@ -15,7 +15,19 @@ from benchmarks.worker import Gated
 from memphis.data import prompts
 from memphis.jsonl import read_rows
 
-FOREVER = 1000  # epochs: the gate ends the process earlier
+TRAINERS = {"SFT": (SFTTrainer, SFTConfig), "CPO": (CPOTrainer, CPOConfig), "DPO": (DPOTrainer, DPOConfig)}
+SAME: dict[str, Any] = {
+    "num_train_epochs": 1000,  # the gate ends the process earlier
+    "learning_rate": 1e-5,
+    "lr_scheduler_type": "constant",
+    "optim": "adamw_torch_fused",
+    "logging_steps": 1,
+    "report_to": "none",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "use_cpu": True,
+    "seed": 0,
+}
 
 
 class Waiting(TrainerCallback):
@@ -25,56 +37,42 @@ class Waiting(TrainerCallback):
         self.gate = gate
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
-        names = {"loss": "loss", "nll_loss": "ce", "num_tokens": "tokens_so_far"}
+        names = {"loss": "loss", "nll_loss": "ce"}
         self.gate(**{name: float(logs[key]) for key, name in names.items() if key in logs})
 
 
-def sft(
-    gate: Gated, work: Path, *, model: str, rows: int, step: int | None = None, batch: int = 8, **settings: Any
+def train(
+    gate: Gated,
+    work: Path,
+    *,
+    model: str,
+    kind: str = "SFT",
+    rows: int = 0,
+    pairs: int = 0,
+    batch: int = 8,
+    **more: Any,
 ) -> None:
-    """Train on rows. step: rows of an optimizer step, by default all. batch: rows (packs of rows) of a micro-batch."""
+    """Train on so many rows, or pairs, all of them in a step. batch: rows (packs of rows) of a micro-batch.
+
+    kind: of trainer. more: settings of its config, which take precedence.
+    """
     data = [material.texts(row) for row in read_rows(work / "rows.jsonl")[:rows]]
-    args = SFTConfig(**arguments(work / "trl", batch, (step or rows) // batch), **settings)
-    train(SFTTrainer, gate, *_loaded(work / model), args, data)
-
-
-def prefer(gate: Gated, work: Path, *, trainer: str, model: str, pairs: int, batch: int = 8, **settings: Any) -> None:
-    """Train on pairs. trainer: CPO or DPO."""
-    kind, config = {"CPO": (CPOTrainer, CPOConfig), "DPO": (DPOTrainer, DPOConfig)}[trainer]
-    data = [
-        {"prompt": prompts.render_cot(pair["prompt"]), "chosen": pair["chosen"], "rejected": pair["rejected"][0]}
-        for pair in material.pairs(work, pairs)
-    ]
-    args = config(**arguments(work / "trl", batch, pairs // batch), **settings)
-    train(kind, gate, *_loaded(work / model), args, data)
-
-
-def train(trainer: Any, gate: Gated, model: Any, tokenizer: PreTrainedTokenizerBase, args: Any, data: Any) -> None:
-    """One of TRL's trainers, with the gate after every step."""
-    rows = Dataset.from_list(data)
-    trainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer, callbacks=[Waiting(gate)]).train()
-
-
-def arguments(out: Path, batch: int, accumulation: int) -> dict[str, Any]:
-    return {
-        "output_dir": str(out),
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": accumulation,
-        "num_train_epochs": FOREVER,
-        "learning_rate": 1e-5,
-        "lr_scheduler_type": "constant",
-        "optim": "adamw_torch_fused",
-        "logging_steps": 1,
-        "report_to": "none",
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "seed": 0,
-    }
-
-
-def _loaded(path: Path) -> tuple[Any, PreTrainedTokenizerBase]:
-    model = AutoModelForCausalLM.from_pretrained(path, dtype="float32")
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+    for pair in material.pairs(work, pairs):
+        prompt, (rejected,) = prompts.render_cot(pair["prompt"]), pair["rejected"]
+        data.append({"prompt": prompt, "chosen": pair["chosen"], "rejected": rejected})
+    loaded = AutoModelForCausalLM.from_pretrained(work / model, dtype="float32")
+    for module in (loaded.get_input_embeddings(), loaded.get_output_embeddings()):
         module.requires_grad_(False)
-    return model, AutoTokenizer.from_pretrained(path)
+    trainer, config = TRAINERS[kind]
+    trainer(
+        model=loaded,
+        args=config(
+            output_dir=str(work / "trl"),
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=len(data) // batch,
+            **SAME | more,
+        ),
+        train_dataset=Dataset.from_list(data),
+        processing_class=AutoTokenizer.from_pretrained(work / model),
+        callbacks=[Waiting(gate)],
+    ).train()

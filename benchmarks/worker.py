@@ -31,18 +31,19 @@ class Gate:
         """Report the step that has ended and return when the next one may begin."""
         spent, passed = time.process_time() - self.resumed, time.monotonic() - self.went_on
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        told = {"cpu_s": spent, "wall_s": passed, "rss_mib": peak, **found}
-        print(json.dumps(told), file=self.answers, flush=True)
+        per_token = {"ms_per_token": 1000 * spent / found["tokens"]} if "tokens" in found else {}
+        print(
+            json.dumps({"cpu_s": spent, "wall_s": passed, "rss_mib": peak, **per_token, **found}),
+            file=self.answers,
+            flush=True,
+        )
         if not self.orders.readline():
             os._exit(0)  # in the middle of a foreign training loop: nothing of it is wanted any more
         self.resumed, self.went_on = time.process_time(), time.monotonic()
 
 
-def main(run: str, options: str, work: str) -> None:
+if __name__ == "__main__":
+    run, options, work = sys.argv[1:]
     orders, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")  # a fork closes standard input
     os.dup2(2, 1)  # libraries print; only answers may go to the driver
     pkgutil.resolve_name(run)(Gate(orders, answers), Path(work), **json.loads(options))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -24,25 +24,20 @@ def test_the_miniature_runs_all_parts_on_a_cpu(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["tiny"]
     assert "no GPU" in found["hardware"]
-    ours = [row for row in found["results"] if row["part"] == "ours"]
-    assert [(row["job"], row["checkpointing"], row["compile"]) for row in ours] == [
-        ("sft", "auto", False),
-        ("rank", "auto", False),
-        ("sft", "auto", False),
-        ("sft", True, False),
-        ("sft", "auto", True),
-        ("rank", "auto", True),
+    rows = found["results"]
+    assert [row["setting"] for row in rows] == [
+        "sft",
+        "rank",
+        "sft, half of the tokens",
+        "sft, everything recomputed",
+        "sft, compiled",
+        "rank, compiled",
     ]
-    assert all(row["tokens_per_second"] > 0 and row["steps"] == 2 and row["mfu"] is None for row in ours), done.stdout
-    assert [row["recomputed_layers"] for row in ours] == [0, 0, 0, 1, 0, 0]  # of one, on a CPU
+    assert all(row["tokens_per_sec"] > 0 and row["steps"] == 2 and "mfu" not in row for row in rows), done.stdout
+    assert [row["recomputed_layers"] for row in rows] == [0, 0, 0, 1, 0, 0]  # of one, on a CPU
+    assert [row["micro_batch_tokens"] for row in rows] == [256, 256, 128, 256, 256, 256]
     assert list((tmp_path / "compiled").rglob("*.so"))  # by the two that say so
-    assert ours[4].keys() >= {"first_step_seconds", "step_seconds"}
-    peers = [row for row in found["results"] if row["part"].startswith("trl")]
-    assert all("tokens_per_second" in row or "trl is not installed" in row["skipped"] for row in peers)
-    assert len(peers) == 2
-    (recipe,) = [row for row in found["results"] if row["part"] == "recipe"]
-    assert set(recipe["stages"]) == {"base", "data", "sft", "generate-1"}
-    assert len(done.stdout.splitlines()) == 2 + len(found["results"])
+    assert len(done.stdout.splitlines()) == 2 + len(rows)
 
 
 @pytest.mark.slow

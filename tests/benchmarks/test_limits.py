@@ -25,8 +25,6 @@ def test_every_limit_has_a_name_of_its_own() -> None:
 
 def test_comparisons_are_made_anew_in_every_run() -> None:
     equal("5", "5.0")
-    limits.forget()
-    assert _judge.cache_info().currsize == 0
     assert len(limits.spent([("5", "5.0"), ("6", "5")])) == 2
     assert _judge.cache_info().misses == 2
 
