@@ -200,7 +200,7 @@ def make_optimizer(params: list[Parameter], optim: Optim, beta2: float = 0.999) 
     """Build the optimizer of a plan. Its learning rate is set anew at every step. beta2: of AdamW."""
     if optim.name == "adamw":
         return torch.optim.AdamW(params, lr=optim.lr, betas=(0.9, beta2), weight_decay=optim.decay, fused=True)
-    return Adalite(params, lr=optim.lr, decay=optim.decay, variant=optim.variant)
+    return Adalite(params, optim.lr, optim.eps, optim.decay, optim.beta_decay, variant=optim.variant)
 
 
 class _Stepper:
