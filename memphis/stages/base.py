@@ -3,6 +3,7 @@
 import math
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from memphis.stages.train import run_loop
 from memphis.store import read_json, write_json
 from memphis.training import distributed
 from memphis.training import model as models
+from memphis.training.probe import choose, examine, probe
 from memphis.training.tensors import check_whole
 from memphis.training.train_plan import TrainPlan
 
@@ -42,6 +44,7 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
         max_positions=base.max_positions,
         seed=context.seed,
     ).to(context.worker.device)
+    verdict = probe(model)
     plan = TrainPlan(
         family="base",
         lr_key="model.base.lr",
@@ -53,9 +56,10 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
         seed=context.seed,
         warmup_ratio=base.warmup_ratio,
         micro_batch_tokens=context.runtime.micro_batch_tokens,
+        packing=choose(verdict, "auto", base.max_positions),
     )
     examples = tokens.text_examples(texts, tokenizer, max_length=base.max_positions)
-    return run_loop(context, model, examples, plan, tokenizer)
+    return {**run_loop(context, model, examples, plan, tokenizer), "packing": asdict(verdict)}
 
 
 def _pin(context: Context) -> dict[str, Any]:
@@ -86,5 +90,12 @@ def _pin(context: Context) -> dict[str, Any]:
         tokens.load_tokenizer(link)
     except MemphisError as error:
         raise MemphisError(str(error).replace(str(link), path)) from error
-    # A snapshot of the hub lies in a directory that is named after its commit.
-    return {"fingerprint": models.fingerprint(link), "revision": None if local else source.name}
+    verdict = examine(link, context.worker.device)
+    said = f"{path}: {verdict}"
+    print(said, flush=True)
+    return {
+        "fingerprint": models.fingerprint(link),
+        "revision": None if local else source.name,  # a snapshot's directory is named after its commit
+        "packing": asdict(verdict),
+        **({} if verdict.auto == "packed" else {"warnings": [said]}),
+    }
