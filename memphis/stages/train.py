@@ -48,7 +48,7 @@ def train_stage(
     source = context.inputs["model"] / "model"
     known = verdict_of(context.inputs["model"])
     verdict = TypeAdapter(Verdict).validate_python(known) if known else examine(source, context.worker.device)
-    longest = max(len(sequence.input_ids) for example in examples for _, sequence in sequences_of(example))
+    longest = max((len(s.input_ids) for example in examples for _, s in sequences_of(example)), default=0)
     packing = choose(verdict, config.model.packing, longest)
     print(f"{context.kind}: {packing} rows of up to {longest} tokens", flush=True)
     master, _, stochastic = config.model.master_dtype.partition("_")

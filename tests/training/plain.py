@@ -60,6 +60,8 @@ def plain_logps(model: PreTrainedModel, sequences: list) -> list[Tensor]:
     """Return the target log-probabilities of every sequence, one by one, from full logits."""
     found = []
     for s in sequences:
+        if (getattr(model.config, "rope_parameters", None) or {}).get("rope_type") == "dynamic":
+            model(input_ids=torch.tensor([s.input_ids[:1]]))  # such embeddings keep the longest length seen until now
         logps = log_softmax(model(input_ids=torch.tensor([s.input_ids]), use_cache=False).logits[0], -1)
         at = [i for i in range(1, len(s.labels)) if s.labels[i] != -100]
         found.append(logps[[i - 1 for i in at], [s.labels[i] for i in at]])
