@@ -94,16 +94,11 @@ def row_attention(
     window = kwargs.get("sliding_window")
     if window is not None and window >= rows.length.max():
         window = None
-    dtype = _compute_dtype(query)
+    kind = query.device.type  # under autocast rotary embeddings leave queries and keys in float32
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
     if dropout == 0.0 and _has_kernel(query.device, dtype, query.shape[-1]):
         return _packed(query.to(dtype), key.to(dtype), value.to(dtype), rows, scaling, window), None
     return _in_blocks(query, key, value, rows, scaling, window, dropout), None
-
-
-def _compute_dtype(query: Tensor) -> torch.dtype:
-    """Return the dtype of plain attention: under autocast rotary embeddings leave queries and keys in float32."""
-    kind = query.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
 
 
 def _has_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:

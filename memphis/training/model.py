@@ -230,7 +230,12 @@ def fingerprint(directory: str | Path) -> str:
 
 
 def quoted(error: Exception) -> str:
-    """Return the first line of an error, after its type where its text alone says little."""
+    """Return the first line of an error, after its type where its text alone says little.
+
+    Raises the error again if memory ran out: that is no property of a model.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        raise error
     text = (str(error).splitlines() or [""])[0]
     clear = isinstance(error, MemphisError | OSError | ValueError) and text
     return text if clear else f"{type(error).__name__}: {text}"

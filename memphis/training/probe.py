@@ -74,24 +74,25 @@ def choose(verdict: Verdict, packing: str, longest: int) -> Packing:
 
 def examine(directory: Path, device: str) -> Verdict:
     """Probe a checkpoint: all of its layers, or as many of the first ones as fit the memory of the device."""
+
+    def probed() -> Verdict:
+        try:
+            return probe(models.load(directory, packed=False, device=device, config=config)[0])
+        except MemphisError as error:
+            return Verdict(None, None, None, str(error).removeprefix(f"model.path={directory}: "))
+
     try:
         config = AutoConfig.from_pretrained(directory)
-        text = config.get_text_config()
-        layers = text.num_hidden_layers
-        if (fit := _layers_that_fit(directory, layers, device)) < layers:
-            _keep_layers(text, fit)
-        verdict = probe(models.load(directory, packed=False, device=device, config=config)[0])
-        boundaries = [values[key] for values, key in _boundaries(config) if values[key] > LONGEST]
-        if fit < layers:
-            verdict = replace(verdict, layers=f"the first {fit} of {layers}, which fit the memory of {device}")
-        if verdict.auto and boundaries:
-            for values, key in _boundaries(config):
-                values[key] = min(values[key], BOUNDARY)
-            beyond = probe(models.load(directory, packed=False, device=device, config=config)[0])
-            verdict = replace(verdict, boundary=min(boundaries), beyond=beyond)
-        return verdict
+        layers = _first_layers(directory, config.get_text_config(), device)
     except Exception as error:
-        return Verdict(None, None, None, models.quoted(error).removeprefix(f"model.path={directory}: "))
+        return Verdict(None, None, None, models.quoted(error))
+    verdict = replace(probed(), layers=layers)
+    boundaries = [values[key] for values, key in _boundaries(config) if values[key] > LONGEST]
+    if verdict.auto is None or not boundaries:
+        return verdict
+    for values, key in _boundaries(config):
+        values[key] = min(values[key], BOUNDARY)
+    return replace(verdict, boundary=min(boundaries), beyond=probed())
 
 
 def probe(model: PreTrainedModel) -> Verdict:
@@ -101,8 +102,18 @@ def probe(model: PreTrainedModel) -> Verdict:
     try:
         examples = _examples(model.config)
         expected = [_plain_logps(model, s) for e in examples for _, s in sequences_of(e)]
-        tolerance = _tolerance(model, examples[0].sequences[0], expected[0])
-        _check_causal(model, examples[0].sequences[0], tolerance)
+        (longest,) = examples[0].sequences
+        hook = model.get_input_embeddings().register_forward_hook(
+            lambda module, given, found: found * (1 + 1e-6 * torch.arange(found.shape[-1], device=found.device).cos())
+        )
+        change = _plain_logps(model, longest) - expected[0]
+        hook.remove()
+        tolerance = min(max(10 * change.abs().max().item(), _TOLERANCES[0]), _TOLERANCES[1])
+        half = len(longest.labels) // 2
+        other = longest.labels[:half] + longest.labels[:1] * (len(longest.labels) - half)
+        change = (_plain_logps(model, Sequence(other, other)) - expected[0])[: half - 1]
+        if not change.abs().max() <= tolerance:
+            raise MemphisError("a token's log-probability depends on those after it: no causal language model")
     except Exception as error:
         return Verdict(None, None, None, models.quoted(error))
     reasons: list[str] = []
@@ -156,27 +167,6 @@ def _plain_logps(model: PreTrainedModel, sequence: Sequence) -> Tensor:
     return logps[[i - 1 for i in at], [sequence.labels[i] for i in at]]
 
 
-def _tolerance(model: PreTrainedModel, sequence: Sequence, expected: Tensor) -> float:
-    embedding = model.get_input_embeddings()
-    hook = embedding.register_forward_hook(
-        lambda module, given, found: found * (1 + 1e-6 * torch.arange(found.shape[-1], device=found.device).cos())
-    )
-    try:
-        change = (_plain_logps(model, sequence) - expected).abs().max().item()
-    finally:
-        hook.remove()
-    least, most = _TOLERANCES
-    return min(max(10 * change, least), most)
-
-
-def _check_causal(model: PreTrainedModel, sequence: Sequence, tolerance: float) -> None:
-    half = len(sequence.labels) // 2
-    other = sequence.labels[:half] + sequence.labels[:1] * (len(sequence.labels) - half)
-    before, after = (_plain_logps(model, s)[: half - 1] for s in (sequence, Sequence(other, other)))
-    if not (before - after).abs().max() <= tolerance:
-        raise MemphisError("a token's log-probability depends on those after it, so it is no causal language model")
-
-
 @torch.no_grad()
 def _largest_error(model: PreTrainedModel, examples: list[Example], expected: list[Tensor], packing: Packing) -> float:
     """Return the largest error in nats of a token, or half of that of a row; infinite if one is not a number."""
@@ -210,10 +200,18 @@ def _boundaries(config: PreTrainedConfig) -> Iterator[tuple[dict[str, Any], str]
             yield vars(text), key
 
 
-def _layers_that_fit(directory: Path, layers: int, device: str) -> int:
-    """Return how many of a checkpoint's layers fit the device's memory in float32, at least one."""
+def _first_layers(directory: Path, text: PreTrainedConfig, device: str) -> str:
+    """Change a config to that of the first layers alone if not all fit the device in float32; returns which remain."""
+    layers = text.num_hidden_layers
     weights = sum(math.prod(tensor.shape) for tensor in stored_tensors(directory).values())
-    return min(layers, max(1, int(layers * _ROOM * _free_memory(device) / (4 * weights))))
+    fit = max(1, int(layers * _ROOM * _free_memory(device) / (4 * weights)))
+    if fit >= layers:
+        return "all"
+    for key, value in vars(text).items():
+        if isinstance(value, list) and len(value) == layers:
+            setattr(text, key, value[:fit])
+    text.num_hidden_layers = fit
+    return f"the first {fit} of {layers}, which fit the memory of {device}"
 
 
 def _free_memory(device: str) -> int:
@@ -223,12 +221,3 @@ def _free_memory(device: str) -> int:
     meminfo = Path("/proc/meminfo")
     lines = meminfo.read_text().splitlines() if meminfo.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), 8 << 30)
-
-
-def _keep_layers(text: PreTrainedConfig, number: int) -> None:
-    """Change a config to that of the first layers alone."""
-    layers = text.num_hidden_layers
-    for key, value in vars(text).items():
-        if isinstance(value, list) and len(value) == layers:
-            setattr(text, key, value[:number])
-    text.num_hidden_layers = number

@@ -159,9 +159,11 @@ def test_checkpointing_gives_the_same_gradients(number: int) -> None:
     assert len(seen) == 2 * once
 
 
-def test_bfloat16_autocast_is_close() -> None:
+@pytest.mark.parametrize("packing", ["packed", "padded"])
+def test_bfloat16_autocast_is_close(packing: str) -> None:
     model, window = make_model(), make_examples(7)
-    half = flat_gradients(model, window, replace(SFT, dtype="bfloat16"))
+    other = make_model(packed=packing == "packed")
+    half = flat_gradients(other, window, replace(SFT, dtype="bfloat16", packing=packing))
     assert 1e-4 < worst_error(half, flat_gradients(model, window)) < 0.2
 
 

@@ -167,7 +167,7 @@ def test_faults_are_quoted_and_no_error(tmp_path: Path) -> None:
     bert = CONFIG_MAPPING["bert"](
         **{**SHAPE, "num_attention_heads": 4, "intermediate_size": 48, "initializer_range": 0.2}
     )
-    assert "depends on those after it" in probe(AutoModelForCausalLM.from_config(bert)).reason
+    assert "no causal language model" in probe(AutoModelForCausalLM.from_config(bert)).reason
     make("llama").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for change, reason in (
