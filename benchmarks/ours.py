@@ -25,8 +25,9 @@ from memphis.losses import CrossEntropy, RankLoss
 from memphis.training import attention, loop
 from memphis.training import model as models
 from memphis.training.batches import FlatBatch, cut, flatten
+from memphis.training.forward import target_logps
 from memphis.training.layers import decoder_layers, recompute
-from memphis.training.objective import Totals, target_logps
+from memphis.training.objective import Totals
 from memphis.training.train_plan import TrainPlan
 
 TOKENS: dict[str, Any] = {"max_length": 1024, "eos": "every_turn", "overlong": "drop"}

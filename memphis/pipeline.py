@@ -16,15 +16,15 @@ from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.store import Stage, derived_seed, file_identity
 
-# All of the config that a kind reads. "-x" leaves x out, "x=v" is the constant v, "x?k=v" is x if k is v, and "x:a>b"
-# replaces the value a of x by b. Threads, processes and micro-batches change rounding alone and enter no key, except
-# where a mean is taken over each micro-batch.
+# All of the config that a kind reads. "-x" leaves x out, "x?k=v" is x if k is v, and "x:a>b" replaces the value a of x
+# by b. Threads, processes and micro-batches change rounding alone and enter no key, except where a mean is taken over
+# each micro-batch.
 TRAINER = (
     "model.freeze_embeddings",
     "model.dtype",
     "model.master_dtype",
     "model.checkpointing",
-    "model.attention=rows",
+    "model.packing",
     "data.overlong",
     "data.eos",
 )
@@ -175,6 +175,7 @@ KINDS = {
         external=_checkpoint,
     ),
     "sft": Kind(
+        version=2,
         form=forms.SftForm,
         title="SFT",
         family="sft",
@@ -214,6 +215,7 @@ KINDS = {
         seed=lambda cfg: cfg.seed if cfg.pairs.order == "shuffle" else None,
     ),
     "rank": Kind(
+        version=2,
         form=forms.RankForm,
         title="rank",
         family="rank",
@@ -328,12 +330,11 @@ def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
         key, _, condition = entry.partition("?")
         if condition and lookup(plain, condition.partition("=")[0]) != condition.partition("=")[2]:
             continue
-        key, _, constant = key.partition("=")
         key, _, alias = key.partition(":")
         if key.startswith("-"):
             _leave_out(found, key[1:].split(".")[1:] if KINDS[kind].flat else key[1:].split("."))
             continue
-        value = constant or copy.deepcopy(lookup(plain, key))
+        value = copy.deepcopy(lookup(plain, key))
         if alias and value == alias.partition(">")[0]:
             value = alias.partition(">")[2]
         # Keys of `runtime`, too, go by their last part alone: it is no section of a stage.

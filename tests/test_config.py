@@ -62,6 +62,8 @@ CARD = {
     "tracking.mode": "wandb",
 }
 
+ADDED = ("eps", "beta_decay")
+
 # The settings of a method: rank.loss, rank.examples, rank.start, slerp.method, sft.continued, sft.from.
 METHODS = {
     "memphis": ("rank", "pairs", "previous", "slerp", False, None),
@@ -218,6 +220,10 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         (["+exp=memphis_cot", "data.sources.reddit.path=null"], "data.sources.reddit.path: missing"),
         (["slerp.method=lerp", "slerp.dot_threshold=0.9"], "has no effect with slerp.method=lerp"),
         (["sft.optim.name=adamw", "sft.optim.variant=feb5"], "has no effect with sft.optim.name=adamw"),
+        (["sft.optim.name=adamw", "sft.optim.eps=1e-8"], "sft.optim.eps: has no effect with sft.optim.name=adamw"),
+        (["rank.optim.name=adamw", "rank.optim.beta_decay=1"], "rank.optim.beta_decay: has no effect with rank.optim"),
+        (["sft.optim.eps=0"], "sft.optim.eps=0: input should be greater than 0"),
+        (["model.packing=banana"], "model.packing='banana': input should be 'auto', 'packed' or 'padded'"),
     ],
 )
 def test_contradictions_name_the_key(overrides: list[str], message: str) -> None:
@@ -228,6 +234,16 @@ def test_contradictions_name_the_key(overrides: list[str], message: str) -> None
 def test_round_trip_through_a_plain_dictionary() -> None:
     for cfg in (compose_config(), compose_config("+exp=memphis_cot"), compose_config(*LOCAL)):
         assert config.from_dict(config.to_dict(cfg)) == cfg
+
+
+def test_a_config_from_before_a_key_was_added_has_its_default() -> None:
+    plain = config.to_dict(compose_config())
+    for section, key in (
+        (plain["model"], "packing"),
+        *((plain[s]["optim"], k) for s in ("sft", "rank") for k in ADDED),
+    ):
+        del section[key]
+    assert config.from_dict(plain) == compose_config()
 
 
 def test_slug_ignores_order_and_what_enters_no_key() -> None:

@@ -219,7 +219,7 @@ def unread(base: config.Config) -> set[str]:
 def other_value(key: str, value: Any) -> Any:
     choices = {
         "generate.engine": "hf", "data.overlong": "truncate", "data.eos": "final", "model.freeze_embeddings": "none",
-        "model.dtype": "bfloat16", "model.master_dtype": "bfloat16", "pairs.mode": "one", "pairs.dedup": "none",
+        "model.packing": "padded", "model.dtype": "bfloat16", "model.master_dtype": "bfloat16", "pairs.mode": "one", "pairs.dedup": "none",
         "pairs.unfinished": "incorrect", "pairs.order": "shuffle", "pairs.answer.mode": "exact", "slerp.method": "lerp",
         "slerp.scope": "model", "rank.ce_target": "gold",
     }  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
 
 from memphis.sampling import Engine, open_engine
 from memphis.training.model import new_tiny, save
@@ -60,6 +60,14 @@ def write_model(
             if parameter.ndim == 2:
                 parameter.mul_(10 / 3)
     save(model, vocabulary, path)
+    return path
+
+
+def write_bloom(path: Path) -> Path:
+    """Write a random Bloom, whose rows cannot be packed: its positions are no input."""
+    vocabulary = tokenizer()
+    config = BloomConfig(vocab_size=len(vocabulary), hidden_size=32, n_layer=2, n_head=4, initializer_range=0.2)
+    save(BloomForCausalLM(config), vocabulary, path)
     return path
 
 

@@ -116,11 +116,18 @@ def slug(overrides: Sequence[str]) -> str:
 
 
 def today(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return a config of an earlier version, or of Hydra, without removed keys and knobs of losses not chosen."""
+    """Return a config of an earlier version, or of Hydra, with keys added since at their default, without removed keys
+    and knobs of losses not chosen."""
     found = dict(plain)
     model, rank = plain.get("model"), plain.get("rank")
     if isinstance(model, dict):
-        found["model"] = {key: value for key, value in model.items() if (key, value) != ("attention", "rows")}
+        kept = {key: value for key, value in model.items() if (key, value) != ("attention", "rows")}
+        found["model"] = {"packing": Model().packing, **kept}
+    added = {key: getattr(Sft().optim, key) for key in ("eps", "beta_decay")}
+    for name in ("sft", "rank"):
+        if isinstance(section := plain.get(name), dict) and isinstance(section.get("optim"), dict):
+            found[name] = {**section, "optim": added | section["optim"]}
+    rank = found.get("rank")
     if isinstance(rank, dict) and str(rank.get("loss")) in LOSSES:
         foreign = set().union(*KNOBS.values()) - KNOBS[rank["loss"]]
         found["rank"] = {key: value for key, value in rank.items() if key not in foreign}

@@ -14,8 +14,8 @@ _IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
     ("slerp.method", "none"): ("slerp.t", "slerp.scope", "slerp.dot_threshold"),
     ("slerp.method", "lerp"): ("slerp.dot_threshold",),
     ("sft.from", "base"): ("sft.epochs", "sft.optim.", "sft.neftune.", "sft.mixce", "sft.global_batch_size"),
-    ("sft.optim.name", "adamw"): ("sft.optim.variant",),
-    ("rank.optim.name", "adamw"): ("rank.optim.variant",),
+    ("sft.optim.name", "adamw"): ("sft.optim.variant", "sft.optim.eps", "sft.optim.beta_decay"),
+    ("rank.optim.name", "adamw"): ("rank.optim.variant", "rank.optim.eps", "rank.optim.beta_decay"),
 }
 
 

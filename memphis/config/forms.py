@@ -43,13 +43,8 @@ class BaseForm:
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
-class PackedModel(TrainedModel):
-    attention: Literal["rows"]  # by index rows over flat micro-batches; the only value
-
-
-@dataclass(config=RULES, frozen=True, kw_only=True)
 class TrainerForm:
-    model: PackedModel
+    model: TrainedModel
     data: Tokens
     micro_batch_tokens: Positive | None = None  # set where it changes the loss: reduction=microbatch_mean
 

@@ -48,6 +48,9 @@ class TrainedModel(ModelDtype):
     freeze_embeddings: Literal["both", "input", "none"] = "both"
     # of the weights that the optimizer updates
     master_dtype: Literal["float32", "bfloat16", "bfloat16_stochastic"] = "float32"
+    # packed: rows of a micro-batch end to end, prompts shared; padded: batches through the model's own forward pass,
+    # slower and right for more architectures; auto: packed where stage base found the two to agree
+    packing: Literal["auto", "packed", "padded"] = "auto"
     # recompute activations in the backward pass: of no layer, of all, or of as many as the GPU's memory requires
     checkpointing: bool | Literal["auto"] = "auto"
 
@@ -131,8 +134,11 @@ class Neftune:
 class Optim:
     lr: Rate  # peak
     name: Literal["adalite", "adamw"] = "adalite"
-    variant: Literal["jan31", "feb5"] = "jan31"  # of Adalite
     decay: Weight = 0.01  # Lambda
+    # of Adalite: its revision, what is added to squared gradients, and t^-x, the part of its statistic new at step t
+    variant: Literal["jan31", "feb5"] = "jan31"
+    eps: Rate = 1e-5
+    beta_decay: Weight = 0.8
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import math
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from memphis.stages.train import run_loop
 from memphis.store import write_json
 from memphis.training import checks, distributed
 from memphis.training import model as models
+from memphis.training.probe import choose, examine, probe
 from memphis.training.train_plan import TrainPlan
 
 
@@ -40,6 +42,7 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
         max_positions=base.max_positions,
         seed=context.seed,
     ).to(context.worker.device)
+    verdict = probe(model)
     plan = TrainPlan(
         family="base",
         lr_key="model.base.lr",
@@ -51,9 +54,10 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
         seed=context.seed,
         warmup_ratio=base.warmup_ratio,
         micro_batch_tokens=context.runtime.micro_batch_tokens,
+        packing=choose(verdict, "auto", base.max_positions),
     )
     examples = tokens.text_examples(texts, tokenizer, max_length=base.max_positions)
-    return run_loop(context, model, examples, plan, tokenizer)
+    return {**run_loop(context, model, examples, plan, tokenizer), "packing": asdict(verdict)}
 
 
 def _pin(context: Context) -> dict[str, Any]:
@@ -79,5 +83,12 @@ def _pin(context: Context) -> dict[str, Any]:
     with checks.refusing(path, link):
         rows = checks.check_model(link)
         checks.check_ids(tokens.load_tokenizer(link), rows)
-    # A snapshot of the hub lies in a directory that is named after its commit.
-    return {"fingerprint": models.fingerprint(link), "revision": None if local else source.name}
+    verdict = examine(link, context.worker.device)
+    line = f"{path}: {verdict}"
+    print(line, flush=True)
+    return {
+        "fingerprint": models.fingerprint(link),
+        "revision": None if local else source.name,  # a snapshot's directory is named after its commit
+        "packing": asdict(verdict),
+        **({} if verdict.auto == "packed" else {"warnings": [line]}),
+    }

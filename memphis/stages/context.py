@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from memphis.errors import MemphisError
 from memphis.hooks import kill_point
 from memphis.jsonl import RowLog
 from memphis.sampling import Engine, open_engine
+from memphis.store import read_json
 from memphis.training import distributed
 
 STOP = threading.Event()  # set by a polite signal: checkpoint at the next step and leave with Stopped
@@ -81,3 +83,9 @@ class Context:
 
     def kill_point(self, name: str) -> None:
         kill_point(self.kind, name)
+
+
+def verdict_of(stage: Path) -> dict[str, Any] | None:
+    """Return the probe's Verdict on a model, from the record of the stage that left it; None in older records."""
+    record = stage / "stage.json"
+    return read_json(record)["summary"].get("packing") if record.exists() else None

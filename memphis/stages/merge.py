@@ -4,7 +4,7 @@ import shutil
 from typing import Any
 
 from memphis.config.forms import MergeForm
-from memphis.stages.context import Context
+from memphis.stages.context import Context, verdict_of
 from memphis.training.merge_files import merge
 
 
@@ -25,4 +25,5 @@ def run(context: Context, config: MergeForm) -> dict[str, Any]:
     )
     context.kill_point("written")
     context.log({"merge/t": knobs.t, **{f"merge/{key}": value for key, value in found.items()}})
-    return {"drift_sft": found["drift_sft"]}
+    verdict = verdict_of(context.inputs["previous"])
+    return {"drift_sft": found["drift_sft"], **({"packing": verdict} if verdict else {})}

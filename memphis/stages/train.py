@@ -3,10 +3,12 @@
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from transformers import PreTrainedModel
 
 from memphis import memory
@@ -16,13 +18,14 @@ from memphis.data.tokens import Example
 from memphis.errors import MemphisError
 from memphis.pipeline import KINDS
 from memphis.shape import from_config
-from memphis.stages.context import STOP, Context
+from memphis.stages.context import STOP, Context, verdict_of
 from memphis.store import read_json
 from memphis.training import distributed
 from memphis.training import model as models
 from memphis.training.batches import sequences_of
 from memphis.training.layers import compile_layers, decoder_layers, recompute
 from memphis.training.loop import train
+from memphis.training.probe import Verdict, choose, examine
 from memphis.training.train_plan import TrainPlan
 
 CHECKPOINT_EVERY_S = float(os.environ.get("MEMPHIS_CHECKPOINT_S", "300"))
@@ -43,12 +46,18 @@ def train_stage(
     knobs = config.knobs
     warnings = _left_out(context, counts, knobs.max_length, config.data.overlong)
     source = context.inputs["model"] / "model"
+    known = verdict_of(context.inputs["model"])
+    verdict = TypeAdapter(Verdict).validate_python(known) if known else examine(source, context.worker.device)
+    longest = max((len(s.input_ids) for example in examples for _, s in sequences_of(example)), default=0)
+    packing = choose(verdict, config.model.packing, longest)
+    print(f"{context.kind}: {packing} rows of up to {longest} tokens", flush=True)
     master, _, stochastic = config.model.master_dtype.partition("_")
     model, _ = models.load(
         source,
         dtype=getattr(torch, master),
         device=context.worker.device,
         freeze_embeddings=config.model.freeze_embeddings,
+        packed=packing == "packed",
     )
     per_epoch = math.ceil(len(examples) / knobs.global_batch_size)
     max_steps = None
@@ -67,13 +76,14 @@ def train_stage(
         micro_batch_tokens=config.micro_batch_tokens or context.runtime.micro_batch_tokens,
         dtype=config.model.dtype,
         rounding="stochastic" if stochastic else "nearest",
+        packing=packing,
     )
-    chosen = {}
+    chosen: dict[str, Any] = {"packing": asdict(verdict), "layout": packing}
     if config.model.checkpointing:
         room = _room(context.worker.device)
         number = recomputed_layers(model, examples, plan, config.model, knobs.max_length, room)
         recompute(model, number)
-        chosen = {"recomputed_layers": number}
+        chosen["recomputed_layers"] = number
         print(
             f"{context.kind}: activations of {number} of {len(decoder_layers(model))} layers are recomputed", flush=True
         )
@@ -97,7 +107,8 @@ def recomputed_layers(
 
     room: see memory.training. Without a formula for the model, "auto" recomputes all layers, or none if `room` is None.
     """
-    layers, shape = len(decoder_layers(model)), from_config(model.config.to_dict())
+    layers = len(decoder_layers(model)) if model.supports_gradient_checkpointing else 0
+    shape = from_config(model.config.to_dict())
     if requested.checkpointing != "auto":
         return layers if requested.checkpointing else 0
     if room is None or shape is None:

@@ -83,24 +83,22 @@ def row_attention(
 ) -> tuple[Tensor, None]:
     """Attention function for transformers: query [1, H, T, D], key and value [1, H_kv, T, D] -> [1, T, H, D].
 
-    Raises RuntimeError outside of `attending`, and for attention that is more than causal softmax (sliding window,
-    soft cap, sinks), which would be ignored silently otherwise.
+    A sliding window of n lets a query see n keys, its own included. Raises RuntimeError outside of `attending`, and for
+    attention that is more than causal softmax (soft cap, sinks), which would be ignored silently otherwise.
     """
     rows = _current
     if rows is None:
         raise RuntimeError("the model was called outside of memphis.training.attention.attending()")
-    if any(kwargs.get(name) is not None for name in ("sliding_window", "softcap", "s_aux")):
-        raise RuntimeError(f"{type(module).__name__}: sliding windows, soft caps and sinks are not supported")
-    dtype = _compute_dtype(query)
+    if any(kwargs.get(name) is not None for name in ("softcap", "s_aux")):
+        raise RuntimeError(f"{type(module).__name__}: soft caps and sinks are not supported")
+    window = kwargs.get("sliding_window")
+    if window is not None and window >= rows.length.max():
+        window = None
+    kind = query.device.type  # under autocast rotary embeddings leave queries and keys in float32
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
     if dropout == 0.0 and _has_kernel(query.device, dtype, query.shape[-1]):
-        return _packed(query.to(dtype), key.to(dtype), value.to(dtype), rows, scaling), None
-    return _in_blocks(query, key, value, rows, scaling, dropout), None
-
-
-def _compute_dtype(query: Tensor) -> torch.dtype:
-    """Return the dtype of plain attention: under autocast rotary embeddings leave queries and keys in float32."""
-    kind = query.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
+        return _packed(query.to(dtype), key.to(dtype), value.to(dtype), rows, scaling, window), None
+    return _in_blocks(query, key, value, rows, scaling, window, dropout), None
 
 
 def _has_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
@@ -109,11 +107,12 @@ def _has_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool
     return fits and device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def _packed(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float | None) -> Tensor:
+def _packed(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float | None, window: int | None) -> Tensor:
     packed = rows.packed
     gathered = [x[0] if packed.slots is None else _Gather.apply(x[0], packed.slots) for x in (key, value)]
     q, k, v = (x.transpose(0, 1) for x in (query[0], *gathered))  # [queries or slots, H or H_kv, D]
     # The window (-1, 0) is causal, counted from the end: a row's last query sees all keys, the one before all but one.
+    # A number in place of -1 is how many keys before its own a query sees.
     output: Tensor = varlen_attn(
         q,
         k,
@@ -123,21 +122,31 @@ def _packed(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: floa
         packed.longest_query,
         packed.longest_key,
         scale=scaling,
-        window_size=(-1, 0),
+        window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=q.shape[1] != k.shape[1],
     )
     return output[None]
 
 
-def _in_blocks(query: Tensor, key: Tensor, value: Tensor, rows: Rows, scaling: float | None, dropout: float) -> Tensor:
+def _in_blocks(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rows: Rows,
+    scaling: float | None,
+    window: int | None,
+    dropout: float,
+) -> Tensor:
     shapes, slots = rows.blocks.shapes, rows.blocks.slots
     blocks = [_Gather.apply(x[0], slots).split([r * n for r, n in shapes], dim=1) for x in (query, key, value)]
     outputs = []
     for (num_rows, length), *parts in zip(shapes, *blocks, strict=True):
         q, k, v = (part.unflatten(1, (num_rows, length)).transpose(0, 1) for part in parts)  # [rows, H, length, D]
-        output = scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
-        )
+        band = None
+        if window is not None and window < length:
+            band = torch.ones(length, length, dtype=torch.bool, device=q.device).tril().triu(1 - window)
+        how = {"attn_mask": band, "is_causal": band is None, "enable_gqa": q.shape[1] != k.shape[1]}
+        output = scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling, **how)
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     taken: Tensor = _TakeHome.apply(torch.cat(outputs), slots)
     return taken[None]

@@ -48,17 +48,18 @@ def sequences_of(example: Example) -> list[tuple[int, TokenSequence]]:
     return pairs if example.gold is None else [*pairs, (GOLD, example.gold)]
 
 
-def num_tokens(example: Example) -> int:
-    """Return the number of flat tokens of an example: its prompt once, then every completion."""
+def num_tokens(example: Example, shared: bool = True) -> int:
+    """Return the number of an example's tokens: every completion and its prompt, the latter once if it is shared."""
     sequences = sequences_of(example)
-    return sum(len(s.input_ids) for _, s in sequences) - (len(sequences) - 1) * example.prompt_length
+    again = (len(sequences) - 1) * example.prompt_length if shared else 0
+    return sum(len(s.input_ids) for _, s in sequences) - again
 
 
-def cut(examples: Sequence[Example], budget_tokens: int) -> list[list[int]]:
-    """Return positions of the examples of every micro-batch: longest first, at most `budget_tokens` flat tokens each (a
+def cut(examples: Sequence[Example], budget_tokens: int, shared: bool = True) -> list[list[int]]:
+    """Return positions of the examples of every micro-batch: longest first, at most `budget_tokens` tokens each (a
     longer example is alone). The cut changes rounding only: every number that the loss is divided by is taken over
-    the whole window (except with reduction microbatch_mean)."""
-    sizes = [num_tokens(example) for example in examples]
+    the whole window (except with reduction microbatch_mean). shared: prompts are computed once; see num_tokens."""
+    sizes = [num_tokens(example, shared) for example in examples]
     groups: list[list[int]] = []
     room = 0
     for member in sorted(range(len(examples)), key=lambda i: -sizes[i]):
@@ -71,7 +72,7 @@ def cut(examples: Sequence[Example], budget_tokens: int) -> list[list[int]]:
 
 
 def partition(
-    examples: Sequence[Example], budget_tokens: int, num_devices: int, *, same_cut: bool = False
+    examples: Sequence[Example], budget_tokens: int, num_devices: int, *, same_cut: bool = False, shared: bool = True
 ) -> list[list[list[int]]]:
     """Return for every device its part of a window: positions of the examples of each of its micro-batches.
 
@@ -79,16 +80,17 @@ def partition(
     device would have.
     """
     if same_cut or num_devices == 1:
-        groups = cut(examples, budget_tokens)
+        groups = cut(examples, budget_tokens, shared)
         return [groups[device::num_devices] for device in range(num_devices)]
-    sizes = [num_tokens(example) for example in examples]
+    sizes = [num_tokens(example, shared) for example in examples]
     owned: list[list[int]] = [[] for _ in range(num_devices)]
     loads = [0] * num_devices
     for member in sorted(range(len(examples)), key=lambda i: -sizes[i]):
         device = loads.index(min(loads))
         owned[device].append(member)
         loads[device] += sizes[member]
-    return [[[own[i] for i in group] for group in cut([examples[i] for i in own], budget_tokens)] for own in owned]
+    cuts = [cut([examples[i] for i in own], budget_tokens, shared) for own in owned]
+    return [[[own[i] for i in group] for group in mine] for own, mine in zip(owned, cuts, strict=True)]
 
 
 def flatten(examples: Sequence[Example], members: Sequence[int]) -> FlatBatch:

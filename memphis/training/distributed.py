@@ -120,16 +120,18 @@ class _Root(torch.nn.Module):
         return self.function(*args, **kwargs)
 
 
-def shard(model: "PreTrainedModel", forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def shard(model: "PreTrainedModel", forward: Callable[..., Tensor], *, by_layer: bool = True) -> Callable[..., Tensor]:
     """Leave each process its rows of the parameters, which are other objects afterwards. A single process keeps all.
 
+    by_layer: gather one layer at a time while it computes; False: all parameters for the whole of a micro-batch, which
+    takes more memory, for a forward pass that calls the model several times, not equally often in all processes.
     forward: a function of the model and more. Returns the function to call in its place, with the same arguments, by
     all processes equally often. Backward passes add up the gradients of all processes: nothing is averaged.
     """
     if size() == 1:
         return forward
     mesh = init_device_mesh(model.device.type, (size(),))
-    for layer in decoder_layers(model):
+    for layer in decoder_layers(model) if by_layer else ():
         fully_shard(layer, mesh=mesh)
     root = fully_shard(_Root(model, forward), mesh=mesh)
     for module in root.modules():

@@ -76,20 +76,26 @@ class Rows:
         offset = np.where(position < self.prompt[sequence], self.start[sequence], (self.rest - self.prompt)[sequence])
         return offset + position, position, sequence
 
+    def groups(self, ratio: float = _BLOCK_RATIO) -> list[list[int]]:
+        """Group rows of similar length; returns their numbers, the longest first.
+
+        ratio: none is shorter than this share of the longest in its group; 1 = all are of the same length.
+        """
+        groups: list[list[int]] = []
+        for i in np.argsort(-self.length, kind="stable").tolist():
+            if not groups or self.length[i] < ratio * self.length[groups[-1][0]]:
+                groups.append([])
+            groups[-1].append(i)
+        return groups
+
     @cached_property
     def blocks(self) -> Blocks:
-        shapes: list[tuple[int, int]] = []
+        groups = self.groups()
+        shapes = [(len(group), int(self.length[group[0]])) for group in groups]
+        padded = np.concatenate([np.full(*shape) for shape in shapes])
         offsets = np.empty(len(self.length), dtype=np.int64)  # slot at which a row begins
-        end = 0
-        order = np.argsort(-self.length, kind="stable")
-        for i, n in zip(order.tolist(), self.length[order].tolist(), strict=True):
-            if not shapes or n < _BLOCK_RATIO * shapes[-1][1]:
-                shapes.append((0, n))
-            num_rows, padded = shapes[-1]
-            shapes[-1] = (num_rows + 1, padded)
-            offsets[i] = end
-            end += padded
-        return Blocks(tuple(shapes), self._slots(offsets, end))
+        offsets[np.concatenate(groups)] = np.cumsum(padded) - padded
+        return Blocks(tuple(shapes), self._slots(offsets, int(padded.sum())))
 
     @cached_property
     def packed(self) -> Packed:

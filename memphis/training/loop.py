@@ -30,7 +30,8 @@ from memphis.shape import from_config
 from memphis.training import checkpoint, distributed
 from memphis.training.attention import attending
 from memphis.training.batches import FlatBatch, cut, flatten, num_tokens, partition
-from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column, target_logps
+from memphis.training.forward import target_logps
+from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column
 from memphis.training.rounded_step import rounded_step
 from memphis.training.train_plan import TrainPlan
 
@@ -75,7 +76,7 @@ def train(
     if not examples:
         raise MemphisError(f"{plan.family}: there are no examples to train on; see the counts of the stages before it")
     total = num_steps(len(examples), plan)
-    forward = distributed.shard(model, target_logps)
+    forward = distributed.shard(model, target_logps, by_layer=plan.packing == "packed")
     first = distributed.rank() == 0
     params = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = make_optimizer(list(params.values()), plan.optim, plan.beta2)
@@ -177,12 +178,12 @@ def score(
     model.eval()
     columns = max(len(example.sequences) for example in examples)
     result = torch.zeros(len(examples), columns)
-    groups = cut(examples, plan.micro_batch_tokens)
+    groups = cut(examples, plan.micro_batch_tokens, plan.shared)
     for turn in range(distributed.rank(), len(groups) + distributed.rank(), distributed.size()):
         members = groups[min(turn, len(groups) - 1)]  # collective: a rank with none left repeats the last
         batch = flatten(examples, members).to(model.device)
         with attending(batch.rows):
-            logps = forward(model, batch, dtype=_dtype(plan))
+            logps = forward(model, batch, dtype=_dtype(plan), packing=plan.packing)
         if turn < len(groups):
             result[members] = sums_by_column(logps, batch, columns)[0].cpu()
     model.train(training)
@@ -200,7 +201,7 @@ def make_optimizer(params: list[Parameter], optim: Optim, beta2: float = 0.999) 
     """Build the optimizer of a plan. Its learning rate is set anew at every step. beta2: of AdamW."""
     if optim.name == "adamw":
         return torch.optim.AdamW(params, lr=optim.lr, betas=(0.9, beta2), weight_decay=optim.decay, fused=True)
-    return Adalite(params, lr=optim.lr, decay=optim.decay, variant=optim.variant)
+    return Adalite(params, optim.lr, optim.eps, optim.decay, optim.beta_decay, variant=optim.variant)
 
 
 class _Stepper:
@@ -230,8 +231,8 @@ class _Stepper:
 
         began = time.perf_counter()
         # With microbatch_mean the cut is part of the loss, and must not depend on the number of devices.
-        same_cut = plan.reduction == "microbatch_mean"
-        parts = partition(window, plan.micro_batch_tokens, distributed.size(), same_cut=same_cut)
+        how = {"same_cut": plan.reduction == "microbatch_mean", "shared": plan.shared}
+        parts = partition(window, plan.micro_batch_tokens, distributed.size(), **how)
         batches = [flatten(window, members) for members in parts[distributed.rank()]]
         totals = Totals.of(batches, plan, distributed.gather)
         idle = max(map(len, parts)) - len(batches)
@@ -301,7 +302,7 @@ def gradients(
         compared_with = None if reference is None else reference[names].to(model.device)
         with attending(batch.rows):
             greedy = torch.zeros_like(batch.targets, dtype=torch.bool)
-            logps = forward(model, batch, dtype=_dtype(plan), noise=noise, greedy=greedy)
+            logps = forward(model, batch, dtype=_dtype(plan), packing=plan.packing, noise=noise, greedy=greedy)
             loss, metrics = objective(logps, batch, plan, totals, compared_with, greedy)
             if number >= len(batches) - idle:
                 loss, metrics = 0 * loss, {name: 0 * value for name, value in metrics.items()}

@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StableLmConfig,
@@ -39,8 +40,6 @@ _COMPANIONS = (
     "chat_template.jinja",
     "generation_config.json",
 )
-# A model with one of these computes logits that are not head(last hidden state), which training relies on.
-_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 def locate(path: str, revision: str | None = None) -> Path:
@@ -54,7 +53,7 @@ def locate(path: str, revision: str | None = None) -> Path:
             directory = Path(snapshot_download(path, revision=revision, allow_patterns=_FILES))
         except (OSError, ValueError) as error:
             raise MemphisError(
-                f"model.path={path}: neither a directory nor a model that can be had ({_first_line(error)}); "
+                f"model.path={path}: neither a directory nor a model that can be had ({quoted(error)}); "
                 "check the spelling, the network, and HF_TOKEN for gated models"
             ) from error
     if not any(directory.glob("*.safetensors")):
@@ -98,11 +97,14 @@ def load(
     device: torch.device | str = "cpu",
     freeze_embeddings: Freeze = "both",
     revision: str | None = None,
+    packed: bool = True,
+    config: PreTrainedConfig | None = None,
 ) -> tuple[PreTrainedModel, list[Parameter]]:
     """Load a causal language model ready for `loop.train`; returns it and its trainable parameters.
 
     dtype: of the weights that the optimizer updates (master weights). A local directory never touches the network.
-    Raises MemphisError if it cannot be loaded from safetensors or changes its logits after the head.
+    packed: with our attention; False: with transformers' own. config: in place of the checkpoint's.
+    Raises MemphisError if it cannot be loaded from safetensors.
     """
     local = Path(path).exists()
     try:
@@ -111,14 +113,15 @@ def load(
             revision=None if local else revision,
             local_files_only=local,
             dtype=dtype,
-            attn_implementation=attention.NAME,
+            attn_implementation=attention.NAME if packed else None,
+            config=config,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of transformers, or of a model's own code in it
         raise MemphisError(
-            f"model.path={path}: not loadable ({_first_line(error)}); give a hub id or a directory with "
+            f"model.path={path}: not loadable ({quoted(error)}); give a hub id or a directory with "
             "config.json and model*.safetensors"
         ) from error
     if missing := sorted(report["missing_keys"]):  # transformers fills them with random numbers
@@ -126,9 +129,6 @@ def load(
             f"model.path={path}: {len(missing)} tensors that config.json asks for are not there ({missing[0]}, …); "
             "config.json and weights do not belong together"
         )
-    for name in _LOGIT_CHANGES:
-        if getattr(model.config, name, None) not in (None, 1, 1.0):
-            raise MemphisError(f"model.path={path}: {name} in its config.json is not supported; choose another model")
     return model.to(device), freeze(model, freeze_embeddings)
 
 
@@ -176,9 +176,7 @@ def new_tiny(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = StableLmForCausalLM(config)
-    model.set_attn_implementation(attention.NAME)
-    return model
+        return StableLmForCausalLM(config)
 
 
 def save(
@@ -233,5 +231,13 @@ def fingerprint(directory: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def quoted(error: Exception) -> str:
+    """Return the first line of an error, after its type where its text alone says little.
+
+    Raises the error again if memory ran out: that is no property of a model.
+    """
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        raise error
+    text = (str(error).splitlines() or [""])[0]
+    clear = isinstance(error, MemphisError | OSError | ValueError) and text
+    return text if clear else f"{type(error).__name__}: {text}"

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from memphis.losses import Comparing, Group, Likelihood
 from memphis.methods import losses, neftune
-from memphis.training import attention
 from memphis.training.batches import FlatBatch
 from memphis.training.train_plan import TrainPlan
 
@@ -67,37 +65,6 @@ class Totals:
             rejected_tokens=rejected_tokens,
             rejected=rejected,
             longest=max(longest),
-        )
-
-
-def target_logps(
-    model: PreTrainedModel,
-    batch: FlatBatch,
-    *,
-    dtype: torch.dtype,
-    noise: Tensor | None = None,
-    greedy: Tensor | None = None,
-) -> Tensor:
-    """Return the log-probability of every target token, [N], float32. Call inside `attending(batch.rows)`.
-
-    dtype: float32, or bfloat16 for autocast. noise: [T, D], added to the input embeddings. greedy:
-        see losses.target_logps.
-    Raises RuntimeError if the model uses another attention, which would let sequences see each other.
-    """
-    if model.config._attn_implementation != attention.NAME:
-        raise RuntimeError(
-            f"attention is {model.config._attn_implementation}; load the model with memphis.training.model"
-        )
-    head = model.get_output_embeddings()
-    with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-        embeddings = model.get_input_embeddings()(batch.input_ids)
-        if noise is not None:
-            embeddings = embeddings + noise.to(embeddings.dtype)
-        hidden = model.base_model(
-            inputs_embeds=embeddings[None], position_ids=batch.position_ids[None], use_cache=False
-        ).last_hidden_state[0]
-        return losses.target_logps(
-            hidden.index_select(0, batch.predictors), head.weight, batch.targets, bias=head.bias, greedy=greedy
         )
 
 

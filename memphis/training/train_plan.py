@@ -9,6 +9,9 @@ from memphis.config.sections import Neftune, Optim, Training
 from memphis.losses import CrossEntropy, Objective
 from memphis.ranges import RULES, Length, Positive, Ratio
 
+# "equal": padded without padding, in groups of rows of the same length, each after a row of a single token: for rotary
+# embeddings that depend on the longest row, and that grow with every call.
+Packing = Literal["packed", "padded", "equal"]
 GOLD = -1  # column of an example's gold sequence; 0 = its chosen (or only) sequence, 1.. = rejected ones
 NO_NOISE = Neftune(alpha=0.0)
 
@@ -23,6 +26,7 @@ class TrainPlan(Training):
     dtype: of forward and backward passes (bfloat16 = autocast). Master weights keep the dtype the model was loaded in.
     rounding: how an update that bfloat16 master weights cannot hold is rounded to them.
     micro_batch_tokens: memory only; it changes results by rounding, except with reduction "microbatch_mean".
+    packing: how the forward pass lays out rows; see forward.py.
     """
 
     family: Literal["base", "sft", "rank"]
@@ -37,11 +41,17 @@ class TrainPlan(Training):
     micro_batch_tokens: Positive = 4096
     dtype: Literal["float32", "bfloat16"] = "float32"
     rounding: Literal["nearest", "stochastic"] = "nearest"
+    packing: Packing = "packed"
 
     @classmethod
     def of(cls, knobs: Training, **rest: Any) -> "TrainPlan":
         """Build a plan from the knobs of a section and the rest."""
         return cls(**{field.name: getattr(knobs, field.name) for field in fields(Training)} | rest)
+
+    @property
+    def shared(self) -> bool:
+        """True if sequences of an example share the computation of their prompt."""
+        return self.packing == "packed"
 
     @property
     def ce_column(self) -> int:

@@ -15,7 +15,7 @@ from memphis.sampling import open_engine
 from memphis.stages import base
 from memphis.stages.context import Context, Runtime, Worker
 from memphis.training import model as models
-from tests.tiny_models import vllm_engine, write_model
+from tests.tiny_models import vllm_engine, write_bloom, write_model
 
 PROMPT = list(range(5, 60))
 
@@ -74,7 +74,22 @@ def logits(path: Path) -> torch.Tensor:
 def test_a_model_is_linked_and_not_copied(today: Path, tmp_path: Path) -> None:
     model, summary = pinned(today, tmp_path / "out")
     assert all(file.is_symlink() and file.resolve() == today / file.name for file in model.iterdir())
-    assert summary == {"fingerprint": models.fingerprint(today), "revision": None}
+    assert (summary["fingerprint"], summary["revision"]) == (models.fingerprint(today), None)
+
+
+def test_how_its_rows_are_trained_is_recorded_and_said_once(today: Path, tmp_path: Path) -> None:
+    _, summary = pinned(today, tmp_path / "out")
+    assert (summary["packing"]["auto"], summary["packing"]["boundary"]) == ("packed", None)
+    assert summary["packing"]["error"] < 1e-4
+    assert "warnings" not in summary
+    _, summary = pinned(write_bloom(tmp_path / "bloom"), tmp_path / "padded")
+    (said,) = summary["warnings"]
+    assert said.startswith(f"{tmp_path / 'bloom'}: trained with padded rows, off the model's own by at most ")
+    change(today, num_hidden_layers=3)  # it may be there to be evaluated alone: no error
+    _, summary = pinned(today, tmp_path / "refused")
+    (said,) = summary["warnings"]
+    assert said == f"{today}: cannot be trained: {summary['packing']['reason']}"
+    assert summary["packing"]["reason"].startswith("11 tensors that config.json asks for are not there")
 
 
 def test_an_old_stablelm_computes_what_it_did(today: Path, old: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Tests of trained stages: the warning about rows that they cannot use, and the number of layers they recompute."""
 
-from dataclasses import fields, replace
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,22 @@ from memphis.pipeline import KINDS, cut
 from memphis.shape import from_config
 from memphis.stages import sft, train
 from memphis.stages.context import Context, Runtime, Worker
+from memphis.training.probe import Verdict
 from memphis.training.train_plan import TrainPlan
 from tests.composing import compose_config
-from tests.tiny_models import write_model
+from tests.tiny_models import write_bloom, write_model
 from tests.training.conftest import make_examples
 from tests.training.plain import make_model
 
 
 def run(
-    folder: Path, *prompts: str, max_length: int = 120, checkpointing: bool | str = False, compiled: bool = False
+    folder: Path,
+    *prompts: str,
+    max_length: int = 120,
+    checkpointing: bool | str = False,
+    compiled: bool = False,
+    write: Callable[[Path], Path] = lambda path: write_model(path, 0),
+    packing: str = "auto",
 ) -> dict[str, Any]:
     for name in ("data", "model", "out"):
         (folder / name).mkdir(parents=True)
@@ -33,10 +42,10 @@ def run(
         for i, prompt in enumerate(prompts)
     ]
     write_rows(folder / "data" / "sft.jsonl", rows)
-    model = write_model(folder / "model" / "model", 0)
+    model = write(folder / "model" / "model")
     plain = to_dict(compose_config(f"sft.max_length={max_length}", "sft.epochs=1"))
     config = cut("sft", plain)
-    config["model"]["checkpointing"] = checkpointing
+    config["model"] |= {"checkpointing": checkpointing, "packing": packing}
     if prompts == ("long " * 99,):
         (model / "model.safetensors").unlink()  # the error comes before it would be read
     inputs = {"data": folder / "data", "model": folder / "model"}
@@ -95,6 +104,31 @@ def test_recomputed_layers_are_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     plain = run(tmp_path / "plain", "a?", "c?")
     assert "recomputed_layers" not in plain
     assert plain["loss"] == summary["loss"]
+
+
+def test_rows_are_laid_out_as_the_probe_found_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = run(tmp_path / "packed", "a?", "c?")
+    assert (summary["layout"], summary["packing"]["auto"]) == ("packed", "packed")
+    padded = run(tmp_path / "padded", "a?", "c?", packing="padded")
+    assert padded["layout"] == "padded"
+    assert padded["loss"] == pytest.approx(summary["loss"], rel=1e-4)
+    capsys.readouterr()
+    assert run(tmp_path / "bloom", "a?", "c?", write=write_bloom, checkpointing=True)["layout"] == "padded"
+    assert "sft: padded rows of up to " in capsys.readouterr().out
+    with pytest.raises(MemphisError, match=r"^model.packing=packed: .*packed rows differ from the model's own by"):
+        run(tmp_path / "forced", "a?", "c?", write=write_bloom, packing="packed")
+
+
+def test_a_verdict_is_handed_on_and_not_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = asdict(Verdict("padded", "padded", 0.0, "by decree"))
+
+    def write(path: Path) -> Path:
+        path.parent.joinpath("stage.json").write_text(json.dumps({"summary": {"packing": known}}))
+        return write_model(path, 0)
+
+    monkeypatch.setattr(train, "examine", None)
+    summary = run(tmp_path, "a?", "c?", write=write)
+    assert (summary["layout"], summary["packing"]) == ("padded", known)
 
 
 def test_layers_are_compiled_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

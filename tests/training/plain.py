@@ -1,4 +1,4 @@
-"""Reference for the fast implementation: padded batches, eager attention, full logits, in float64. Slow and obvious."""
+"""Reference for the fast implementation: rows one by one, eager attention, full logits, in float64. Slow and obvious."""
 
 import copy
 
@@ -10,6 +10,8 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
     StableLmConfig,
     StableLmForCausalLM,
@@ -22,7 +24,9 @@ from memphis.training.model import freeze
 VOCAB = 97
 
 
-def make_model(seed: int = 0, frozen: str = "both", kind: str = "stablelm") -> PreTrainedModel:
+def make_model(
+    seed: int = 0, frozen: str = "both", kind: str = "stablelm", packed: bool = True, window: int | None = None
+) -> PreTrainedModel:
     shape = {
         "vocab_size": VOCAB,
         "hidden_size": 32,
@@ -39,29 +43,28 @@ def make_model(seed: int = 0, frozen: str = "both", kind: str = "stablelm") -> P
             model = GPTNeoXForCausalLM(GPTNeoXConfig(**shape))
         elif kind == "llama":
             model = LlamaForCausalLM(LlamaConfig(**shape))
+        elif kind == "mistral":
+            model = MistralForCausalLM(MistralConfig(**shape, sliding_window=window))
         else:
             model = StableLmForCausalLM(StableLmConfig(**shape))
         with torch.no_grad():
             for name, p in model.named_parameters():  # far from uniform attention and from zero biases
                 p.normal_(0, 0.25).add_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-    model.set_attn_implementation(attention.NAME)
+    if packed:
+        model.set_attn_implementation(attention.NAME)
     freeze(model, frozen)
     return model
 
 
 def plain_logps(model: PreTrainedModel, sequences: list) -> list[Tensor]:
-    """Return the target log-probabilities of every sequence from one right-padded batch with full logits."""
-    length = max(len(s.input_ids) for s in sequences)
-    ids = torch.zeros(len(sequences), length, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, s in enumerate(sequences):
-        ids[row, : len(s.input_ids)] = torch.tensor(s.input_ids)
-        mask[row, : len(s.input_ids)] = 1
-    logps = log_softmax(model(input_ids=ids, attention_mask=mask, use_cache=False).logits, -1)
+    """Return the target log-probabilities of every sequence, one by one, from full logits."""
     found = []
-    for row, s in enumerate(sequences):
+    for s in sequences:
+        if (getattr(model.config, "rope_parameters", None) or {}).get("rope_type") == "dynamic":
+            model(input_ids=torch.tensor([s.input_ids[:1]]))  # such embeddings keep the longest length seen until now
+        logps = log_softmax(model(input_ids=torch.tensor([s.input_ids]), use_cache=False).logits[0], -1)
         at = [i for i in range(1, len(s.labels)) if s.labels[i] != -100]
-        found.append(logps[row, [i - 1 for i in at], [s.labels[i] for i in at]])
+        found.append(logps[[i - 1 for i in at], [s.labels[i] for i in at]])
     return found
 
 

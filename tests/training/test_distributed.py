@@ -32,6 +32,7 @@ PLANS: dict[str, tuple[TrainPlan, dict[str, Any], str]] = {
     "base": (replace(BASE, **SHORT), {}, "none"),
     "rank": (replace(RANK, **SHORT), {"rejected": 2}, "both"),
     "dpo": (replace(DPO, **SHORT), {"rejected": 1}, "input"),
+    "padded": (replace(RANK, packing="padded", **SHORT), {"rejected": 2}, "none"),
     "mean": (replace(SFT, reduction="microbatch_mean", **SHORT), {}, "both"),
 }
 
@@ -39,7 +40,8 @@ PLANS: dict[str, tuple[TrainPlan, dict[str, Any], str]] = {
 def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, Any]:
     """Train and return the results: weights, displacement, gradients before each step, rows."""
     plan, shape, frozen = PLANS[name]
-    model, examples, gradients, steps = make_model(frozen=frozen), make_examples(9, **shape), [], []
+    model = make_model(frozen=frozen, packed=plan.shared)
+    examples, gradients, steps = make_examples(9, **shape), [], []
     if name == "rank":
         recompute(model, 1)
     start = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
@@ -75,9 +77,8 @@ def trained(name: str, out: Path, stop_after: int | None = None) -> dict[str, An
         loop.make_optimizer = original
     weights = distributed.full_state_dict(model, torch.float32)
     moved = {n: weights[n] - w for n, w in start.items()} if weights else {}
-    assert sum(isinstance(module, FSDPModule) for module in model.modules()) == (
-        2 if distributed.size() > 1 else 0
-    )  # layers
+    layers = 2 if distributed.size() > 1 and plan.shared else 0
+    assert sum(isinstance(module, FSDPModule) for module in model.modules()) == layers
     return {"weights": weights, "moved": moved, "gradients": gradients, "rows": lasting(out / "m")}
 
 

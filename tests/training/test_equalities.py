@@ -10,11 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from memphis.config.sections import Neftune, Optim
 from memphis.losses import CrossEntropy, RankLoss
 from memphis.methods.adalite import Adalite
-from memphis.training import attention
-from memphis.training.batches import cut, flatten
+from memphis.training import attention, forward
+from memphis.training.batches import cut, flatten, num_tokens
+from memphis.training.forward import target_logps
 from memphis.training.layers import decoder_layers, recompute
 from memphis.training.loop import gradients, score, train
-from memphis.training.objective import Totals, target_logps
+from memphis.training.objective import Totals
 from memphis.training.train_plan import TrainPlan
 from tests.training.conftest import make_examples, micro_batches
 from tests.training.plain import VOCAB, make_model, plain_gradients, worst_error
@@ -27,7 +28,7 @@ RANK = replace(SFT, family="rank", objective=RankLoss())
 def flat_gradients(model, window, plan=SFT, keys=None, **how) -> dict[str, Tensor]:
     model.zero_grad()
     model.train()
-    batches = micro_batches(window, plan.micro_batch_tokens)
+    batches = [flatten(window, members) for members in cut(window, plan.micro_batch_tokens, plan.shared)]
     gradients(model, batches, plan, Totals.of(batches, plan), keys=keys or range(len(window)), **how)
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
 
@@ -45,11 +46,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["stablelm", "llama", "gpt_neox"])
+@pytest.mark.parametrize(
+    ("kind", "packing"),
+    [("stablelm", "packed"), ("llama", "packed"), ("gpt_neox", "packed"), ("llama", "padded"), ("llama", "equal")],
+)
 @pytest.mark.parametrize("case", CASES)
-def test_gradients_equal_those_of_padded_batches_with_full_logits(case: str, kind: str) -> None:
+def test_gradients_equal_those_of_rows_one_by_one_with_full_logits(case: str, kind: str, packing: str) -> None:
     plan, shape, how = CASES[case]
-    model, window = make_model(kind=kind), make_examples(7, **shape)
+    plan = replace(plan, packing=packing)
+    model, window = make_model(kind=kind, packed=packing == "packed"), make_examples(7, **shape)
     assert len(window[0].sequences[0].input_ids) == window[0].prompt_length + 1  # a one-token completion is there
     assert worst_error(flat_gradients(model, window, plan), plain_gradients(model, window, **how)) <= TOLERANCE
 
@@ -98,6 +103,45 @@ def test_a_shared_prompt_equals_one_prompt_per_sequence() -> None:
     assert worst_error(flat_gradients(model, window, plan), flat_gradients(model, unshared, plan)) <= TOLERANCE
 
 
+@pytest.mark.parametrize("case", ["mixce", "rank, gold"])
+def test_packed_and_padded_rows_differ_in_nothing(case: str) -> None:
+    """Compare gradients with noise, all parameters trained, layers recomputed; and the metrics."""
+    plan, shape, _ = CASES[case]
+    plan = replace(plan, neftune=Neftune(alpha=5.0, variant="paper"))
+    window, found, metrics = make_examples(7, **shape), {}, {}
+    for packing in ("packed", "padded", "equal"):
+        mine = replace(plan, packing=packing)
+        model = make_model(frozen="none", packed=packing == "packed")
+        recompute(model, 1)
+        found[packing] = flat_gradients(model, window, mine)
+        batches = [flatten(window, members) for members in cut(window, 60, mine.shared)]
+        totals = Totals.of(batches, mine)
+        values = gradients(model, batches, mine, totals, keys=range(7))
+        metrics[packing] = {name: float(value) for name, value in values.items()}
+        assert torch.allclose(score(model, window, mine), score(make_model(), window, plan), atol=1e-4)
+    for packing in ("padded", "equal"):
+        assert worst_error(found[packing], found["packed"]) <= TOLERANCE
+        assert metrics[packing] == pytest.approx(metrics["packed"], rel=1e-5)
+
+
+def test_padded_rows_count_every_prompt_in_a_micro_batch() -> None:
+    window = make_examples(20, rejected=2)
+    for group in cut(window, 150, shared=False):
+        assert len(group) == 1 or sum(len(s.input_ids) for i in group for s in window[i].sequences) <= 150
+    assert num_tokens(window[0], shared=False) == sum(len(s.input_ids) for s in window[0].sequences)
+
+
+def test_padded_logits_are_made_in_chunks_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    window, plan = make_examples(8), replace(SFT, packing="padded", micro_batch_tokens=10_000)
+    expected = flat_gradients(make_model(packed=False), window, plan)
+    monkeypatch.setattr(forward, "_CHUNK_BYTES", 4 * VOCAB * 3)
+    sizes, original = [], forward._chosen
+    monkeypatch.setattr(forward, "_chosen", lambda logits, *rest: sizes.append(len(logits)) or original(logits, *rest))
+    assert worst_error(flat_gradients(make_model(packed=False), window, plan), expected) <= TOLERANCE
+    assert max(sizes) == 3
+    assert sum(sizes) == 2 * len(flatten(window, range(8)).targets)  # once more in the backward pass
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_checkpointing_gives_the_same_gradients(number: int) -> None:
     model, window = make_model(), make_examples(7, rejected=1)
@@ -115,9 +159,11 @@ def test_checkpointing_gives_the_same_gradients(number: int) -> None:
     assert len(seen) == 2 * once
 
 
-def test_bfloat16_autocast_is_close() -> None:
+@pytest.mark.parametrize("packing", ["packed", "padded"])
+def test_bfloat16_autocast_is_close(packing: str) -> None:
     model, window = make_model(), make_examples(7)
-    half = flat_gradients(model, window, replace(SFT, dtype="bfloat16"))
+    other = make_model(packed=packing == "packed")
+    half = flat_gradients(other, window, replace(SFT, dtype="bfloat16", packing=packing))
     assert 1e-4 < worst_error(half, flat_gradients(model, window)) < 0.2
 
 
@@ -236,13 +282,6 @@ def test_blocks_of_attention_waste_little() -> None:
 def test_a_forward_outside_of_attending_is_refused() -> None:
     with pytest.raises(RuntimeError, match="outside"):
         make_model()(input_ids=torch.tensor([[1, 2, 3]]))
-
-
-def test_another_attention_is_refused() -> None:
-    model = make_model()
-    model.set_attn_implementation("sdpa")
-    with pytest.raises(RuntimeError, match="attention is sdpa"):
-        score(model, make_examples(2), SFT)
 
 
 @pytest.mark.parametrize("variant", ["supertrainer2000", "hf", "paper"])

@@ -181,6 +181,12 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     assert epoch_order(50, 1, 1) == orders[1, 1]
 
 
+def test_the_knobs_of_the_optimizer_reach_it() -> None:
+    knobs = {"lr": 0.3, "decay": 0.2, "variant": "feb5", "eps": 2e-5, "beta_decay": 0.5}
+    made = loop.make_optimizer([torch.nn.Parameter(torch.ones(2))], Optim(**knobs))
+    assert made.defaults == {**knobs, "centralize": True}
+
+
 def test_number_of_steps() -> None:
     assert num_steps(10, SFT) == 6  # two epochs of 4 + 4 + 2
     assert num_steps(8, SFT) == 4

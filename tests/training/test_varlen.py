@@ -19,8 +19,8 @@ from tests.training.test_equalities import RANK, SFT, TOLERANCE, flat_gradients
 Kernel = Callable[..., Tensor]
 
 
-def looped(*, corner: str = "lower right", shift: int = 0) -> Kernel:
-    """Return torch.nn.attention.varlen.varlen_attn, by its documentation. corner, shift: mistakes in its use."""
+def looped(*, corner: str = "lower right", shift: int = 0, off: int = 0) -> Kernel:
+    """Return torch.nn.attention.varlen.varlen_attn, by its documentation. corner, shift, off: mistakes in its use."""
 
     def attend(
         query: Tensor,
@@ -36,7 +36,7 @@ def looped(*, corner: str = "lower right", shift: int = 0) -> Kernel:
         enable_gqa: bool = False,
     ) -> Tensor:
         assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
-        assert window_size == (-1, 0)
+        assert window_size[1] == 0
         assert query.stride(-1) == key.stride(-1) == value.stride(-1) == 1
         assert enable_gqa or query.shape[1] == key.shape[1]
         assert (cu_seq_q[-1], cu_seq_k[-1]) == (len(query), len(key))
@@ -50,6 +50,8 @@ def looped(*, corner: str = "lower right", shift: int = 0) -> Kernel:
             scores = q @ k.transpose(1, 2) * (scale or 1 / math.sqrt(q.shape[-1]))
             diagonal = 0 if corner == "upper left" else (d - c) - (b - a)
             seen = torch.ones(b - a, d - c, dtype=torch.bool).tril(diagonal)
+            if window_size[0] >= 0:
+                seen = seen.triu(diagonal - window_size[0] - off)
             outputs.append((scores.masked_fill(~seen, -math.inf).softmax(-1) @ v).transpose(0, 1))
         return torch.cat(outputs)
 
@@ -84,6 +86,17 @@ def test_it_equals_blocks_and_padded_batches(case: str, kind: str, use: Callable
         <= TOLERANCE
     )
     torch.testing.assert_close(score(model, window, plan), scores, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("window", [7, 10_000])
+def test_sliding_windows(window: int, use: Callable[[Kernel], None]) -> None:
+    model, examples = make_model(kind="mistral", window=window), make_examples(7, longest=60, rejected=2)
+    expected = plain_gradients(model, examples, loss="rank")
+    assert worst_error(flat_gradients(model, examples, RANK), expected) <= TOLERANCE
+    use(looped())
+    assert worst_error(flat_gradients(model, examples, RANK), expected) <= TOLERANCE
+    use(looped(off=1))
+    assert (worst_error(flat_gradients(model, examples, RANK), expected) > 100 * TOLERANCE) == (window < 60)
 
 
 @pytest.mark.parametrize("mistake", [{"corner": "upper left"}, {"shift": 1}, {"shift": -1}], ids=str)

@@ -1,0 +1,223 @@
+"""Probe of a model: how its rows can be trained, decided by comparison with the model itself, row by row, in float32.
+
+Compared are log-probabilities of rows of very unequal length, alone and together, with prompts of their own and shared
+ones. What begins only in longer rows (sliding windows, rotary embeddings that change with the length) is probed by
+itself: on the same weights, with a config in which it begins at BOUNDARY.
+"""
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from memphis.data.tokens import Example, Sequence
+from memphis.errors import MemphisError
+from memphis.training import attention
+from memphis.training import model as models
+from memphis.training.attention import attending
+from memphis.training.batches import flatten, sequences_of
+from memphis.training.forward import target_logps
+from memphis.training.tensors import stored_tensors
+from memphis.training.train_plan import Packing
+
+# What counts as rounding, in nats of a token's log-probability: ten times what changes when input embeddings change by
+# 1e-6 of their value, within these limits. In SmolLM2-135M that is 6e-4; packed rows are 4e-5 off, those of float32
+# alone 3e-5 off float64. The sum over a row may be off twice as much.
+_TOLERANCES = (5e-5, 1e-3)
+LONGEST = 80  # tokens of the longest row
+BOUNDARY = 24
+_ROOM = 0.5  # share of the device's free memory that weights may take
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Layouts of rows that equal the model's own forward pass.
+
+    auto: for model.packing=auto; padded: for model.packing=padded; None = there is none.
+    error: of `auto`, the largest of any token, in nats. reason: why it is not "packed".
+    boundary: tokens of a row up to which this holds, None = always. beyond: that for longer rows.
+    layers: those that were compared.
+    """
+
+    auto: Packing | None
+    padded: Packing | None
+    error: float | None
+    reason: str
+    boundary: int | None = None
+    beyond: "Verdict | None" = None
+    layers: str = "all"
+
+    def __str__(self) -> str:
+        if self.auto is None:
+            return f"cannot be trained: {self.reason}"
+        text = f"trained with {self.auto} rows, off the model's own by at most {self.error:.1e} nats a token"
+        text += f" ({self.reason})" * bool(self.reason) + f", layers compared: {self.layers}" * (self.layers != "all")
+        return text if self.beyond is None else f"{text}; rows of more than {self.boundary} tokens: {self.beyond}"
+
+
+def choose(verdict: Verdict, packing: str, longest: int) -> Packing:
+    """Return the layout for `model.packing` and rows of up to `longest` tokens; MemphisError if there is none."""
+    if verdict.beyond and verdict.boundary is not None and longest > verdict.boundary:
+        verdict = verdict.beyond
+    found = verdict.padded if packing == "padded" else verdict.auto
+    if found is None or (packing == "packed" and found != "packed"):
+        other = "; use auto" if verdict.auto else ""
+        raise MemphisError(f"model.packing={packing}: this model cannot be trained so: {verdict.reason}{other}")
+    return found
+
+
+def examine(directory: Path, device: str) -> Verdict:
+    """Probe a checkpoint: all of its layers, or as many of the first ones as fit the memory of the device."""
+
+    def probed() -> Verdict:
+        try:
+            return probe(models.load(directory, packed=False, device=device, config=config)[0])
+        except MemphisError as error:
+            return Verdict(None, None, None, str(error).removeprefix(f"model.path={directory}: "))
+
+    try:
+        config = AutoConfig.from_pretrained(directory)
+        layers = _first_layers(directory, config.get_text_config(), device)
+    except Exception as error:
+        return Verdict(None, None, None, models.quoted(error))
+    verdict = replace(probed(), layers=layers)
+    boundaries = [values[key] for values, key in _boundaries(config) if values[key] > LONGEST]
+    if verdict.auto is None or not boundaries:
+        return verdict
+    for values, key in _boundaries(config):
+        values[key] = min(values[key], BOUNDARY)
+    return replace(verdict, boundary=min(boundaries), beyond=probed())
+
+
+def probe(model: PreTrainedModel) -> Verdict:
+    """Compare the layouts on a model with its own attention. Afterwards it has ours if packed rows are right."""
+    model.eval()
+    own = model.config._attn_implementation
+    try:
+        examples = _examples(model.config)
+        expected = [_plain_logps(model, s) for e in examples for _, s in sequences_of(e)]
+        (longest,) = examples[0].sequences
+        hook = model.get_input_embeddings().register_forward_hook(
+            lambda module, given, found: found * (1 + 1e-6 * torch.arange(found.shape[-1], device=found.device).cos())
+        )
+        change = _plain_logps(model, longest) - expected[0]
+        hook.remove()
+        tolerance = min(max(10 * change.abs().max().item(), _TOLERANCES[0]), _TOLERANCES[1])
+        half = len(longest.labels) // 2
+        other = longest.labels[:half] + longest.labels[:1] * (len(longest.labels) - half)
+        change = (_plain_logps(model, Sequence(other, other)) - expected[0])[: half - 1]
+        if not change.abs().max() <= tolerance:
+            raise MemphisError("a token's log-probability depends on those after it: no causal language model")
+    except Exception as error:
+        return Verdict(None, None, None, models.quoted(error))
+    reasons: list[str] = []
+    errors: dict[Packing, float] = {}
+    layouts: tuple[Packing, ...] = ("padded", "equal", "packed")
+    for packing in layouts:
+        if packing == "equal" and "padded" in errors:
+            continue
+        try:
+            if packing == "packed":
+                model.set_attn_implementation(attention.NAME)
+            largest = _largest_error(model, examples, expected, packing)
+            if largest <= tolerance:
+                errors[packing] = largest
+            else:
+                reasons.append(f"{packing} rows differ from the model's own by {largest:.2g} nats")
+        except Exception as error:
+            reasons.append(f"{packing} rows: {models.quoted(error)}")
+    padded: Packing | None = "padded" if "padded" in errors else "equal" if "equal" in errors else None
+    auto: Packing | None = "packed" if "packed" in errors else padded
+    if auto != "packed" and model.config._attn_implementation != own:
+        model.set_attn_implementation(own)
+    return Verdict(auto, padded, errors[auto] if auto else None, "; ".join(reversed(reasons)))
+
+
+def _examples(config: PreTrainedConfig) -> list[Example]:
+    text = config.get_text_config()
+    special = {value for key, value in text.to_dict().items() if key.endswith(("token_id", "token_index"))}
+    ids = sorted(set(range(text.vocab_size)) - {i for i in special if isinstance(i, int)})
+    draw = random.Random(0)
+
+    def sequence(prompt: list[int], length: int) -> Sequence:
+        completion = draw.choices(ids, k=length)
+        return Sequence(prompt + completion, [-100] * len(prompt) + completion)
+
+    longest = LONGEST
+    if not getattr(text, "rope_parameters", None):  # positions may be a table
+        longest = min(longest, getattr(text, "max_position_embeddings", None) or longest)
+    prompt = draw.choices(ids, k=longest // 8)
+    alone = [Example(str(n), (sequence([], n),), 0) for n in (longest, longest - 3, longest // 3 - 1, 5, 2)]
+    return [*alone, Example("shared", tuple(sequence(prompt, n) for n in (longest // 5, 1, longest // 2)), len(prompt))]
+
+
+@torch.no_grad()
+def _plain_logps(model: PreTrainedModel, sequence: Sequence) -> Tensor:
+    """Return the target log-probabilities of one row by the model's own forward pass."""
+    ids = torch.tensor([sequence.input_ids], device=model.device)
+    model(input_ids=ids[:, :1], use_cache=False)  # rotary embeddings that grow with the longest row start anew
+    logps = model(input_ids=ids, use_cache=False).logits[0].float().log_softmax(-1)
+    at = [i for i in range(1, len(sequence.labels)) if sequence.labels[i] != -100]
+    return logps[[i - 1 for i in at], [sequence.labels[i] for i in at]]
+
+
+@torch.no_grad()
+def _largest_error(model: PreTrainedModel, examples: list[Example], expected: list[Tensor], packing: Packing) -> float:
+    """Return the largest error in nats of a token, or half of that of a row; infinite if one is not a number."""
+    largest = 0.0
+    every = list(range(len(examples)))
+    for members in (every, *([i] for i in every)):
+        batch = flatten(examples, members).to(model.device)
+        noise = torch.zeros(len(batch.input_ids), model.get_input_embeddings().weight.shape[1], device=model.device)
+        with attending(batch.rows):
+            logps = target_logps(model, batch, dtype=torch.float32, packing=packing, noise=noise)
+        first = members[0]  # all before the last have a single row
+        for row, mine in enumerate(logps.split(batch.counts.tolist()), first):
+            off = mine - expected[row]
+            error = max(off.abs().max().item(), abs(off.sum().item()) / 2)
+            largest = max(largest, error if error == error else torch.inf)
+    return largest
+
+
+def _boundaries(config: PreTrainedConfig) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield (values, key) of each length at which a config lets the model behave otherwise."""
+    text = config.get_text_config()
+    keys = ["sliding_window", "attention_chunk_size", "index_topk"]
+    rope = getattr(text, "rope_parameters", None) or {}
+    for values in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
+        if values.get("rope_type") in ("dynamic", "longrope"):
+            keys.append("max_position_embeddings")
+            if isinstance(values.get("original_max_position_embeddings"), int):
+                yield values, "original_max_position_embeddings"
+    for key in keys:
+        if isinstance(getattr(text, key, None), int):
+            yield vars(text), key
+
+
+def _first_layers(directory: Path, text: PreTrainedConfig, device: str) -> str:
+    """Change a config to that of the first layers alone if not all fit the device in float32; returns which remain."""
+    layers = text.num_hidden_layers
+    weights = sum(math.prod(tensor.shape) for tensor in stored_tensors(directory).values())
+    fit = max(1, int(layers * _ROOM * _free_memory(device) / (4 * weights)))
+    if fit >= layers:
+        return "all"
+    for key, value in vars(text).items():
+        if isinstance(value, list) and len(value) == layers:
+            setattr(text, key, value[:fit])
+    text.num_hidden_layers = fit
+    return f"the first {fit} of {layers}, which fit the memory of {device}"
+
+
+def _free_memory(device: str) -> int:
+    """Return the free memory of a device in bytes; 8 GiB where that cannot be read."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), 8 << 30)
