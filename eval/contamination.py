@@ -162,9 +162,8 @@ def read_parts(benchmarks: Path) -> list[Part]:
 def _fields(task: str, row: dict[str, Any]) -> dict[str, str]:
     if task == "gsm8k":
         return {"question": row["question"], "solution": row["answer"]}
-    if task.startswith(
-        "agieval_"
-    ):  # passage if any, "Q: ", question, " Answer Choices: ", choices, a line "A: Among …"
+    if task.startswith("agieval_"):
+        # Passage if any, "Q: ", question, " Answer Choices: ", choices, and a line "A: Among A through E, …".
         stem, _, choices = row["query"].rpartition("\nA: ")[0].rpartition(" Answer Choices: ")
         passage, _, question = stem.rpartition("Q: ")
         return {"passage": passage, "question": question, "choices": choices}
@@ -286,9 +285,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="data stage, .jsonl/.json/.parquet file, or a directory of such files")
     benchmarks = Path(os.environ.get("MEMPHIS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "benchmarks"
     parser.add_argument("--benchmarks", type=Path, default=benchmarks, metavar="DIR", help="the test sets")
-    parser.add_argument(
-        "--n", type=int, default=NUM_WORDS, metavar="WORDS", help="words in a run; default: %(default)s"
-    )
+    words = "words in a run; default: %(default)s"
+    parser.add_argument("--n", type=int, default=NUM_WORDS, metavar="WORDS", help=words)
     parser.add_argument("--show", type=int, default=20, metavar="N", help="pairs to list; default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all pairs as JSON lines")
     arguments = parser.parse_args(argv)

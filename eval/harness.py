@@ -13,7 +13,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,14 +27,13 @@ from tqdm import tqdm
 
 from eval.adapters import MAX_GEN_TOKENS, language_model, replaced
 from eval.records import read_samples
-from eval.suites import Column, Suite, find_suite, pooled_stderr, stderr_over_seeds
-from eval.tasks import load_task
+from eval.suites import Column, find_suite, pooled_stderr, stderr_over_seeds
+from eval.tasks import SHOTS_SEED, load_task
 from memphis.errors import MemphisError
 from memphis.jsonl import atomic_write
 from memphis.sampling import Engine
 from memphis.store import installed, read_json, write_json
 
-SHOTS_SEED = 1234  # lm-eval's default; it decides which demonstrations GSM8K shows
 # Small tasks of a column are run together up to this number of items. A kill loses what is run together.
 TOGETHER = 1024
 SAMPLE_KEYS = ("doc_id", "doc", "target", "resps", "filtered_resps", "filter", "doc_hash", "prompt_hash", "target_hash")
@@ -91,17 +90,21 @@ def evaluate(
     units = [_Unit(c, task, seed) for c in chosen.columns for task in c.tasks for seed in seeds_of[c.name]]
     files = {unit.name: out / "tasks" / f"{unit.name}.json" for unit in units}
     found: dict[str, dict[str, Any]] = {}
-    with _undisturbed():
+    with _undisturbed(), tempfile.TemporaryDirectory() as folder:
+
+        def load(unit: _Unit) -> Any:
+            return load_task(chosen, unit.column, unit.task, data_dir, Path(folder))
+
         missing = {unit.task: unit for unit in units if not files[unit.name].exists()}
         if missing and chosen.data == "benchmarks" and not allow_truncated:
-            _refuse_cut(language_model(engine, model_dir, 0), chosen, list(missing.values()), data_dir, limit)
+            _refuse_cut(language_model(engine, model_dir, 0), suite, list(missing.values()), load, limit)
         for step, unit in enumerate(units, start=1):
             column, task, seed = unit
             if not files[unit.name].exists():
                 alike = [u for u in units[step - 1 :] if (u.column, u.seed) == (column, seed)]
                 batch = [u for u in alike if not files[u.name].exists()]
                 model = language_model(engine, model_dir, seed)
-                for done, result, samples in _run(model, chosen, batch, data_dir, limit, engine.dtype):
+                for done, result, samples in _run(model, batch, load, limit, engine.dtype):
                     name = f"samples/{done.name}.jsonl.gz"
                     _write_samples(out / name, samples)
                     kill_point("task")
@@ -141,7 +144,7 @@ def evaluate(
 
 
 def _run(
-    model: TemplateLM, suite: Suite, units: Sequence[_Unit], data_dir: Path | None, limit: int | None, dtype: str
+    model: TemplateLM, units: Sequence[_Unit], load: Callable[[_Unit], Any], limit: int | None, dtype: str
 ) -> list[tuple[_Unit, dict[str, Any], list[dict[str, Any]]]]:
     """Run the first of `units`, all of one column and seed, and further ones up to TOGETHER: their results and samples.
 
@@ -149,20 +152,19 @@ def _run(
     """
     started = time.monotonic()
     column, items = units[0].column, _items(units[0].column, limit)
-    with ExitStack() as stack:
-        described: dict[str, Any] = {}
-        for unit in units[:1] if column.sampled else units:  # random draws must not depend on other tasks
-            described[unit.task] = stack.enter_context(_loaded(suite, column, unit.task, data_dir))
-            sizes = [min(len(task.eval_docs), items or len(task.eval_docs)) for task in described.values()]
-            if sum(sizes) >= TOGETHER:
-                break
-        random.seed(0)  # as lm-eval's own entry point does
-        np.random.seed(SHOTS_SEED)
-        torch.manual_seed(units[0].seed if column.sampled else SHOTS_SEED)
-        loaded: Any = {"tasks": described, "groups": {}}
-        results = lm_eval.evaluate(model, loaded, limit=items, log_samples=True)
-        assert results is not None  # only other ranks of a distributed run get None
-        cut = {task: len(_cut(model, one.instances)) for task, one in described.items()}
+    described: dict[str, Any] = {}
+    for unit in units[:1] if column.sampled else units:  # random draws must not depend on other tasks
+        described[unit.task] = load(unit)
+        sizes = [min(len(task.eval_docs), items or len(task.eval_docs)) for task in described.values()]
+        if sum(sizes) >= TOGETHER:
+            break
+    random.seed(0)  # as lm-eval's own entry point does
+    np.random.seed(SHOTS_SEED)
+    torch.manual_seed(units[0].seed if column.sampled else SHOTS_SEED)
+    loaded: Any = {"tasks": described, "groups": {}}
+    results = lm_eval.evaluate(model, loaded, limit=items, log_samples=True)
+    assert results is not None  # only other ranks of a distributed run get None
+    cut = {task: len(_cut(model, one.instances)) for task, one in described.items()}
     seconds = (time.monotonic() - started) / sum(sizes)
     return [
         (unit, *_result(unit, described[unit.task], results, cut[unit.task], seconds * size, dtype))
@@ -197,15 +199,6 @@ def _result(
     }
     keys = (*SAMPLE_KEYS, *described.aggregation())
     return result, [{key: sample[key] for key in keys if key in sample} for sample in samples]
-
-
-@contextmanager
-def _loaded(suite: Suite, column: Column, task: str, data_dir: Path | None) -> Iterator[Any]:
-    """Load a task as lm-eval has it, with its data, for as long as the block runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        described = load_task(suite, column, task, data_dir, Path(folder))
-        described.set_fewshot_seed(seed=SHOTS_SEED)
-        yield described
 
 
 def _items(column: Column, limit: int | None) -> int | None:
@@ -281,20 +274,20 @@ def _check_answers(task: str, samples: Sequence[dict[str, Any]], dtype: str) -> 
 
 
 def _refuse_cut(
-    model: TemplateLM, suite: Suite, units: Sequence[_Unit], data_dir: Path | None, limit: int | None
+    model: TemplateLM, suite: str, units: Sequence[_Unit], load: Callable[[_Unit], Any], limit: int | None
 ) -> None:
     """Check all prompts before anything is scored. Raises MemphisError if some do not fit the model's context."""
     cut: dict[str, int] = {}
     total = 0
     for unit in units:
-        with _loaded(suite, unit.column, unit.task, data_dir) as described:
-            described.build_all_requests(limit=_items(unit.column, limit), rank=0, world_size=1)
-            total += len({instance.doc_id for instance in described.instances})
-            cut[unit.task] = len(_cut(model, described.instances))
+        described = load(unit)
+        described.build_all_requests(limit=_items(unit.column, limit), rank=0, world_size=1)
+        total += len({instance.doc_id for instance in described.instances})
+        cut[unit.task] = len(_cut(model, described.instances))
     if any(cut.values()):
         worst = max(cut, key=lambda task: cut[task])
         raise MemphisError(
-            f"eval.suites: {sum(cut.values())} of {total} prompts of suite {suite.name} do not fit the model's context "
+            f"eval.suites: {sum(cut.values())} of {total} prompts of suite {suite} do not fit the model's context "
             f"of {model.max_length} tokens together with their answers ({cut[worst]} of {worst}) and would be cut from "
             "the left; such scores are not the benchmark's. Take them all the same with eval.allow_truncated=true"
         )

@@ -52,6 +52,17 @@ class Suite:
     data: str
 
 
+def mean(metric: str) -> dict[str, Any]:
+    """Return the entry of a task's `metric_list` for the mean of `metric` over the items."""
+    return {"metric": metric, "aggregation": "mean", "higher_is_better": True}
+
+
+def first_match(pattern: str) -> list[dict[str, Any]]:
+    """Return the `filter_list` of a task: filter get-answer takes the first match of a regular expression."""
+    regex = {"function": "regex", "regex_pattern": pattern}
+    return [{"name": "get-answer", "filter": [regex, {"function": "take_first"}]}]
+
+
 _AGIEVAL = (
     *("agieval_aqua_rat", "agieval_logiqa_en", "agieval_lsat_ar", "agieval_lsat_lr", "agieval_lsat_rc"),
     *("agieval_sat_en", "agieval_sat_en_without_passage", "agieval_sat_math"),
@@ -116,24 +127,11 @@ CARD = Suite(
                 # lm-eval would set it to 0.
                 "generation_kwargs": {"until": ["\n\n", "Question:"], "do_sample": True, "temperature": 1.0},
                 "metric_list": [
-                    {
-                        "metric": "exact_match",
-                        "aggregation": "mean",
-                        "higher_is_better": True,
-                        "ignore_case": True,
-                        "ignore_punctuation": False,
-                        "regexes_to_ignore": [",", "\\$", "(?s).*#### "],
-                    }
+                    mean("exact_match")
+                    | {"ignore_case": True, "ignore_punctuation": False}
+                    | {"regexes_to_ignore": [",", "\\$", "(?s).*#### "]}
                 ],
-                "filter_list": [
-                    {
-                        "name": "get-answer",
-                        "filter": [
-                            {"function": "regex", "regex_pattern": "#### (\\-?[0-9\\.\\,]+)"},
-                            {"function": "take_first"},
-                        ],
-                    }
-                ],
+                "filter_list": first_match("#### (\\-?[0-9\\.\\,]+)"),
             },
             variant="card",
             sampled=True,
@@ -174,9 +172,8 @@ def stderr_over_seeds(draws: Sequence[Sequence[float]]) -> float | None:
 
         stderr = sqrt( sum_i (v_i - m)^2 / (n - 1) / n ).
 
-    It contains the spread between items and, divided by the number of seeds, that between draws; with one seed it is
-    lm-eval's. Taking all answers as independent would make it too small by up to the root of the number of seeds,
-    because each seed asks the same items. None for a single item.
+    With one seed it is lm-eval's. Taking all answers as independent would make it too small by up to the root of the
+    number of seeds, because each seed asks the same items. None for a single item.
     """
     items = [statistics.fmean(values) for values in zip(*draws, strict=True)]
     return math.sqrt(statistics.variance(items) / len(items)) if len(items) > 1 else None

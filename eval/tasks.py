@@ -3,10 +3,9 @@
 A file includes the stock one by its path and replaces keys, so nothing of lm-eval is copied, and loading a task does
 not read lm-eval's whole tree of tasks, which takes half a minute.
 
-Data of the benchmarks: with `eval.data_dir` they are read from that mirror and nothing has to be fetched. Without it
-the first evaluation downloads them through `datasets`, into whose cache later ones look first; `until=data` fetches
-training data only. For a machine without network, fill that cache elsewhere: evaluate any model there once with
-eval.limit=1, or run the command that the error names.
+Data of the benchmarks come from the mirror `eval.data_dir`; without it `datasets` downloads them once into its cache.
+For a machine without network, fill that cache elsewhere: evaluate any model there once with eval.limit=1, or run the
+command that the error names.
 """
 
 import os
@@ -19,13 +18,14 @@ from datasets import config as datasets_config
 from datasets.exceptions import DatasetGenerationError, DatasetsError
 from lm_eval.tasks import TaskManager
 
-from eval.suites import Column, Suite
+from eval.suites import Column, Suite, first_match, mean
 from memphis.data.prompts import ANSWER, STOP_STRINGS, render_cot
 from memphis.data.tiny import few_shot_prompt
 from memphis.errors import MemphisError
 from memphis.jsonl import read_rows
 
 _STOCK = Path(lm_eval.tasks.__file__).parent
+SHOTS_SEED = 1234  # lm-eval's default; it decides which demonstrations GSM8K shows
 MAX_ANSWER_TOKENS = 96  # twice the longest right answer of the tiny task
 
 
@@ -39,6 +39,7 @@ def load_task(suite: Suite, column: Column, task: str, data_dir: Path | None, fo
         (loaded,) = TaskManager(include_defaults=False).load([str(file)])["tasks"].values()
     except (OSError, ValueError, DatasetsError) as error:  # ConnectionError is an OSError
         raise MemphisError(_missing(suite, task, data_dir, error)) from error
+    loaded.set_fewshot_seed(seed=SHOTS_SEED)
     return loaded
 
 
@@ -48,22 +49,33 @@ def write_task(suite: Suite, column: Column, task: str, data_dir: Path | None, f
     data_dir: suite tiny: the data stage's directory. The benchmarks: a local mirror of their data, None for the hub.
     Raises MemphisError if the data are not there.
     """
-    split = "dev" if suite.name == "dev" else "test"
-    config = _tiny(task, data_dir, folder, split) if suite.data == "stage" else _stock(task, data_dir, folder)
+    cache = {"cache_dir": str(folder / "cache")}  # of converted local files, instead of the user's
+    if suite.data == "stage":
+        config = _tiny(task, data_dir, "dev" if suite.name == "dev" else "test")
+        config["dataset_kwargs"] |= cache
+    else:
+        file, data, _ = _places(task)
+        config = {"include": str(_STOCK / file)}
+        if data_dir is not None:
+            mirror = (data_dir / data).absolute()
+            if not mirror.is_dir():
+                cure = "give the benchmarks' mirror, or null for the hub"
+                raise MemphisError(f"eval.data_dir={data_dir} has no folder {data}; {cure}")
+            config |= {"dataset_path": str(mirror), "dataset_kwargs": cache}
     config |= {"task": task, **column.overrides, **column.task_overrides.get(task, {})}
     path = folder / f"{task}.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=1000), encoding="utf-8")
     return path
 
 
-def _tiny(task: str, data_dir: Path | None, folder: Path, split: str) -> dict[str, Any]:
+def _tiny(task: str, data_dir: Path | None, split: str) -> dict[str, Any]:
     if data_dir is None or not (data_dir / f"{split}.jsonl").exists():
         raise MemphisError(
             f"eval.suites=[tiny] needs {split}.jsonl of the tiny task, and {data_dir} has none; use data=tiny"
         )
     config: dict[str, Any] = {
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data_dir / f"{split}.jsonl")}} | _cache(folder),
+        "dataset_kwargs": {"data_files": {"test": str(data_dir / f"{split}.jsonl")}},
         "test_split": "test",
         "num_fewshot": 0,
         "metadata": {"version": 1.0},
@@ -76,14 +88,14 @@ def _tiny(task: str, data_dir: Path | None, folder: Path, split: str) -> dict[st
             "doc_to_text": "{{prompt}} {{rationale.rsplit(' = ', 1)[0]}} =",
             "doc_to_choice": "{{choices}}",
             "doc_to_target": "{{gold}}",
-            "metric_list": [_mean("acc"), _mean("acc_norm")],
+            "metric_list": [mean("acc"), mean("acc_norm")],
         }
-    config |= {"output_type": "generate_until", "doc_to_target": "{{answer}}", "metric_list": [_mean("exact_match")]}
+    config |= {"output_type": "generate_until", "doc_to_target": "{{answer}}", "metric_list": [mean("exact_match")]}
     if task == "tiny_gen":
         return config | {
             "doc_to_text": render_cot("{{prompt}}"),
             "generation_kwargs": _greedy(STOP_STRINGS),
-            "filter_list": _first_match(f"{ANSWER}\n(.*)"),
+            "filter_list": first_match(f"{ANSWER}\n(.*)"),
         }
     shots = read_rows(data_dir / "dev.jsonl")[:3]
     if task != "tiny_cot" or len(shots) < 3:
@@ -99,13 +111,13 @@ def _tiny(task: str, data_dir: Path | None, folder: Path, split: str) -> dict[st
             "doc_to_target": "{{rationale}} So the answer is {{answer}}.",
         },
         "generation_kwargs": _greedy(["Q:", "\n\n"]),
-        "filter_list": _first_match("(?<=the answer is )(.*)(?=.)"),  # as BBH
+        "filter_list": first_match("(?<=the answer is )(.*)(?=.)"),  # as BBH
     }
 
 
 def _missing(suite: Suite, task: str, data_dir: Path | None, error: Exception) -> str:
-    said = str(error.__cause__ or error) if isinstance(error, DatasetGenerationError) else str(error)
-    reason = " ".join(said.split()).partition(" with any supported extension")[0][:300] or type(error).__name__
+    text = str(error.__cause__ or error) if isinstance(error, DatasetGenerationError) else str(error)
+    reason = " ".join(text.split()).partition(" with any supported extension")[0][:300] or type(error).__name__
     if suite.data == "stage":
         return f"data of {task} in {data_dir} cannot be read ({reason}); remove that stage and run the command again"
     _, folder, (repository, config) = _places(task)
@@ -135,32 +147,5 @@ def _places(task: str) -> tuple[str, str, tuple[str, str | None]]:
     return f"bbh/cot_fewshot/{name}.yaml", "bbh", ("SaylorTwift/bbh", name)
 
 
-def _stock(task: str, data_dir: Path | None, folder: Path) -> dict[str, Any]:
-    file, data, _ = _places(task)
-    config: dict[str, Any] = {"include": str(_STOCK / file)}
-    if data_dir is not None:
-        mirror = (data_dir / data).absolute()
-        if not mirror.is_dir():
-            raise MemphisError(
-                f"eval.data_dir={data_dir} has no folder {data}; give the benchmarks' mirror, or null for the hub"
-            )
-        config |= {"dataset_path": str(mirror), "dataset_kwargs": _cache(folder)}
-    return config
-
-
-def _cache(folder: Path) -> dict[str, str]:
-    """Keep converted local files beside the task file instead of in the user's cache."""
-    return {"cache_dir": str(folder / "cache")}
-
-
-def _mean(metric: str) -> dict[str, Any]:
-    return {"metric": metric, "aggregation": "mean", "higher_is_better": True}
-
-
 def _greedy(until: list[str]) -> dict[str, Any]:
     return {"until": until, "max_gen_toks": MAX_ANSWER_TOKENS, "do_sample": False, "temperature": 0.0}
-
-
-def _first_match(pattern: str) -> list[dict[str, Any]]:
-    regex = {"function": "regex", "regex_pattern": pattern}
-    return [{"name": "get-answer", "filter": [regex, {"function": "take_first"}]}]

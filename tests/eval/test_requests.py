@@ -52,7 +52,6 @@ def asked(suite: Suite, data_dir: Path, folder: Path, limit: int | None) -> list
         for task in column.tasks:
             (folder / task).mkdir()
             described = load_task(suite, column, task, data_dir, folder / task)
-            described.set_fewshot_seed(seed=1234)
             described.build_all_requests(limit=limit, rank=0, world_size=1)
             for request in described.instances:
                 context, rest = request.args
@@ -102,7 +101,6 @@ def test_current_asks_as_lm_eval_does(shared: Path, tmp_path: Path) -> None:
 
 def contexts(suite: Suite, place: int, task: str, mirror: Path, folder: Path) -> list[tuple[str, Any]]:
     described = load_task(suite, suite.columns[place], task, mirror, folder)
-    described.set_fewshot_seed(seed=1234)
     described.build_all_requests(limit=2, rank=0, world_size=1)
     return [(*request.args, request.doc) for request in described.instances]
 
