@@ -26,7 +26,7 @@ from eval.text import aligned, printable
 from memphis.errors import MemphisError
 from memphis.jsonl import write_rows
 
-# As in the checks of GPT-3 and many after it. On the 6,351 rows of shared/data 8 words give 151 pairs and 10 give 51,
+# As in the checks of GPT-3 and many after it. On 6,351 rows of training data 8 words give 151 pairs and 10 give 51,
 # nearly all turns of phrase ("multiply by 100 to express the answer as a percentage"); 13 give 4, two of them real.
 NUM_WORDS = 13
 MIN_LETTERED = 6  # words of a run that must have two letters or more, which excludes bare choices: "A 5 B 10 C 15"

@@ -1,6 +1,6 @@
 """Tests of requests by hash: `card` against the model card's harness commit, `current` against lm-eval 0.4.13.
 
-The recordings (reference/golden/card_requests.md) have eight columns for each of 19,277 requests. They are compared as they
+The recordings have eight columns for each of 19,277 requests. They are compared as they
 are, with the one substitution that the recording itself states.
 """
 
