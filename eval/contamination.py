@@ -18,12 +18,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pyarrow import ArrowException
+from pyarrow.parquet import read_table
+
 from eval.suites import CURRENT
 from eval.text import aligned, printable
 from memphis.errors import MemphisError
 from memphis.jsonl import write_rows
 
-# As in the checks of GPT-3 and many after it. On the 6,351 rows of shared/data 8 words give 151 pairs and 10 give 51,
+# As in the checks of GPT-3 and many after it. On 6,351 rows of training data 8 words give 151 pairs and 10 give 51,
 # nearly all turns of phrase ("multiply by 100 to express the answer as a percentage"); 13 give 4, two of them real.
 NUM_WORDS = 13
 MIN_LETTERED = 6  # words of a run that must have two letters or more, which excludes bare choices: "A 5 B 10 C 15"
@@ -150,7 +153,7 @@ def read_parts(benchmarks: Path) -> list[Part]:
             file = benchmarks / "bbh" / "test" / f"{task.removeprefix('bbh_cot_fewshot_')}.jsonl"
         if not file.is_file():
             raise MemphisError(f"{file}: not found; --benchmarks needs the mirror with gsm8k, agieval/hub and bbh/test")
-        for number, row in enumerate(read_json_lines(file)):
+        for number, row in enumerate(read_file(file)):
             try:
                 fields = _fields(task, row)
             except (KeyError, TypeError, AttributeError) as error:
@@ -190,7 +193,7 @@ def read_training(data: Path) -> list[TrainingRow]:
     rows: list[TrainingRow] = []
     known: set[Any] = set()
     for file in files:
-        for number, row in enumerate(_rows(file), start=1):
+        for number, row in enumerate(read_file(file), start=1):
             identity, source = (row.get(key) if isinstance(row, dict) else None for key in ("id", "source"))
             texts = list(_texts(row))
             if not texts or (stage and identity is not None and identity in known):
@@ -203,27 +206,18 @@ def read_training(data: Path) -> list[TrainingRow]:
     return rows
 
 
-def _rows(file: Path) -> Iterator[Any]:
-    if file.suffix != ".parquet":
-        return read_json_lines(file)
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_table
-
+def read_file(file: Path) -> Iterator[Any]:
+    """Yield the rows of a .parquet file, of a .json file with one list, or of JSON lines. Raises MemphisError."""
     try:
-        return iter(read_table(file).to_pylist())
-    except (OSError, ArrowException) as error:
-        raise MemphisError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from error
-
-
-def read_json_lines(file: Path) -> Iterator[Any]:
-    """Yield rows of JSON lines, or of a .json file with one list. The last line may lack its line break."""
-    try:
+        if file.suffix == ".parquet":
+            yield from read_table(file).to_pylist()
+            return
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".json" and text.lstrip().startswith("["):
             yield from json.loads(text)
             return
-    except (OSError, ValueError) as error:
-        raise MemphisError(f"{file}: cannot be read ({error})") from error
+    except (OSError, ValueError, ArrowException) as error:
+        raise MemphisError(f"{file}: cannot be read ({str(error).splitlines()[0]})") from error
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:

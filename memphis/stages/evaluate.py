@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.harness import evaluate
+from eval.suites import find_suite
 from memphis.config.forms import EvaluateForm
 from memphis.errors import Stopped
 from memphis.stages.context import STOP, Context
@@ -29,7 +30,7 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
             model,
             suite,
             fingerprint=weights,
-            data_dir=context.inputs["data"] if suite in ("tiny", "dev") else mirror,
+            data_dir=context.inputs["data"] if find_suite(suite).data == "stage" else mirror,
             limit=config.eval.limit,
             seeds=config.eval.seeds,
             allow_truncated=config.eval.allow_truncated,

@@ -85,7 +85,7 @@ class Evaluation:
         engine: Any = FakeEngine()
         return harness.evaluate(engine, out, suite, out=out, log=self.rows.append, kill_point=kill_point, **chosen)
 
-    def asked(self) -> list[Instance]:
+    def requests(self) -> list[Instance]:
         return [request for model in self.models for request in model.requests]
 
 

@@ -1,6 +1,6 @@
 """Tests of requests by hash: `card` against the model card's harness commit, `current` against lm-eval 0.4.13.
 
-The recordings (reference/golden/card_requests.md) have eight columns for each of 19,277 requests. They are compared as they
+The recordings have eight columns for each of 19,277 requests. They are compared as they
 are, with the one substitution that the recording itself states.
 """
 
@@ -44,7 +44,7 @@ def recorded(shared: Path, suite: Suite, limit: int | None) -> list[Request]:
     return [tuple(row) for row in rows if limit is None or int(row[2]) < limit]
 
 
-def asked(suite: Suite, data_dir: Path, folder: Path, limit: int | None) -> list[Request]:
+def requests_of(suite: Suite, data_dir: Path, folder: Path, limit: int | None) -> list[Request]:
     """Return the requests of the harness, in the order of the recording: tasks by name, then items, then choices."""
     rows = []
     order = {"gsm8k": 0, "agieval": 1, "bbh": 2}
@@ -64,7 +64,7 @@ def asked(suite: Suite, data_dir: Path, folder: Path, limit: int | None) -> list
 
 
 def card_differs_in_one_way_only(shared: Path, folder: Path, limit: int | None) -> int:
-    golden, mine = recorded(shared, CARD, limit), asked(CARD, shared / "benchmarks", folder, limit)
+    golden, mine = recorded(shared, CARD, limit), requests_of(CARD, shared / "benchmarks", folder, limit)
     assert len(mine) == len(golden)
     different = [(one, other) for one, other in zip(golden, mine, strict=True) if one != other]
     assert {one[0] for one, _ in different} == {"gsm8k"}
@@ -86,7 +86,7 @@ def test_card_asks_as_the_cards_harness_did_first_items_of_every_task(shared: Pa
 def test_current_asks_as_lm_eval_does_first_items_of_every_task(shared: Path, tmp_path: Path) -> None:
     golden = recorded(shared, CURRENT, 3)
     assert len({row[0] for row in golden}) == 36
-    assert asked(CURRENT, shared / "benchmarks", tmp_path, 3) == golden
+    assert requests_of(CURRENT, shared / "benchmarks", tmp_path, 3) == golden
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_card_asks_as_the_cards_harness_did(shared: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_current_asks_as_lm_eval_does(shared: Path, tmp_path: Path) -> None:
-    assert asked(CURRENT, shared / "benchmarks", tmp_path, None) == recorded(shared, CURRENT, None)
+    assert requests_of(CURRENT, shared / "benchmarks", tmp_path, None) == recorded(shared, CURRENT, None)
 
 
 def contexts(suite: Suite, place: int, task: str, mirror: Path, folder: Path) -> list[tuple[str, Any]]:
@@ -116,8 +116,8 @@ def test_made_up_items_are_asked_in_the_form_that_was_recorded(
         assert last == f"Question: {doc['question']}\nAnswer:"
         assert len(shots) == len(set(shots)) == 5
         assert set(shots) <= {f"Question: {question}\nAnswer: {answer}" for question, answer in train.items()}
-    asked_of = contexts(suite, 1, "agieval_lsat_ar", mirror, tmp_path)
-    assert [(context, choice) for context, choice, _ in asked_of] == [
+    scored_choices = contexts(suite, 1, "agieval_lsat_ar", mirror, tmp_path)
+    assert [(context, choice) for context, choice, _ in scored_choices] == [
         (row["query"], f" {choice}")
         for row in read_rows(mirror / "agieval" / "hub" / "lsat-ar" / "test.jsonl")[:2]
         for choice in row["choices"]
@@ -175,6 +175,6 @@ def test_a_missing_override_would_be_noticed(mirror: Path, tmp_path: Path) -> No
     for column in (replace(right, task_overrides={}), right):
         folder = tmp_path / str(len(rows))
         folder.mkdir()
-        rows += asked(replace(CARD, columns=(column,)), mirror, folder, 1)
+        rows += requests_of(replace(CARD, columns=(column,)), mirror, folder, 1)
     mine, golden = rows
     assert [a == b for a, b in zip(mine, golden, strict=True)] == [True] * 5 + [False, True, True]

@@ -199,9 +199,9 @@ def test_a_sampled_column_is_the_mean_over_seeds(
 ) -> None:
     run = Evaluation(monkeypatch, say)
     record = run("card", tmp_path / "out", data_dir=shared / "benchmarks", limit=40, seeds=[0, 1, 2])
-    answered = [request for request in run.asked() if request.task_name == "gsm8k"]
+    answered = [request for request in run.requests() if request.task_name == "gsm8k"]
     assert len(answered) == 3 * 40
-    greedy = [request for request in run.asked() if request.task_name == short_card[1]]
+    greedy = [request for request in run.requests() if request.task_name == short_card[1]]
     assert len(greedy) == 40  # once, whatever the seeds
     task, column = record["tasks"]["gsm8k"], record["columns"]["gsm8k"]
     single = [run("card", tmp_path / f"s{s}", data_dir=shared / "benchmarks", limit=40, seeds=[s]) for s in range(3)]
@@ -238,9 +238,9 @@ def test_a_benchmark_goes_on_between_tasks_and_seeds(
         run("card", tmp_path / "killed", die_at=die_at, **knobs)
     kept = {file.name for file in (tmp_path / "killed" / "tasks").iterdir()}
     assert len(kept) == die_at // 2
-    first = len(run.asked())
+    first = len(run.requests())
     assert timeless(run("card", tmp_path / "killed", **knobs)) == whole
-    assert len(run.asked()) - first == 3 * (
+    assert len(run.requests()) - first == 3 * (
         5 - len(kept)
     )  # three seeds of GSM8K and two tasks, without the finished ones
     assert [row["step"] for row in run.rows[-6:-1]] == [1, 2, 3, 4, 5]
@@ -291,11 +291,12 @@ def test_prompts_that_do_not_fit_stop_a_benchmark_before_it_starts(
     ):
         assert part in text
     assert "eval.allow_truncated=true" in text
-    assert not run.asked()
+    assert not run.requests()
     record = run("card", tmp_path / "out", allow_truncated=True, **knobs)
     cut = {task: result["truncated_prompts"] for task, result in record["tasks"].items()}
     words = [
-        sum(len(r.args[0].split()) + 1024 > 1424 for r in run.asked() if r.task_name == task) for task in short_card[1:]
+        sum(len(r.args[0].split()) + 1024 > 1424 for r in run.requests() if r.task_name == task)
+        for task in short_card[1:]
     ]
     assert [cut[task] for task in short_card[1:]] == words == [0, 4]
     assert record["truncated_prompts"] == sum(cut.values()) == int(re.match(r".* (\d+) of 12", text)[1])  # type: ignore[index]
@@ -320,8 +321,8 @@ def test_empty_answers_are_wrong_and_counted(
     record = run("card", tmp_path / "out", data_dir=mirror, limit=4, seeds=[0, 1])
     assert {name: (c["count"], c["score"]) for name, c in record["columns"].items()} == {"gsm8k": (0, 0), "bbh": (0, 0)}
     assert record["empty_answers"] == run.rows[-1]["eval/empty_answers"] == 2 * 4 + 8
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
-    assert said[0] == "warning: all 4 answers of gsm8k are empty: the model ends its text at once"
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert warnings[0] == "warning: all 4 answers of gsm8k are empty: the model ends its text at once"
 
 
 @pytest.mark.parametrize("suite", ["card", "current"])
