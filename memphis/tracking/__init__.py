@@ -26,9 +26,8 @@ GRACE_SECONDS = 10.0  # beyond the timeout of finish()
 class Tracker:
     """W&B run of one run directory; all its attempts share an id, so they continue one another.
 
-    `tracking.mode`: `offline`; `wandb` = online if a key is configured and the server answers, else offline; `none`.
-    WANDB_MODE=offline and WANDB_MODE=disabled are obeyed. Everything of W&B goes to `<run>/wandb`. The state
-    (online where, offline why, given up why) is reported in one line on standard error.
+    WANDB_MODE=offline and WANDB_MODE=disabled are obeyed. Everything of W&B goes to `<run>/wandb`. The state (online
+    where, offline why, given up why) is reported in one line on standard error.
     """
 
     def __init__(self, cfg: Config, run: Run) -> None:
@@ -37,7 +36,7 @@ class Tracker:
         self._began = time.monotonic()
         self._exit_code = 0
         self._preempted = False
-        # Seconds by stage directory, and for "start" and "end"; wall-clock seconds for "calls" too.
+        # Seconds by part: "start", "stages", "end"; wall-clock seconds for "calls" too.
         self._clock: defaultdict[str, float] = defaultdict(float)
         self._processor: defaultdict[str, float] = defaultdict(float)
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[Sender], None]] | None] = queue.SimpleQueue()
@@ -60,20 +59,17 @@ class Tracker:
         """Do nothing: console messages are kept out of W&B."""
 
     def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None:
-        """Hand over rows of a stage's metrics.jsonl. Those sent before, also by an earlier attempt, are left out.
+        """Hand over rows of a stage's metrics.jsonl; those sent before, also by an earlier attempt, are left out.
 
-        first: index of rows[0] in that file, from 0. Of training rows every `tracking.every`-th step is sent and the
-            last one.
+        first: index of rows[0] in that file, from 0.
         """
-        self._do(stage.directory, lambda sender: sender.rows(stage, first, rows))
+        self._do("stages", lambda sender: sender.rows(stage, first, rows))
 
     def finished(self, stage: Stage, record: Mapping[str, Any], reused: bool) -> None:
-        """Hand over what a stage leaves, once: artifacts, and the table `samples` of an iteration when its samples
-        have been judged."""
-        self._do(stage.directory, lambda sender: sender.finished(stage, record))
+        """Hand over what a stage leaves, once: artifacts, and the table `samples` of an iteration."""
+        self._do("stages", lambda sender: sender.finished(stage, record))
 
     def summary(self, summary: Mapping[str, Any]) -> None:
-        """Hand over what summary.json holds; see `content.final_values`."""
         self._do("end", lambda sender: sender.summary(summary))
 
     def close(self, exit_code: int) -> None:
@@ -84,11 +80,11 @@ class Tracker:
         self._jobs.put(None)
         self._thread.join(session.FINISH_SECONDS + GRACE_SECONDS)
         if self._thread.is_alive():
-            self._say_lost()
+            self._report_gaps()
 
-    def _say_lost(self) -> None:
+    def _report_gaps(self) -> None:
         cure = f"`python -m memphis.tracking push {self._run.path} --new-id` makes a whole one from the files"
-        session.say(f"W&B did not answer in time, its run may have gaps; {cure}")
+        session.report(f"W&B did not answer in time, its run may have gaps; {cure}")
 
     def cost(self) -> dict[str, float]:
         """Return wall-clock seconds spent so far, and processor seconds for what a thread does while children work.
@@ -97,12 +93,8 @@ class Tracker:
         which the run waits; calls_s: what callers of `rows` and the like waited. share: fraction of the time since the
         tracker was made that was waited for or used on the processor, without wandb's own service.
         """
-        clock, processor = (dict(seconds) for seconds in (self._clock, self._processor))
-        parts = {f"{part}_s": clock.pop(part, 0.0) for part in ("start", "end", "calls")}
-        parts["stages_s"] = sum(clock.values())
-        parts["start_cpu_s"] = processor.pop("start", 0.0)
-        processor.pop("end", None)
-        parts["stages_cpu_s"] = sum(processor.values())
+        parts = {f"{part}_s": self._clock[part] for part in ("start", "end", "calls", "stages")}
+        parts |= {f"{part}_cpu_s": self._processor[part] for part in ("start", "stages")}
         spent = sum(parts[name] for name in ("start_cpu_s", "stages_cpu_s", "end_s", "calls_s"))
         parts["share"] = spent / (time.monotonic() - self._began)
         return {name: round(value, 5) for name, value in parts.items()}
@@ -137,10 +129,10 @@ class Tracker:
                     began = time.monotonic()
                     sender.run.finish(exit_code=self._exit_code)
                     if time.monotonic() - began >= session.FINISH_SECONDS:  # it gives up silently
-                        self._say_lost()
+                        self._report_gaps()
         except Exception as error:  # tracking must never end the run
             self._off = True
-            session.say(f"off, the run goes on: {session.line(error)}")
+            session.report(f"off, the run goes on: {session.line(error)}")
 
     def _open(self) -> Sender:
         import wandb

@@ -18,13 +18,13 @@ def main(argv: list[str] | None = None) -> int:
     for command in (syncing, pushing):
         command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run directory")
     arguments = parser.parse_args(argv)
-    whole = True
+    complete = True
     for run in arguments.runs:
         if arguments.command == "sync":
-            whole &= sync(run, print)
+            complete &= sync(run, print)
         else:
             print(f"{run}: {push(run, arguments.new_id)}")
-    return 0 if whole else 1
+    return 0 if complete else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Content of a W&B run, as plain values made from configs, rows and records. Does not use wandb."""
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from memphis.config import FREE, Config, to_dict
 from memphis.config.methods import method_name
 from memphis.devices import gpus, peak_flops
+from memphis.jsonl import read_rows
 from memphis.pipeline import KINDS
 from memphis.store import Stage, Store, digest
 
 QUESTIONS = 64  # in a table of samples, the same ones in every iteration
-MAX_CHARS = 4_000  # of one cell
 COUNTERS = ("global_step", "tokens", "iteration")
 AXES = {
     "global_step": (*(row.family for row in KINDS.values() if row.steps), "optim", "perf"),
@@ -87,20 +86,20 @@ def fixed_choice(question_ids: list[str], count: int = QUESTIONS) -> set[str]:
 
 
 def sample_rows(data: Path, generate: Path, pairs: Path, iteration: int) -> list[dict[str, Any]]:
-    """Return rows of the samples table: all samples of the chosen questions, read from the directories of three stages.
+    """Return rows of the samples table, with SAMPLE_COLUMNS: all samples of the chosen questions, from three stages.
 
     pair_role is `chosen` or `rejected` when the sample's text went into a pair of its question, else "".
     """
-    questions = {row["id"]: row for row in _lines(data / "questions.jsonl")}
+    questions = {row["id"]: row for row in read_rows(data / "questions.jsonl")}
     chosen = fixed_choice(list(questions))
     roles: dict[tuple[str, str], str] = {}
-    for pair in _lines(pairs / "pairs.jsonl"):
+    for pair in read_rows(pairs / "pairs.jsonl"):
         if pair["id"] in chosen:
             roles |= {(pair["id"], text): "rejected" for text in pair["rejected"]}
             roles[pair["id"], pair["chosen"]] = "chosen"
     lengths = {
         row["id"]: [len(sample["token_ids"]) for sample in row["samples"]]
-        for row in _lines(generate / "samples.jsonl")
+        for row in read_rows(generate / "samples.jsonl")
         if row["id"] in chosen
     }
     return [
@@ -116,19 +115,15 @@ def sample_rows(data: Path, generate: Path, pairs: Path, iteration: int) -> list
             "tokens": tokens,
             "pair_role": roles.get((row["id"], sample["text"].strip()), ""),
         }
-        for row in _lines(pairs / "judged.jsonl")
+        for row in read_rows(pairs / "judged.jsonl")
         if row["id"] in chosen
         for sample, tokens in zip(row["samples"], lengths[row["id"]], strict=True)
     ]
 
 
-def cell(value: Any) -> Any:
-    return value[:MAX_CHARS] if isinstance(value, str) else value
-
-
 @dataclass(frozen=True)
 class Files:
-    """Artifact: files that are sent, or a directory that is only referenced, with their metadata."""
+    """Artifact: files that are sent, or a directory that is only referenced."""
 
     name: str
     type: str
@@ -190,9 +185,3 @@ def final_values(summary: Mapping[str, Any]) -> dict[str, Any]:
         found["final/gpu_hours"] = sum(stage["seconds"] * stage["gpus"] for stage in stages) / 3600
         found["final/tokens_total"] = sum(stage["summary"].get("tokens", 0) for stage in stages)
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)

@@ -37,7 +37,16 @@ def push(directory: Path, new_id: bool) -> str:
             raise MemphisError(fault)
         memory = directory / "wandb" / "sent.json"
         memory.parent.mkdir(exist_ok=True)
-        run = _opened(cfg, info, directory, run_id)
+        import wandb
+
+        try:
+            run = session.open_new_run(cfg, info, directory, run_id)
+        except wandb.errors.Error as error:
+            wandb.teardown()
+            raise MemphisError(
+                f"{directory}: W&B did not take {run_id} ({session.line(error)}); if that run is there already, "
+                "push --new-id makes another one"
+            ) from error
         # A later attempt of the run continues what was pushed under its own id.
         sender = Sender(run, cfg, info, store, {}, None if new_id else memory)
         sender.config(directory)
@@ -45,26 +54,11 @@ def push(directory: Path, new_id: bool) -> str:
             sender.rows(stage, 0, rows)
             if store.fault(store.path(stage)) is None:
                 sender.finished(stage, store.record(store.path(stage)))
-        finished = False
-        if (directory / "summary.json").exists():
-            summary = read_json(directory / "summary.json")
-            sender.summary(summary)
-            finished = summary["status"] == "finished"
-        run.finish(exit_code=0 if finished else 1)
+        file = directory / "summary.json"
+        summary = read_json(file) if file.exists() else {"status": "running"}
+        sender.summary(summary)
+        run.finish(exit_code=0 if summary["status"] == "finished" else 1)
     return str(run.url)
-
-
-def _opened(cfg: Config, info: dict[str, Any], directory: Path, run_id: str) -> Any:
-    import wandb
-
-    try:
-        return session.open_new_run(cfg, info, directory, run_id)
-    except wandb.errors.Error as error:
-        wandb.teardown()
-        raise MemphisError(
-            f"{directory}: W&B did not take {run_id} ({session.line(error)}); if that run is there already, "
-            "push --new-id makes another one"
-        ) from error
 
 
 def _read(directory: Path) -> tuple[Config, dict[str, Any], Store, list[Stage]]:

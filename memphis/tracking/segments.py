@@ -16,13 +16,12 @@ from memphis.tracking import session
 
 @dataclass(frozen=True)
 class Segment:
-    """Recording of one attempt. missing: files of its artifacts that no longer exist. cut: it ends within a record,
-    because its writer was killed."""
+    """Recording of one attempt."""
 
     file: Path
     run_id: str
-    missing: tuple[Path, ...]
-    cut: bool
+    missing: list[Path]  # files of its artifacts that no longer exist
+    cut: bool  # it ends within a record, because its writer was killed
 
 
 def segments(directory: Path) -> list[Path]:
@@ -33,7 +32,7 @@ def segments(directory: Path) -> list[Path]:
     return sorted((directory / "wandb").glob("offline-run-*/run-*.wandb"))
 
 
-def sync(directory: Path, tell: Callable[[str], None]) -> bool:
+def sync(directory: Path, report: Callable[[str], None]) -> bool:
     """Send what was recorded below `directory` and has not been sent; all segments of an id make one run.
 
     A segment that cannot be read is skipped and reported; one with missing files keeps its run from being sent.
@@ -48,32 +47,28 @@ def sync(directory: Path, tell: Callable[[str], None]) -> bool:
         )
     if fault := session.unreachable():
         raise MemphisError(fault)
-    with session.surroundings(directory / "wandb"):
-        return _sync(directory, found, tell)
-
-
-def _sync(directory: Path, found: list[Path], tell: Callable[[str], None]) -> bool:
-    whole = True
+    complete = True
     by_run: dict[str, list[Segment]] = {}
-    for file in found:
-        if _sent(file):
-            tell(f"{file.parent.name}: sent before")
-        elif isinstance(segment := look(file), str):
-            tell(f"{file.parent.name}: left out, {segment}")
-            whole = False
-        else:
-            by_run.setdefault(segment.run_id, []).append(segment)
-    for run_id, parts in by_run.items():
-        missing = [path for part in parts for path in part.missing]
-        if missing:
-            tell(
-                f"{run_id}: not sent, {len(missing)} staged files are gone (first: {missing[0]}); sync where the run "
-                f"was made, or `python -m memphis.tracking push {directory} --new-id`"
-            )
-            whole = False
-        else:
-            whole &= _send(run_id, parts, tell)
-    return whole
+    with session.surroundings(directory / "wandb"):
+        for file in found:
+            if _synced(file).exists():
+                report(f"{file.parent.name}: sent before")
+            elif isinstance(segment := look(file), str):
+                report(f"{file.parent.name}: left out, {segment}")
+                complete = False
+            else:
+                by_run.setdefault(segment.run_id, []).append(segment)
+        for run_id, parts in by_run.items():
+            missing = [path for part in parts for path in part.missing]
+            if missing:
+                report(
+                    f"{run_id}: not sent, {len(missing)} staged files are gone (first: {missing[0]}); sync where the "
+                    f"run was made, or `python -m memphis.tracking push {directory} --new-id`"
+                )
+                complete = False
+            else:
+                complete &= _send(run_id, parts, report)
+    return complete
 
 
 def look(file: Path) -> Segment | str:
@@ -88,35 +83,33 @@ def look(file: Path) -> Segment | str:
     runs = [record["run"]["run_id"] for record in records if record.get("type") == "run"]
     if not runs:
         return "its attempt ended before it had written anything"
-    paths = [Path(path) for record in records for path in _staged(record)]
-    missing = tuple(path for path in paths if not path.exists())
+    manifests = [record.get("artifact", {}).get("manifest", {}).get("contents", []) for record in records]
+    staged = [Path(entry["local_path"]) for entries in manifests for entry in entries if entry.get("local_path")]
+    missing = [path for path in staged if not path.exists()]
     return Segment(file, runs[0], missing, cut="incomplete" in done.stderr)
 
 
-def _staged(record: dict[str, Any]) -> list[str]:
-    contents = record.get("artifact", {}).get("manifest", {}).get("contents", [])
-    return [entry["local_path"] for entry in contents if entry.get("local_path")]
+def _synced(file: Path) -> Path:
+    """Return the marker that `wandb sync` writes beside a segment it has sent."""
+    return file.with_name(f"{file.name}.synced")
 
 
-def _sent(file: Path) -> bool:
-    return file.with_name(f"{file.name}.synced").exists()
-
-
-def _send(run_id: str, parts: list[Segment], tell: Callable[[str], None]) -> bool:
+def _send(run_id: str, parts: list[Segment], report: Callable[[str], None]) -> bool:
     """Send the segments of a run in order. `wandb sync` stops after a segment that was cut, so that one ends a list."""
     ends = [number for number, part in enumerate(parts, 1) if part.cut or number == len(parts)]
     for first, end in zip([0, *ends], ends, strict=False):
         last = parts[end - 1]
-        sending = (str(part.file.parent) for part in parts[first:end])
-        done = _wandb(last.file, "sync", *sending)
-        said = [text.removeprefix("wandb: ") for text in (done.stdout + done.stderr).splitlines() if text.strip()]
-        if last.cut and all(_sent(part.file) for part in parts[first : end - 1]) and "incomplete" in "".join(said):
-            _mark(last.file)  # everything that was recorded was sent
-            tell(f"{last.file.parent.name}: its attempt was killed while it wrote; sent as far as it goes")
-        if not all(_sent(part.file) for part in parts[first:end]):  # the exit status is not reliable
-            tell(f"{run_id}: not sent: {said[-1] if said else f'`wandb sync` ended with status {done.returncode}'}")
+        done = _wandb(last.file, "sync", *(str(part.file.parent) for part in parts[first:end]))
+        output = [text.removeprefix("wandb: ") for text in (done.stdout + done.stderr).splitlines() if text.strip()]
+        unsent = [part for part in parts[first:end] if not _synced(part.file).exists()]  # the status is not reliable
+        if unsent == [last] and last.cut and "incomplete" in "".join(output):
+            _synced(last.file).touch()  # everything that was recorded was sent
+            report(f"{last.file.parent.name}: its attempt was killed while it wrote; sent as far as it goes")
+        elif unsent:
+            reason = output[-1] if output else f"`wandb sync` ended with status {done.returncode}"
+            report(f"{run_id}: not sent: {reason}")
             return False
-    tell(f"{run_id}: sent, {len(parts)} segments")
+    report(f"{run_id}: sent, {len(parts)} segments")
     return True
 
 
@@ -125,7 +118,3 @@ def _wandb(file: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     environment = {**os.environ, "WANDB_DIR": str(file.parents[2])}
     command = [sys.executable, "-m", "wandb", *words]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
-
-def _mark(file: Path) -> None:
-    file.with_name(f"{file.name}.synced").touch()

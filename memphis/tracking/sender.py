@@ -12,6 +12,7 @@ from memphis.store import Stage, Store
 from memphis.tracking import content
 
 MAX_ROWS = 10_000  # of one table
+MAX_CHARS = 4_000  # of one cell
 
 
 class Sender:
@@ -55,7 +56,7 @@ class Sender:
 
         data, generate = (self._store.root / record["reads"][role] for role in ("data", "samples"))
         rows = content.sample_rows(data, generate, self._store.path(stage), stage.iteration)[:MAX_ROWS]
-        cells = [[content.cell(row[column]) for column in content.SAMPLE_COLUMNS] for row in rows]
+        cells = [[v[:MAX_CHARS] if isinstance(v, str) else v for v in row.values()] for row in rows]
         table = wandb.Table(columns=list(content.SAMPLE_COLUMNS), data=cells, allow_mixed_types=True)
         self.run.log({"iteration": stage.iteration, "samples": table})
         self._mark(f"{stage.directory}/samples", len(rows))

@@ -92,7 +92,7 @@ def test_a_server_that_is_lost_on_the_way(run_dir, open_tracker, online, end, ca
         getattr(online, end)()
         stack.enter_context(ends_by_itself())
         tracker.rows(SFT, 3, ROWS[3:])
-        until(lambda: tracker._clock[SFT.directory] > 0 and tracker._jobs.empty())
+        until(lambda: tracker._clock["stages"] > 0 and tracker._jobs.empty())
     assert callers == {tracker._thread}
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "did not answer" in line]
     assert said.endswith(f"`python -m memphis.tracking push {run_dir} --new-id` makes a whole one from the files")
@@ -105,7 +105,7 @@ def test_wandbs_own_process_is_killed(run_dir, open_tracker, capsys):
     wandb.teardown()
     with contextlib.ExitStack() as stack, open_tracker() as tracker:
         tracker.rows(SFT, 0, ROWS[:3])
-        until(lambda: tracker._clock[SFT.directory] > 0)
+        until(lambda: tracker._clock["stages"] > 0)
         (service,) = [child for child in psutil.Process().children() if "wandb-core" in child.name()]
         service.kill()
         service.wait(60)
@@ -144,7 +144,7 @@ def test_finish_that_hangs(open_tracker, monkeypatch, capsys):
     released = threading.Event()
     tracker = open_tracker()
     tracker.rows(SFT, 0, ROWS)
-    until(lambda: tracker._clock[SFT.directory] > 0)
+    until(lambda: tracker._clock["stages"] > 0)
     monkeypatch.setattr(wandb.Run, "finish", lambda *_, **__: released.wait(600))
     tracker.close(0)
     assert tracker._thread.is_alive()  # it still waits, and was abandoned
@@ -165,7 +165,7 @@ session.FINISH_SECONDS = 2.0
 cfg = compose_config("seed=7", "tracking=wandb")
 with Tracker(cfg, made_up.run_at(Path(sys.argv[1]), cfg)) as tracker:
     tracker.rows(made_up.SFT, 0, [made_up.row(5, **{"sft/loss": 1.0})])
-    while not tracker._clock[made_up.SFT.directory]:
+    while not tracker._clock["stages"]:
         time.sleep(0.05)
     print("ready", flush=True)
     sys.stdin.readline()

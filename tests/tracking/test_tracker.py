@@ -17,6 +17,7 @@ from memphis.runs import REPOSITORY
 from memphis.store import Store
 from memphis.tracking import GRACE_SECONDS, Tracker, content, session
 from memphis.tracking.content import final_values, sample_rows
+from memphis.tracking.sender import MAX_CHARS
 from tests.tracking.made_up import (
     BASE,
     DATA,
@@ -90,7 +91,7 @@ def test_two_attempts_make_one_curve(run_dir, open_tracker):
     found = {key.split("/")[0] for item in items for key in item if "/" in key}
     assert found == {"sft", "optim", "gen", "pairs", "rank", "merge", "eval"}
     table = json.loads(next((run_dir / "wandb").rglob("*.table.json")).read_text())
-    assert len(table["data"][1][table["columns"].index("response")]) == content.MAX_CHARS
+    assert len(table["data"][1][table["columns"].index("response")]) == MAX_CHARS
     metrics = {m.get("glob_name") or m["name"]: m for m in records(run_dir, "metric")}
     assert metrics["rank/*"]["step_metric"] == "global_step"
     assert metrics["eval/*"]["step_metric"] == "iteration"
