@@ -94,6 +94,6 @@ def _stage(store: Store, directory: str, made: dict[str, Stage]) -> Stage:
     if directory not in made:
         spec = read_json(_spec(store, directory))
         inputs = {role: _stage(store, name, made) for role, name in spec["reads"].items()}
-        own = {key: spec[key] for key in ("name", "kind", "version", "config", "seed", "external", "places")}
-        made[directory] = Stage(**own, inputs=inputs, iteration=spec["iteration"])
+        own = ("name", "kind", "version", "config", "seed", "external", "places", "iteration")
+        made[directory] = Stage(**{key: spec[key] for key in own}, inputs=inputs)
     return made[directory]
