@@ -63,7 +63,7 @@ def first_line(text: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def clean(text: str) -> str:
-    """Return the answer as one line without wrapping (layer 1 of DATA section 4); letter case and inner spaces stay.
+    """Return the answer as one line without wrapping; letter case and inner spaces stay.
 
     Returns "" for a blank text and for one of more than MAX_CHARS characters: that is not an answer.
     """

@@ -1,7 +1,7 @@
 """Decide whether an answer is right, by layers of equality in their order: text, choice, label, time, number.
 
 Uses strings and exact rationals only; the last layer, algebra, is a function that the caller passes. Never raises on
-any text and never takes long by itself, because a model may write anything. Source: reference DATA, section 4.
+any text and never takes long by itself, because a model may write anything.
 """
 
 import re
@@ -92,65 +92,65 @@ def kind_of(source: str, types: Sequence[tuple[str, str]]) -> str | None:
 def _judge(
     prediction: str, gold: str, options: tuple[str, ...], mode: str, kind: str | None, solve: Solve | None
 ) -> bool:
-    said, wanted = clean(prediction), clean(gold)
-    if not said or not wanted:
+    prediction, gold = clean(prediction), clean(gold)
+    if not prediction or not gold:
         return False
     if mode == "numeric":
-        return bool(_same_number(said, wanted))
-    if text_key(said) == text_key(wanted):
+        return bool(_same_number(prediction, gold))
+    if text_key(prediction) == text_key(gold):
         return True
-    chosen = _same_choice(said, wanted, options, solve) if kind in (None, "choice") else None
-    return _same_value(said, wanted, kind, solve) if chosen is None else chosen
+    chosen = _same_choice(prediction, gold, options, solve) if kind in (None, "choice") else None
+    return _same_value(prediction, gold, kind, solve) if chosen is None else chosen
 
 
-def _same_value(said: str, wanted: str, kind: str | None, solve: Solve | None) -> bool:
+def _same_value(prediction: str, gold: str, kind: str | None, solve: Solve | None) -> bool:
     """True if the first layer with a verdict, or else algebra, finds the answers equal. None is no verdict."""
-    if next((verdict for layer in _LAYERS[kind] if (verdict := layer(said, wanted)) is not None), False):
+    if next((verdict for layer in _LAYERS[kind] if (verdict := layer(prediction, gold)) is not None), False):
         return True
-    both = formulas(said, wanted) if solve is not None and kind in (None, "math") else None
+    both = formulas(prediction, gold) if solve is not None and kind in (None, "math") else None
     return both is not None and solve is not None and solve(both[1], both[0])
 
 
-def _same_choice(said: str, wanted: str, options: tuple[str, ...], solve: Solve | None) -> bool | None:
-    """Compare as choices (layer 3); None if the gold answer gives neither letter nor option, so other layers decide."""
-    letter = gold_letter(wanted, len(options))
+def _same_choice(prediction: str, gold: str, options: tuple[str, ...], solve: Solve | None) -> bool | None:
+    """Compare as choices; None if the gold answer gives neither letter nor option, so other layers decide."""
+    letter = gold_letter(gold, len(options))
     if letter is not None:
-        wanted_options = {letter}
+        gold_options = {letter}
     elif options:
-        wanted_options = {i for i, option in enumerate(options) if text_key(clean(option)) == text_key(wanted)}
+        gold_options = {i for i, option in enumerate(options) if text_key(clean(option)) == text_key(gold)}
     else:
         return None
-    if not wanted_options:
+    if not gold_options:
         return None
 
-    def same_value(said: str, wanted: str) -> bool:
-        return _same_value(said, wanted, None, solve)
+    def same_value(prediction: str, gold: str) -> bool:
+        return _same_value(prediction, gold, None, solve)
 
-    named = split_letter(said, len(options))
+    named = split_letter(prediction, len(options))
     if named is not None:
         index, text = named
         if options and text and index not in matching(text, options, same_value):
             return False
-        return index in wanted_options
+        return index in gold_options
     if not options:
         return False
-    return bool(matching(said, options, same_value) & wanted_options)
+    return bool(matching(prediction, options, same_value) & gold_options)
 
 
-def _same_label(said: str, wanted: str) -> bool | None:
-    label = _LABELS.get(wanted.lower())
+def _same_label(prediction: str, gold: str) -> bool | None:
+    label = _LABELS.get(gold.lower())
     if label is None:
         return None
-    match = _LABEL_FIRST.fullmatch(said)
+    match = _LABEL_FIRST.fullmatch(prediction)
     return match is not None and _LABELS.get(match[1].lower()) == label
 
 
-def _same_time(said: str, wanted: str) -> bool | None:
-    if not _CLOCK_OR_RATIO.fullmatch(wanted) and not _CLOCK_OR_RATIO.fullmatch(said):
+def _same_time(prediction: str, gold: str) -> bool | None:
+    if not _CLOCK_OR_RATIO.fullmatch(gold) and not _CLOCK_OR_RATIO.fullmatch(prediction):
         return None
-    if _HOUR.fullmatch(said) and quantity(wanted) is not None:
+    if _HOUR.fullmatch(prediction) and quantity(gold) is not None:
         return None  # "7 pm" for the bare number 7
-    return _spelled_time(said) == _spelled_time(wanted)
+    return _spelled_time(prediction) == _spelled_time(gold)
 
 
 def _spelled_time(text: str) -> str:
@@ -158,23 +158,23 @@ def _spelled_time(text: str) -> str:
     return spelled.replace(".", "") if spelled.rstrip(".").endswith("m") else spelled
 
 
-def _same_number(said: str, wanted: str) -> bool | None:
-    name, gold_value = assignment(wanted)
-    gold = quantity(gold_value)
-    if gold is None:
+def _same_number(prediction: str, gold: str) -> bool | None:
+    name, value = assignment(gold)
+    expected = quantity(value)
+    if expected is None:
         return None
-    said_name, said_value = assignment(said)
-    if name and said_name and name != said_name:
+    other_name, other = assignment(prediction)
+    if name and other_name and name != other_name:
         return False
-    found = quantity(said_value if name else said)
-    if found is None and gold.bare:
-        found = quantity_in_text(said)
-    return found is not None and same_quantity(found, gold)
+    found = quantity(other if name else prediction)
+    if found is None and expected.bare:
+        found = quantity_in_text(prediction)
+    return found is not None and same_quantity(found, expected)
 
 
-def _same_set(said: str, wanted: str) -> bool | None:
-    members = _members(wanted)
-    return None if members is None else _members(said) == members
+def _same_set(prediction: str, gold: str) -> bool | None:
+    members = _members(gold)
+    return None if members is None else _members(prediction) == members
 
 
 def _members(cleaned: str) -> list[str] | None:

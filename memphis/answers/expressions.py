@@ -1,7 +1,7 @@
-r"""Gate of layer 7: find answers that are a single formula, so that computer algebra may decide whether two are equal.
+r"""Gate of computer algebra: find answers that are a single formula, so that it may decide whether two are equal.
 
 Strict on purpose: an algebra system reads "2 hours" as h·o·u·r·s and "1:5" as a quotient, and then calls different
-answers equal. Works on cleaned text and computes nothing. Source: reference DATA, section 4, layer 7.
+answers equal. Works on cleaned text and computes nothing.
 """
 
 import re
@@ -20,19 +20,19 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 _NO_OPERAND = re.compile(r"(?:^|[({\[,])\s*[×·÷*/^]|[-+×·÷*/^]\s*(?:$|[)}\],])")
 
 
-def formulas(said: str, wanted: str) -> tuple[str, str] | None:
+def formulas(prediction: str, gold: str) -> tuple[str, str] | None:
     """Return two cleaned answers as LaTeX of one formula each, or None where algebra does not apply.
 
     `x = 5` counts as 5. No other equation is a formula: `x + 5 = 13` and `x = 8` are different statements. Also None if
     both are plain quantities, which were compared exactly before, or if they are assignments to different names.
     """
-    said_name, said = assignment(said)
-    name, wanted = assignment(wanted)
-    if name and said_name and name != said_name:
+    other_name, prediction = assignment(prediction)
+    name, gold = assignment(gold)
+    if name and other_name and name != other_name:
         return None
-    if quantity(said) is not None and quantity(wanted) is not None:
+    if quantity(prediction) is not None and quantity(gold) is not None:
         return None
-    return (_latex(said), _latex(wanted)) if is_formula(said) and is_formula(wanted) else None
+    return (_latex(prediction), _latex(gold)) if is_formula(prediction) and is_formula(gold) else None
 
 
 def is_formula(cleaned: str) -> bool:

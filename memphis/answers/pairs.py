@@ -1,6 +1,6 @@
 """Build (chosen, rejected) pairs from the correct and incorrect completions of one question.
 
-Pure strings, deterministic. Does not judge completions: see equal.py. Source: reference METHODS, section 8.
+Pure strings, deterministic. Does not judge completions: see equal.py.
 """
 
 import random

@@ -125,7 +125,7 @@ def quantity(cleaned: str) -> Quantity | None:
 
 
 def same_quantity(a: Quantity, b: Quantity) -> bool:
-    """True for exactly equal values with compatible units (layer 6). Symmetric; no tolerance, but see _rounded()."""
+    """True for exactly equal values with compatible units. Symmetric; no tolerance, but see _rounded()."""
     if _contradict(a, b):
         return False
     if a.value == b.value:

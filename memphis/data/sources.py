@@ -120,27 +120,27 @@ def _load(source: _Source, location: Path, scratch: Path) -> _Table:
         what, files = FORMATS[location.suffix], {"data_files": {"train": glob.escape(str(location))}}
     else:
         raise source.fault(f"{source.path}: not a {', '.join(FORMATS)} file or a directory of such files", "path")
-    wanted = source.config.split
+    split = source.config.split
     try:
         builder = datasets.load_dataset_builder(what, cache_dir=str(scratch), **files)
-        found = {str(split): names for split, names in (builder.config.data_files or {}).items()}
+        found = {str(name): files for name, files in (builder.config.data_files or {}).items()}
         # `datasets` fails on parquet files without rows.
-        full = [n for n in found.get(wanted, ()) if not n.endswith(".parquet") or parquet.read_metadata(n).num_rows]
+        full = [n for n in found.get(split, ()) if not n.endswith(".parquet") or parquet.read_metadata(n).num_rows]
         if full and not all(Path(name).suffix in (".json", ".jsonl") for name in full):
-            builder.config.data_files = {wanted: full}  # the other splits need not have the same columns
+            builder.config.data_files = {split: full}  # the other splits need not have the same columns
             builder.download_and_prepare(verification_mode="no_checks")
-            table = builder.as_dataset(split=wanted, in_memory=True)  # because `scratch` is removed
+            table = builder.as_dataset(split=split, in_memory=True)  # because `scratch` is removed
             types = {name: _type(feature) for name, feature in table.features.items()}
             return _Table(types, table.to_list(), list(found))
     except Exception as error:  # errors of pyarrow and of the library itself
         raise source.fault(f"{source.title} cannot be read ({_line(error)})", "path") from error
-    if wanted not in found:
-        raise source.fault(f"{source.path} has no split {wanted!r} (found: {', '.join(found)})", "split")
+    if split not in found:
+        raise source.fault(f"{source.path} has no split {split!r} (found: {', '.join(found)})", "split")
     records = [record for name in full for record in _json_records(source, Path(name))]
     seen: dict[str, dict[str, None]] = {}
     for record in records:
         for name, value in record.items():
-            seen.setdefault(name, {})[_type_of(value)] = None
+            seen.setdefault(name, {})[_type(value)] = None
     types = {
         name: " or ".join([kind for kind in kinds if kind != "null"][:4]) or "null" for name, kinds in seen.items()
     }
@@ -254,25 +254,18 @@ def _without_titles(source: _Source, pattern: str, records: dict[int, dict[str, 
     return {i: records[i] for i, title in titles.items() if not (isinstance(title, str) and excluded.search(title))}
 
 
-def _type(feature: Any) -> str:
-    """Return a readable name of a column's type: `string`, `int64`, `list of {role, content}`."""
-    if isinstance(feature, datasets.Value):
-        return str(feature.dtype)
-    if isinstance(feature, datasets.List | datasets.LargeList):
-        return f"list of {_type(feature.feature)}"
-    if isinstance(feature, dict):
-        return f"{{{', '.join(feature)}}}"
-    return type(feature).__name__.lower()
-
-
-def _type_of(value: Any) -> str:
-    """Return the name that _type() gives, for a value from JSON."""
-    if isinstance(value, list):
-        return f"list of {_type_of(value[0])}" if value else "list"
-    if isinstance(value, dict):
-        return f"{{{', '.join(value)}}}"
+def _type(item: Any) -> str:
+    """Name the type of a feature or of a value from JSON: `string`, `int64`, `list of {role, content}`."""
+    if isinstance(item, datasets.Value):
+        return str(item.dtype)
+    if isinstance(item, datasets.List | datasets.LargeList):
+        item = [item.feature]
+    if isinstance(item, list):
+        return f"list of {_type(item[0])}" if item else "list"
+    if isinstance(item, dict):
+        return f"{{{', '.join(item)}}}"
     names = {str: "string", bool: "bool", int: "int64", float: "float64", type(None): "null"}
-    return names[type(value)]
+    return names.get(type(item), type(item).__name__.lower())
 
 
 def _line(error: BaseException) -> str:

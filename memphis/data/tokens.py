@@ -4,7 +4,6 @@ that no token crosses the border between prompt and completion: generation sees 
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,6 @@ from memphis.errors import MemphisError
 
 IGNORE = -100  # label of a token without loss
 Overlong = Literal["drop", "truncate"]
-Eos = Literal["every_turn", "final"]
 COUNTS = (
     *("rows", "kept", "dropped_overlong", "dropped_eos_text", "truncated", "dropped_no_target"),
     *("tokens", "label_tokens"),  # of the examples that were kept
@@ -81,7 +79,7 @@ def sft_examples(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int,
-    eos: Eos,
+    eos: prompts.Eos,
     overlong: Overlong,
 ) -> tuple[list[Example], dict[str, int]]:
     """Build examples with one sequence each from rows of any kind ("cot", "instruct", "chat"), and counts (COUNTS).
@@ -93,8 +91,7 @@ def sft_examples(
     clean = [row for row in rows if not any(tokenizer.eos_token in s.text for s in prompts.spans(row, "", eos))]
     spans = [prompts.spans(row, tokenizer.eos_token, eos) for row in clean]
     ids = iter(encode((span.text for row_spans in spans for span in row_spans), tokenizer))
-    builder = _Builder(max_length, overlong)
-    builder.counts.update(rows=len(rows) - len(clean), dropped_eos_text=len(rows) - len(clean))
+    examples = []
     for row, row_spans in zip(clean, spans, strict=True):
         tokens: list[int] = []
         labels: list[int] = []
@@ -102,8 +99,10 @@ def sft_examples(
             part = next(ids)
             tokens += part
             labels += part if span.target else [IGNORE] * len(part)
-        builder.add(str(row["id"]), [Sequence(tokens, labels)], next(i for i, n in enumerate(labels) if n != IGNORE))
-    return builder.examples, dict(builder.counts)
+        prefix = next(i for i, label in enumerate(labels) if label != IGNORE)
+        examples.append(Example(str(row["id"]), (Sequence(tokens, labels),), prefix))
+    kept, counts = _fit(examples, max_length, overlong)
+    return kept, counts | {"rows": len(rows), "dropped_eos_text": len(rows) - len(clean)}
 
 
 def pair_examples(
@@ -111,7 +110,7 @@ def pair_examples(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int,
-    eos: Eos,
+    eos: prompts.Eos,
     overlong: Overlong,
     gold: Mapping[str, str] | None = None,
 ) -> tuple[list[Example], dict[str, int]]:
@@ -136,14 +135,14 @@ def pair_examples(
             completions.append(gold[pair["id"]])
         texts += [prompts.render_cot(pair["prompt"]), *(text + tokenizer.eos_token for text in completions)]
     ids = iter(encode(texts, tokenizer))
-    builder = _Builder(max_length, overlong)
+    examples = []
     for pair in pairs:
         prompt = next(ids)
         parts = islice(ids, 1 + len(pair.get("rejected", ())) + (gold is not None))
         sequences = [Sequence(prompt + part, [IGNORE] * len(prompt) + part) for part in parts]
         human = sequences.pop() if gold is not None else None
-        builder.add(str(pair["id"]), sequences, len(prompt), human)
-    return builder.examples, dict(builder.counts)
+        examples.append(Example(str(pair["id"]), tuple(sequences), len(prompt), human))
+    return _fit(examples, max_length, overlong)
 
 
 def text_examples(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> list[Example]:
@@ -152,38 +151,36 @@ def text_examples(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, *, m
     return [Example(str(i), (Sequence(ids, [IGNORE, *ids[1:]]),), 1) for i, ids in enumerate(sequences) if len(ids) > 1]
 
 
-class _Builder:
-    """Collector of examples that applies the length rule and counts the outcomes."""
+def _fit(examples: Iterable[Example], max_length: int, overlong: Overlong) -> tuple[list[Example], dict[str, int]]:
+    """Apply the length rule; return what is kept, and the counts of all outcomes."""
 
-    def __init__(self, max_length: int, overlong: Overlong) -> None:
-        self.max_length, self.overlong = max_length, overlong
-        self.examples: list[Example] = []
-        self.counts = Counter(dict.fromkeys(COUNTS, 0))
+    def is_long(sequence: Sequence) -> bool:
+        return len(sequence.input_ids) > max_length
 
-    def add(self, id: str, sequences: SequenceOf[Sequence], prompt_length: int, gold: Sequence | None = None) -> None:
-        self.counts["rows"] += 1
-        if self.overlong == "truncate" and any(map(self._long, (*sequences, *([gold] if gold else [])))):
-            self.counts["truncated"] += 1
-            sequences, gold = [self._cut(s) for s in sequences], gold and self._cut(gold)
-            prompt_length = min(prompt_length, self.max_length)
-        first, *rejected = sequences
-        fitting = [s for s in rejected if not self._long(s)]
-        example = Example(id, (first, *fitting), prompt_length, gold)
-        if self._long(first) or (gold and self._long(gold)) or (rejected and not fitting):
-            self.counts["dropped_overlong"] += 1
-        elif not all(map(_label_tokens, (*example.sequences, *([gold] if gold else [])))):
-            self.counts["dropped_no_target"] += 1
+    def cut(sequence: Sequence) -> Sequence:
+        return Sequence(sequence.input_ids[:max_length], sequence.labels[:max_length])
+
+    kept = []
+    counts = Counter(dict.fromkeys(COUNTS, 0))
+    for example in examples:
+        counts["rows"] += 1
+        first, *rejected = example.sequences
+        gold, length = [example.gold] if example.gold else [], example.prompt_length
+        if overlong == "truncate" and any(map(is_long, (first, *rejected, *gold))):
+            counts["truncated"] += 1
+            first, length = cut(first), min(length, max_length)
+            rejected, gold = list(map(cut, rejected)), list(map(cut, gold))
+        fitting = [sequence for sequence in rejected if not is_long(sequence)]
+        if any(map(is_long, (first, *gold))) or (rejected and not fitting):
+            counts["dropped_overlong"] += 1
+        elif not all(map(_label_tokens, (first, *fitting, *gold))):
+            counts["dropped_no_target"] += 1
         else:
-            self.examples.append(example)
-            self.counts["kept"] += 1
-            self.counts["tokens"] += sum(len(s.input_ids) for s in example.sequences)
-            self.counts["label_tokens"] += sum(map(_label_tokens, example.sequences))
-
-    def _long(self, sequence: Sequence) -> bool:
-        return len(sequence.input_ids) > self.max_length
-
-    def _cut(self, sequence: Sequence) -> Sequence:
-        return Sequence(sequence.input_ids[: self.max_length], sequence.labels[: self.max_length])
+            kept.append(Example(example.id, (first, *fitting), length, *gold))
+            counts["kept"] += 1
+            counts["tokens"] += sum(len(sequence.input_ids) for sequence in (first, *fitting))
+            counts["label_tokens"] += sum(map(_label_tokens, (first, *fitting)))
+    return kept, dict(counts)
 
 
 def _label_tokens(sequence: Sequence) -> int:

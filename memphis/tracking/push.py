@@ -23,8 +23,6 @@ def push(directory: Path, new_id: bool) -> str:
     Returns the address of the W&B run. Raises MemphisError when there is no such run, when its id is taken or recorded
     segments will take it, without a key, and when the server does not answer.
     """
-    import wandb
-
     cfg, info, store, stages = _read(directory)
     run_id = info["run_id"]
     if new_id:
@@ -39,6 +37,8 @@ def push(directory: Path, new_id: bool) -> str:
             raise MemphisError(fault)
         memory = directory / "wandb" / "sent.json"
         memory.parent.mkdir(exist_ok=True)
+        import wandb
+
         try:
             run = session.open_new_run(cfg, info, directory, run_id)
         except wandb.errors.Error as error:
@@ -94,6 +94,6 @@ def _stage(store: Store, directory: str, made: dict[str, Stage]) -> Stage:
     if directory not in made:
         spec = read_json(_spec(store, directory))
         inputs = {role: _stage(store, name, made) for role, name in spec["reads"].items()}
-        own = {key: spec[key] for key in ("name", "kind", "version", "config", "seed", "external", "places")}
-        made[directory] = Stage(**own, inputs=inputs, iteration=spec["iteration"])
+        own = ("name", "kind", "version", "config", "seed", "external", "places", "iteration")
+        made[directory] = Stage(**{key: spec[key] for key in own}, inputs=inputs)
     return made[directory]

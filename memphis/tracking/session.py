@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from memphis.config import Config, to_dict
@@ -25,9 +25,8 @@ PUSH_SECONDS = 600.0  # the user waits for this one
 def surroundings(directory: Path) -> Iterator[None]:
     """Set the environment for wandb: it writes below `directory` what it would write below the home directory, unless
     the user chose a path, and sends no reports about itself."""
-    places = {"WANDB_DATA_DIR": str(directory / "data"), "WANDB_CACHE_DIR": str(directory / "data" / "cache")}
-    changes = {"WANDB_ERROR_REPORTING": "false", **{k: v for k, v in places.items() if k not in os.environ}}
-    with _environment(changes):
+    paths = {"WANDB_DATA_DIR": str(directory / "data"), "WANDB_CACHE_DIR": str(directory / "data" / "cache")}
+    with _environment({"WANDB_ERROR_REPORTING": "false"} | {k: v for k, v in paths.items() if k not in os.environ}):
         yield
 
 
@@ -38,19 +37,19 @@ def open_run(cfg: Config, info: Mapping[str, Any], directory: Path, run_id: str)
     """
     import wandb
 
-    with _secrets_hidden():
+    with _hidden_secrets():
         settings = _settings(info, FINISH_SECONDS)
         if cfg.tracking.mode == "wandb" and os.environ.get("WANDB_MODE") not in ("offline", "dryrun"):
             try:
-                if not key_configured():
-                    report(f"recording offline in {directory / 'wandb'}: no W&B key (`wandb login`)")
-                else:
-                    started = _init(cfg, info, directory, settings, run_id, "online", "allow")
-                    report(str(started.url))
-                    return started
+                if key_configured():
+                    run = _init(cfg, info, directory, settings, run_id, "online", "allow")
+                    report(str(run.url))
+                    return run
+                reason = "no W&B key (`wandb login`)"
             except Exception as error:
                 wandb.teardown()  # else the id counts as in use
-                report(f"recording offline in {directory / 'wandb'}: {line(error)}")
+                reason = line(error)
+            report(f"recording offline in {directory / 'wandb'}: {reason}")
         return _init(cfg, info, directory, settings, run_id, "offline", "allow")
 
 
@@ -59,7 +58,7 @@ def open_new_run(cfg: Config, info: Mapping[str, Any], directory: Path, run_id: 
 
     Raises wandb.errors.Error if the server does know it, or cannot be reached.
     """
-    with _secrets_hidden():
+    with _hidden_secrets():
         return _init(cfg, info, directory, _settings(info, PUSH_SECONDS), run_id, "online", "never")
 
 
@@ -67,10 +66,7 @@ def unreachable() -> str | None:
     """Return why nothing can be sent from here: no key, or no server; else None. `wandb sync` would retry for days."""
     if not key_configured():
         return "WANDB_API_KEY: no W&B key is configured here; type `wandb login`"
-    import wandb
-
-    with _secrets_hidden():
-        server = wandb.setup().settings.base_url
+    server = _server()
     try:
         with urllib.request.urlopen(server, timeout=INIT_SECONDS):
             return None
@@ -84,15 +80,10 @@ def key_configured() -> bool:
     """True if wandb will find a key without a prompt: in the environment, or in .netrc for its server."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    import wandb
-
-    with _secrets_hidden():
-        server = urlsplit(wandb.setup().settings.base_url)
     try:
-        logins = netrc.netrc(os.environ.get("NETRC")).hosts
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(_server()).netloc) is not None
     except (OSError, netrc.NetrcParseError):
         return False
-    return server.hostname in logins or server.netloc in logins
 
 
 def report(text: str) -> None:
@@ -102,6 +93,13 @@ def report(text: str) -> None:
 def line(error: Exception) -> str:
     """Format an error in one line without secrets."""
     return " ".join(f"{type(error).__name__}: {masked(str(error))}".split())
+
+
+def _server() -> str:
+    import wandb
+
+    with _hidden_secrets():
+        return str(wandb.setup().settings.base_url)
 
 
 def _settings(info: Mapping[str, Any], finish_seconds: float) -> Any:
@@ -124,13 +122,7 @@ def _settings(info: Mapping[str, Any], finish_seconds: float) -> Any:
 
 
 def _init(
-    cfg: Config,
-    info: Mapping[str, Any],
-    directory: Path,
-    settings: Any,
-    run_id: str,
-    mode: Literal["online", "offline"],
-    resume: Literal["allow", "never"],
+    cfg: Config, info: Mapping[str, Any], directory: Path, settings: Any, run_id: str, mode: str, resume: str
 ) -> Any:
     import wandb
 
@@ -160,7 +152,8 @@ def _init(
 
 @contextmanager
 def _environment(changes: Mapping[str, str | None]) -> Iterator[None]:
-    """Set environment variables, or remove those that are None, while the block runs."""
+    """Set environment variables, or remove those that are None, while the block runs. Child processes may start at
+    any time, so all others stay as they are."""
     before = {name: os.environ.get(name) for name in changes}
     _set_environment(changes)
     try:
@@ -178,13 +171,11 @@ def _set_environment(values: Mapping[str, str | None]) -> None:
 
 
 @contextmanager
-def _secrets_hidden() -> Iterator[None]:
+def _hidden_secrets() -> Iterator[None]:
     """Hide job tokens in the environment and secrets in argv while wandb starts its service and records both; keep
     wandb from using the service of another process."""
     tokens = {name: None for name in os.environ if name.startswith("SLURM") and SECRET.search(name)}
-    argv, shown = sys.argv, masked(sys.argv)
-    if shown != argv:
-        sys.argv = shown
+    argv, sys.argv = sys.argv, masked(sys.argv)
     os.environ.pop("WANDB_SERVICE", None)  # inherited: its socket belongs to another process, or is gone
     try:
         with _environment(tokens):

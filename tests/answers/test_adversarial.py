@@ -22,8 +22,8 @@ def test_no_text_raises(seed: int) -> None:
     golds = random.Random(seed + 100).sample(drawn, len(drawn))
     for i, (prediction, gold) in enumerate(zip(drawn, golds, strict=True)):
         options = golds[i : i + 4] if i % 5 == 0 else None
-        for said, wanted in ((prediction, gold), (prediction, prediction), (prediction, "12"), (prediction, "B")):
-            assert isinstance(equal(said, wanted, options), bool)
+        for left, right in ((prediction, gold), (prediction, prediction), (prediction, "12"), (prediction, "B")):
+            assert isinstance(equal(left, right, options), bool)
         options_of(prediction)
 
 
@@ -72,11 +72,11 @@ def test_a_comparison_is_a_bounded_number_of_calls() -> None:
 
 
 def test_what_was_compared_is_remembered() -> None:
-    said = [f"The total is ${i}.50" for i in range(2_000)]
-    for text in said:
+    texts = [f"The total is ${i}.50" for i in range(2_000)]
+    for text in texts:
         equal(text, "17.5")
     before = equal_module._judge.cache_info()
-    for text in said:
+    for text in texts:
         equal(text, "17.5")
     after = equal_module._judge.cache_info()
     assert (after.hits - before.hits, after.misses) == (2_000, before.misses)

@@ -55,8 +55,8 @@ def multiple_choice(rows: list[dict]) -> list[tuple[dict, list[str]]]:
     return [(row, options) for row, options in english if options]
 
 
-def check_option_text_and_letter_stand_for_each_other(asked: list[tuple[dict, list[str]]]) -> None:
-    for row, options in asked:
+def check_option_text_and_letter_stand_for_each_other(questions: list[tuple[dict, list[str]]]) -> None:
+    for row, options in questions:
         for i, option in enumerate(options):
             right = i == ord(row["target"]) - ord("A")
             assert equal(option, row["target"], options) == right, (row["id"], option)
@@ -65,9 +65,9 @@ def check_option_text_and_letter_stand_for_each_other(asked: list[tuple[dict, li
         assert equal(f"{row['target']}) {gold_text}", row["target"], options), row["id"]
 
 
-def equal_options(asked: list[tuple[dict, list[str]]]) -> set[str]:
+def equal_options(questions: list[tuple[dict, list[str]]]) -> set[str]:
     """Return the ids of questions with two options that are the same answer."""
-    return {row["id"] for row, options in asked for a, b in permutations(options, 2) if equal(a, b)}
+    return {row["id"] for row, options in questions for a, b in permutations(options, 2) if equal(a, b)}
 
 
 def test_real_rows(shared: Path) -> None:
@@ -75,11 +75,11 @@ def test_real_rows(shared: Path) -> None:
     rows = [row for name in names for row in lines(shared / "data" / "tinycot_sample" / f"{name}.jsonl")]
     assert len(rows) == 5756
     assert not [row["id"] for row in rows if not equal(row["target"], row["target"])]
-    asked = multiple_choice(rows)
-    assert len(asked) == 1236
-    assert sum(len(options) * (len(options) - 1) // 2 for _, options in asked) == 10529
-    check_option_text_and_letter_stand_for_each_other(asked)
-    assert equal_options(asked) == DUPLICATED_IN_THE_SOURCE
+    questions = multiple_choice(rows)
+    assert len(questions) == 1236
+    assert sum(len(options) * (len(options) - 1) // 2 for _, options in questions) == 10529
+    check_option_text_and_letter_stand_for_each_other(questions)
+    assert equal_options(questions) == DUPLICATED_IN_THE_SOURCE
     chinese = [row for row in rows if row["source"] == "tal_scq5k_cn"]
     assert len(chinese) == 100
     assert all(options_of(row["prompt"]) for row in chinese)
@@ -95,10 +95,10 @@ def test_every_target_equals_itself(rows: list[dict]) -> None:
 
 
 def test_option_text_and_letter_stand_for_each_other(rows: list[dict]) -> None:
-    asked = multiple_choice(rows)
-    assert len(asked) == 100
-    assert {len(options) for _, options in asked} == {4, 5}
-    check_option_text_and_letter_stand_for_each_other(asked)
+    questions = multiple_choice(rows)
+    assert len(questions) == 100
+    assert {len(options) for _, options in questions} == {4, 5}
+    check_option_text_and_letter_stand_for_each_other(questions)
 
 
 def test_different_options_of_a_question_are_different_answers(rows: list[dict]) -> None:
@@ -225,19 +225,19 @@ def test_a_sentence_needs_a_bare_gold_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["B", "b", "(B)", "B)", "B.", "Option B", "选B", "B) 150 m", "(b): 150", "150 m", "150"]
+    "prediction", ["B", "b", "(B)", "B)", "B.", "Option B", "选B", "B) 150 m", "(b): 150", "150 m", "150"]
 )
-def test_ways_to_choose_b(said: str) -> None:
-    assert equal(said, "B", METRES)
-    assert equal(said, "150 m", METRES)
-    assert not equal(said, "C", METRES)
+def test_ways_to_choose_b(prediction: str) -> None:
+    assert equal(prediction, "B", METRES)
+    assert equal(prediction, "150 m", METRES)
+    assert not equal(prediction, "C", METRES)
 
 
 @pytest.mark.parametrize(
-    "said", ["B) 200 m", "A and B", "B) and C)", "B or C", "A, B", "A dog", "B because", "D", "50"]
+    "prediction", ["B) 200 m", "A and B", "B) and C)", "B or C", "A, B", "A dog", "B because", "D", "50"]
 )
-def test_not_a_choice_of_b(said: str) -> None:
-    assert not equal(said, "B", METRES)
+def test_not_a_choice_of_b(prediction: str) -> None:
+    assert not equal(prediction, "B", METRES)
 
 
 def test_letters_without_options() -> None:

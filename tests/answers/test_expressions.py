@@ -36,15 +36,15 @@ def test_what_is_asked() -> None:
 
 
 def test_it_is_the_last_layer_and_gets_the_gold_answer_first() -> None:
-    asked: list[tuple[str, str]] = []
+    calls: list[tuple[str, str]] = []
 
     def solve(gold: str, prediction: str) -> bool:
-        asked.append((gold, prediction))
+        calls.append((gold, prediction))
         return True
 
     assert judge("5x+2", "2+5x", solve=solve)
     assert judge("5x+2", "2+5x", solve=solve)
-    assert asked == [("2+5x", "5x+2")]
+    assert calls == [("2+5x", "5x+2")]
     assert judge("5x+2", "5x + 2", solve=solve)
     assert not judge("2020/2021", "2021/2022", solve=solve)
     assert not judge("2 hours", "2 minutes", solve=solve)
@@ -52,6 +52,6 @@ def test_it_is_the_last_layer_and_gets_the_gold_answer_first() -> None:
     for kind in ("number", "choice", "text", "label", "bool"):
         assert not judge("2x", "x+x", kind=kind, solve=solve)
     assert not judge("2x", "x+x", mode="numeric", solve=solve)
-    assert len(asked) == 1
+    assert len(calls) == 1
     assert judge("2x", "x+x", kind="math", solve=solve)
-    assert judge("x+x", "B", options=["3x", "2x"], solve=lambda gold, said: {gold, said} == {"2x", "x+x"})
+    assert judge("x+x", "B", options=["3x", "2x"], solve=lambda gold, prediction: {gold, prediction} == {"2x", "x+x"})

@@ -1,4 +1,4 @@
-"""Tests of pairing the completions of one question: the worked example of METHODS section 8, and the knobs."""
+"""Tests of pairing the completions of one question: a worked example, and the knobs."""
 
 import pytest
 

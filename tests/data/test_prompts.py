@@ -16,7 +16,6 @@ from memphis.data.prompts import (
     render_cot,
     spans,
 )
-from memphis.errors import MemphisError
 from tests import made_up
 
 COT = {"kind": "cot", "prompt": " How many? ", "rationale": "Two.\n\nAnd two.\n", "answer": " 4 "}
@@ -79,9 +78,7 @@ def test_roles_must_alternate(roles: list[str]) -> None:
         spans({"kind": "chat", "messages": [{"role": role, "content": "x"} for role in roles]}, "<eos>", "final")
 
 
-def test_wrong_eos_and_kind() -> None:
-    with pytest.raises(MemphisError, match=r"data\.eos=never is unknown; use one of every_turn, final"):
-        spans(COT, "<eos>", "never")
+def test_wrong_kind() -> None:
     with pytest.raises(ValueError, match="'poem'"):
         spans({"kind": "poem"}, "<eos>", "final")
 

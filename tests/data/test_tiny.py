@@ -211,13 +211,13 @@ def test_ids_are_unique(sets):
 
 
 def test_training_rows_take_the_supervised_ones_first():
-    taught, asked = training_rows(20, 50, 0, DEFAULT)
-    assert (len(taught), len(asked)) == (20, 50)
-    assert [row["id"] for row in asked[:20]] == [row["id"] for row in taught]
-    assert [row["rationale"] for row in asked[:20]] == [row["rationale"] for row in taught]
-    assert {row["rationale"] for row in asked[20:]} == {""}
-    assert all(row["answer"] for row in asked)
-    assert {row["kind"] for row in taught} == {"cot"}
+    supervised, questions = training_rows(20, 50, 0, DEFAULT)
+    assert (len(supervised), len(questions)) == (20, 50)
+    assert [row["id"] for row in questions[:20]] == [row["id"] for row in supervised]
+    assert [row["rationale"] for row in questions[:20]] == [row["rationale"] for row in supervised]
+    assert {row["rationale"] for row in questions[20:]} == {""}
+    assert all(row["answer"] for row in questions)
+    assert {row["kind"] for row in supervised} == {"cot"}
     fewer = training_rows(20, 5, 0, DEFAULT)
     assert (len(fewer[0]), len(fewer[1])) == (20, 5)
     assert fewer[1][0]["rationale"]

@@ -94,8 +94,8 @@ def test_a_server_that_is_lost_on_the_way(run_dir, open_tracker, online, end, ca
         tracker.rows(SFT, 3, ROWS[3:])
         until(lambda: tracker._clock["stages"] > 0 and tracker._jobs.empty())
     assert callers == {tracker._thread}
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if "did not answer" in line]
-    assert said.endswith(f"`python -m memphis.tracking push {run_dir} --new-id` makes a whole one from the files")
+    (output,) = [line for line in capsys.readouterr().err.splitlines() if "did not answer" in line]
+    assert output.endswith(f"`python -m memphis.tracking push {run_dir} --new-id` makes a whole one from the files")
     assert losses(history(run_dir)) == ALL
     sent = json.loads((run_dir / "wandb" / "sent.json").read_text())
     assert sent[SFT.directory] == 6
@@ -112,8 +112,8 @@ def test_wandbs_own_process_is_killed(run_dir, open_tracker, capsys):
         for step in range(3, 6):
             tracker.rows(SFT, step, ROWS[step : step + 1])
         stack.enter_context(ends_by_itself())
-    said = capsys.readouterr().err.splitlines()
-    assert len([line for line in said if line.startswith("tracking: ")]) == 1, said
+    output = capsys.readouterr().err.splitlines()
+    assert len([line for line in output if line.startswith("tracking: ")]) == 1, output
     with contextlib.suppress(OSError):  # the connection to the killed service
         wandb.teardown()
 

@@ -31,7 +31,7 @@ PLANTED = ["tracking.tags=['api_key=s3cr3t-typed','s3cr3t-password']"]
 class Whole:
     root: Path
     server: WandbServer
-    said: str
+    output: str
 
     @property
     def run_dir(self) -> Path:
@@ -130,7 +130,7 @@ def test_artifacts_and_factors(whole: Whole) -> None:
 
 
 def test_planted_secrets_are_nowhere(whole: Whole) -> None:
-    assert "s3cr3t" not in whole.said
+    assert "s3cr3t" not in whole.output
     files = [path for path in whole.root.rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(files) > 50
     assert not [path for path in files if b"s3cr3t" in path.read_bytes() or "s3cr3t" in str(path)]

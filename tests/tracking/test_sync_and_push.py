@@ -43,8 +43,8 @@ def test_three_segments_become_one_run_once(offline, online, capsys):
         b":W&B\xff\xff\x00"
     )  # a run killed at its start
     assert program.main(["sync", str(offline)]) == 1  # something was left out
-    said = capsys.readouterr().out.splitlines()
-    assert said == [
+    output = capsys.readouterr().out.splitlines()
+    assert output == [
         "offline-run-20200101_000000-x: left out, its attempt ended before it had written anything",
         f"{RUN_ID}: sent, 3 segments",
     ]
@@ -62,10 +62,10 @@ def test_three_segments_become_one_run_once(offline, online, capsys):
     )
     assert [source["name"] for source in pairs.metadata["inputs"]] == [DATA.directory, GENERATE.directory]
 
-    told = []
+    messages = []
     shutil.rmtree(offline / "wandb" / "offline-run-20200101_000000-x")
-    assert sync(offline, told.append)
-    assert [line.partition(": ")[2] for line in told] == ["sent before"] * 3
+    assert sync(offline, messages.append)
+    assert [line.partition(": ")[2] for line in messages] == ["sent before"] * 3
     assert len(curve(online)) == 6
 
 
@@ -74,8 +74,8 @@ def test_a_truncated_segment_is_sent_as_far_as_it_goes(offline, online):
     last = segments(offline)[1]
     last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
     assert isinstance(look(last), Segment)
-    told = []
-    assert sync(offline, told.append), told
+    messages = []
+    assert sync(offline, messages.append), messages
     steps = [step for step, _ in curve(online)]
     assert set(steps) >= {1, 2, 5, 6}
     assert len(steps) == len(set(steps))
@@ -84,11 +84,11 @@ def test_a_truncated_segment_is_sent_as_far_as_it_goes(offline, online):
 @pytest.mark.slow
 def test_a_run_that_lost_staged_files_is_not_half_sent(offline, online):
     shutil.rmtree(offline / "wandb" / "data" / "artifacts" / "staging")
-    told = []
-    assert not sync(offline, told.append)
-    assert len(told) == 1
-    assert told[0].startswith(f"{RUN_ID}: not sent, ")
-    assert told[0].endswith(f"push {offline} --new-id`")
+    messages = []
+    assert not sync(offline, messages.append)
+    assert len(messages) == 1
+    assert messages[0].startswith(f"{RUN_ID}: not sent, ")
+    assert messages[0].endswith(f"push {offline} --new-id`")
     assert not online.runs
 
 

@@ -15,8 +15,9 @@ from memphis.errors import Stopped
 from memphis.privacy import masked
 from memphis.runs import REPOSITORY
 from memphis.store import Store
-from memphis.tracking import GRACE_SECONDS, Tracker, content, sender, session
+from memphis.tracking import GRACE_SECONDS, Tracker, content, session
 from memphis.tracking.content import final_values, sample_rows
+from memphis.tracking.sender import MAX_CHARS
 from tests.tracking.made_up import (
     BASE,
     DATA,
@@ -90,7 +91,7 @@ def test_two_attempts_make_one_curve(run_dir, open_tracker):
     found = {key.split("/")[0] for item in items for key in item if "/" in key}
     assert found == {"sft", "optim", "gen", "pairs", "rank", "merge", "eval"}
     table = json.loads(next((run_dir / "wandb").rglob("*.table.json")).read_text())
-    assert len(table["data"][1][table["columns"].index("response")]) == sender.MAX_CHARS
+    assert len(table["data"][1][table["columns"].index("response")]) == MAX_CHARS
     metrics = {m.get("glob_name") or m["name"]: m for m in records(run_dir, "metric")}
     assert metrics["rank/*"]["step_metric"] == "global_step"
     assert metrics["eval/*"]["step_metric"] == "iteration"
@@ -183,26 +184,26 @@ def test_unwritable_directory_gives_one_warning(run_dir, open_tracker, capsys):
             tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
     tracker.rows(SFT, 1, [row(2, **{"sft/loss": 1.0})])
     tracker.close(0)
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("tracking: off, the run goes on: ")
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 1
+    assert output[0].startswith("tracking: off, the run goes on: ")
 
 
 def test_failure_on_the_way_gives_one_warning(open_tracker, capsys):
     with open_tracker() as tracker:
         tracker.finished(PAIRS, {"reads": {"data": "x", "samples": "y"}}, False)  # its files do not exist
         tracker.rows(SFT, 0, [row(1, **{"sft/loss": 1.0})])
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert said[0].startswith("tracking: off, the run goes on: FileNotFoundError")
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 1
+    assert output[0].startswith("tracking: off, the run goes on: FileNotFoundError")
 
 
 def test_no_key_and_no_server_record_offline(run_dir, open_tracker, monkeypatch, capsys):
     with open_tracker(mode="wandb"):
         pass
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert "no W&B key" in said[0]
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 1
+    assert "no W&B key" in output[0]
 
     monkeypatch.setattr(session, "INIT_SECONDS", 1.0)
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
@@ -270,8 +271,8 @@ def test_what_lies_before_the_axes_of_the_run_has_names_of_its_own():
 
 
 def test_the_group_is_what_was_asked_for_else_the_sweep_else_the_name(composed):
-    asked = replace(composed, tracking=replace(composed.tracking, group="mine"))
+    chosen = replace(composed, tracking=replace(composed.tracking, group="mine"))
     swept = {"overrides": ["+sweep=rank_weight", "sweep=iterations", "seed=1"]}
-    assert content.group(asked, swept) == "mine"
+    assert content.group(chosen, swept) == "mine"
     assert content.group(composed, swept) == "rank_weight+iterations"
     assert content.group(composed, {"overrides": ["seed=1"]}) == "tiny"
