@@ -141,8 +141,9 @@ def probe(model: PreTrainedModel) -> Verdict:
 
 def _examples(config: PreTrainedConfig) -> list[Example]:
     text = config.get_text_config()
-    special = {value for key, value in text.to_dict().items() if key.endswith(("token_id", "token_index"))}
-    ids = sorted(set(range(text.vocab_size)) - {i for i in special if isinstance(i, int)})
+    found = [value for key, value in text.to_dict().items() if key.endswith(("token_id", "token_index"))]
+    special = {i for value in found for i in (value if isinstance(value, list) else [value])}  # Llama 3 ends in three
+    ids = sorted(set(range(text.vocab_size)) - special)
     draw = random.Random(0)
 
     def sequence(prompt: list[int], length: int) -> Sequence:
@@ -188,15 +189,16 @@ def _largest_error(model: PreTrainedModel, examples: list[Example], expected: li
 def _boundaries(config: PreTrainedConfig) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield (values, key) of each length at which a config lets the model behave otherwise."""
     text = config.get_text_config()
-    keys = ["sliding_window", "attention_chunk_size", "index_topk"]
+    keys = ["sliding_window", "sliding_window_size", "window_size", "attention_window_size"]
+    keys += ["attention_chunk_size", "chunk_size", "mamba_chunk_size", "index_topk"]
     rope = getattr(text, "rope_parameters", None) or {}
     for values in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
         if values.get("rope_type") in ("dynamic", "longrope"):
             keys.append("max_position_embeddings")
             if isinstance(values.get("original_max_position_embeddings"), int):
                 yield values, "original_max_position_embeddings"
-    for key in keys:
-        if isinstance(getattr(text, key, None), int):
+    for key in dict.fromkeys(text.attribute_map.get(key, key) for key in keys):
+        if isinstance(vars(text).get(key), int):
             yield vars(text), key
 
 
