@@ -28,6 +28,8 @@ SEQUENCES = {"cpu": 256, "cuda": 512}  # sampled at the same time
 CPU_BLOCK_TOKENS = 32
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 MIB = 1 << 20
+# What vLLM raises for a model that it cannot run. AttributeError: an operation that its CPU build lacks.
+_REFUSALS = (ValueError, OSError, KeyError, AttributeError, AssertionError, NotImplementedError, SafetensorError)
 
 
 class VllmEngine:
@@ -92,6 +94,7 @@ class VllmEngine:
         return completions
 
     def close(self) -> None:
+        self._stamp = self._shape = ()
         llm = self.__dict__.pop("llm", None)
         if llm is not None:  # absent if the checkpoint could not be loaded
             llm.llm_engine.engine_core.shutdown()
@@ -115,7 +118,11 @@ class VllmEngine:
                     use_tqdm_on_load=False,
                     **kv_cache,
                 )
-            except (ValueError, OSError, KeyError, AssertionError, NotImplementedError, SafetensorError) as error:
+                if on_cpu:  # operations that only GPUs have, as those of Mamba, are missed by the first request
+                    one = vllm.SamplingParams(temperature=0, max_tokens=1)
+                    self.llm.generate([{"prompt_token_ids": [0]}], one, use_tqdm=False)
+            except _REFUSALS as error:
+                self.close()
                 raise NotLoadable(
                     f"generate.engine=vllm (vLLM {vllm.__version__}) cannot load this model: {_reason(error)}; "
                     "the other engine is generate=hf"

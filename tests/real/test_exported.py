@@ -1,7 +1,6 @@
 """The export of five families: transformers and vLLM load it, as a user of the hub would, and say the same."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from memphis.runs import export
+from memphis.errors import NotLoadable
 from memphis.training.model import fingerprint, save
 from memphis.training.tensors import stored_tensors
 from tests.offline import train
-from tests.test_export import finished
 from tests.tiny_models import tokenizer, vllm_engine
 
 pytestmark = pytest.mark.slow
@@ -48,7 +46,6 @@ FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
     "mamba": lambda **ids: MambaForCausalLM(MambaConfig(**SHAPE, **ids)),
 }  # fmt: skip
 TIED = {"llama", "gemma3", "mamba"}
-NOT_TRAINED = {"gemma3", "mamba"}  # what the trainer refuses: the export of the weights as they are
 NOT_IN_VLLM = {"mamba"}  # the CPU build has no kernel for its scan (selective_scan_fwd)
 
 
@@ -77,21 +74,10 @@ def trained(base: Path, root: Path) -> Path:
     return out
 
 
-def untrained(base: Path, root: Path) -> Path:
-    """Return the directory for publishing of a run whose last stage has the checkpoint's weights."""
-    run = finished(root, "iterations=1", "eval=none")
-    (model,) = root.glob("store/merge-*/model")
-    shutil.rmtree(model)
-    save(AutoModelForCausalLM.from_pretrained(base), base, model)
-    out = export.write(run)
-    assert out is not None
-    return out
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_export_says_the_same_in_transformers_and_vllm(family: str, tmp_path: Path) -> None:
     base = checkpoint(family, tmp_path / "base")
-    exported = (untrained if family in NOT_TRAINED else trained)(base, tmp_path)
+    exported = trained(base, tmp_path)
     assert {"README.md", "config.json", "generation_config.json", "tokenizer.json"} <= {
         p.name for p in exported.iterdir()
     }
@@ -108,6 +94,8 @@ def test_an_export_says_the_same_in_transformers_and_vllm(family: str, tmp_path:
     assert len(set(theirs)) > 1  # the prompt matters
 
     if family in NOT_IN_VLLM:
+        with pytest.raises(NotLoadable, match="cannot load this model: .*; the other engine is generate=hf"):
+            vllm_engine(exported)
         return
     from vllm import SamplingParams
 
