@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def measure(names: list[str], rounds: int, *, save: bool) -> list[str]:
-    """So many rounds of every question; returns a line for each ratio missed."""
+    """Run the given number of rounds of each question; return a line for each ratio missed."""
     if unknown := [name for name in names if name not in (*KNOWN, LIMITS)]:
         raise MemphisError(f"{unknown[0]}: no such question; there are {', '.join([*KNOWN, LIMITS])}")
     if rounds < 1:
@@ -96,11 +96,11 @@ def _answer(question: Question, work: Path, rounds: int) -> Measured:
 
 def machine() -> str:
     """Processor, as Linux describes it, and memory."""
-    told = dict(re.findall(r"^(model name|flags)\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
+    found = dict(re.findall(r"^(model name|flags)\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE))
     known = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    flags = ", ".join(flag for flag in known if flag in told.get("flags", "").split())
+    flags = ", ".join(flag for flag in known if flag in found.get("flags", "").split())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{told.get('model name', 'unknown')} ({flags}), {os.cpu_count()} cores, {memory:.0f} GiB"
+    return f"{found.get('model name', 'unknown')} ({flags}), {os.cpu_count()} cores, {memory:.0f} GiB"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Losses that `rank.loss` can name, each with its knobs, their defaults and ranges, and its terms.
 
 A loss is a weighted sum of terms. Two kinds of term: `Likelihood` costs every target token of one sequence of an
-example, all others compare an example's chosen sequence with its rejected ones. Training divides the first by
-`rank.reduction`, the others by the number of examples. Equations: memphis/methods/losses.py.
+example, all others compare an example's chosen sequence with its rejected ones. Training divides the first as
+`sft.reduction` or `rank.reduction` says, the others by the number of examples. Equations: memphis/methods/losses.py.
 
 torch is imported where a term is computed: the process that reads a config needs the knobs alone.
 """

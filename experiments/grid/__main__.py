@@ -77,7 +77,7 @@ class Grid:
 # -------------------------------------------------------------------------------------------------------------- submit
 
 
-def submit(grid: Grid) -> str:
+def submit_missing(grid: Grid) -> str:
     """Submit what is neither built nor queued: a Slurm job for each job of stages and for each unfinished run."""
     resources = slurm.resources()
     slurm.queue(grid.store_id)  # fails before anything is written if there is no Slurm
@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     print(graph.describe())
     print(graph.disk()[0])
     if options.submit:
-        print(submit(grid))
+        print(submit_missing(grid))
         return 0
     if not options.dry_run:
         grid.freeze()

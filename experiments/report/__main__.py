@@ -1,4 +1,4 @@
-"""What runs have found, for people: at the end of a run, at the end of a multirun, and over any runs.
+"""Report on finished runs: at the end of a run, at the end of a multirun, or over any runs.
 
 python -m experiments.report RUNS… [--baseline ARM] [--out DIR]     compare: report.html, report.md, results.csv, .json
 python -m experiments.report RUNS… --save experiments/<folder>      the committed results of a question

@@ -399,7 +399,7 @@ def test_gpus_are_asked_for_by_what_trains_and_samples_only(monkeypatch: pytest.
     monkeypatch.setattr(grids.slurm, "queue", lambda store: [])
     monkeypatch.setattr(Graph, "disk", lambda self: ("", True))
     overrides = ["+exp=memphis_cot", "iterations=1", "runtime.num_devices=4"]
-    grids.submit(grids.Grid(overrides))
+    grids.submit_missing(grids.Grid(overrides))
     kinds = {kind: options for kind, options, _ in sent[:-1]}
     assert {kind for kind, options in kinds.items() if "--gpus=4" in options} == {"sft", "generate", "rank"}
     assert {kind for kind, options in kinds.items() if "--gpus=1" in options} == {"evaluate"}
@@ -418,7 +418,7 @@ def test_a_full_disk_is_refused_before_anything_is_sent(monkeypatch: pytest.Monk
     monkeypatch.setattr(grids.slurm, "queue", lambda store: [])
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
     with pytest.raises(MemphisError, match=r"MiB of weights stay, 0.0 MiB are free: too little in .*runs"):
-        grids.submit(grids.Grid(["iterations=1"]))
+        grids.submit_missing(grids.Grid(["iterations=1"]))
 
 
 def test_an_unexpected_error_in_one_arm_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
