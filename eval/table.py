@@ -103,8 +103,8 @@ def notes(rows: Sequence[Row], reference: Reference) -> list[str]:
         "GSM8K was sampled at temperature 1 by the card's harness, which dropped `do_sample: false` and set no "
         "temperature (unless one was given by hand, which is not known). Suite `card` samples too, suite `current` is "
         "greedy.",
-        "The card's harness left the end-of-text mark in the answers, which makes right BBH answers wrong for a model "
-        "that ends by it. It is the likely cause of StableLM Zephyr's 0.91 % and of part of MPT's 11.01 %. Our "
+        "The card's harness left the end-of-text mark in the answers, which marks correct BBH answers wrong for models "
+        "that emit it. It is the likely cause of StableLM Zephyr's 0.91 % and of part of MPT's 11.01 %. Our "
         "measurements do not repeat it.",
     ]
     for row in published:
