@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from experiments.report import __main__ as report
-from experiments.report import samples
-from experiments.report.__main__ import finish
+from experiments import report
+from experiments.report import finish, samples
 from experiments.report.results import read_run
 from experiments.report.samples import choose
 from experiments.report.text import cost_line, next_command, time_line
