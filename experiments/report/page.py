@@ -1,6 +1,6 @@
 """Build report.html: one self-contained file, about one run or about a comparison.
 
-templates/page.html.jinja escapes whatever comes from data, models or the command line; plots.py does so in drawings.
+The templates escape whatever comes from data, models or the command line; plots.py does so in drawings.
 """
 
 import json
@@ -17,150 +17,83 @@ from memphis.runs.console import duration, percent, printable, rounded
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-Block = dict[str, Any]  # one of the template's kinds -> its content; and what that kind takes beside it
-Sections = list[tuple[str, str, list[Block]]]  # anchor, heading, blocks; what has no content is left out
-
 
 def run_page(
-    run: dict[str, Any],
-    control: dict[str, Any] | None,
-    browser: dict[str, Any] | None,
-    facts: Mapping[str, str],
+    run: dict[str, Any], control: dict[str, Any] | None, browser: dict[str, Any] | None, facts: Mapping[str, str]
 ) -> str:
     """Build the page of one run. control: the run that spends the same on supervised training, if it exists. facts:
     name -> sentence (note, changed, time, cost), "" where there is none."""
-    scores = [row for row in run["scores"] if row["columns"]]
-    what_ran = {
-        "command": " ".join(["python train.py", *run["command"]]),
-        "overrides": run["slug"],
-        "code": _commit(run),
-        "started": f"{datetime.fromtimestamp(run['created'], UTC):%Y-%m-%d %H:%M} UTC",
-        "time": facts["time"],
-        "cost": facts["cost"],
-    }
-    config = [[key, _value(value)] for key, value in sorted(run["config"].items())]
-    sections: Sections = [
-        (
-            "results",
-            "Results",
-            [
-                {"table": _score_rows(scores, control), "caption": "Accuracy in %, ± one standard error of the items."},
-                {"plots": figures.accuracy_of_run(run, control)},
-            ],
-        ),
-        (
-            "cycles",
-            "Samples, pairs, drift",
-            [
-                {"plots": figures.cycles_of_run(run)},
-                {"table": _cycle_rows(run["iterations"]), "caption": "The same numbers by iteration."},
-            ],
-        ),
-        ("losses", "Training", [{"plots": figures.losses_of_run(run)}]),
-        ("samples", "Answers to the same questions", [{"samples": browser}]),
-        (
-            "stages",
-            "What ran",
-            [{"facts": what_ran}, {"table": _stage_rows(run["stages"]), "caption": "Stages in their order."}],
-        ),
-        (
-            "config",
-            "Configuration",
-            [
-                {
-                    "table": [["key", "value"], *config],
-                    "style": "left",
-                    "summary": f"All {len(config)} keys that can change a result",
-                }
-            ],
-        ),
-    ]
-    lead = [f"{facts['changed']}."] if facts["changed"] else []
-    warnings = [f"This run is not complete ({run['status']}): what is shown is what there is."]
     return _render(
-        f"{run['name']}, seed {run['seed']}: {run['method']}",
-        {"status": run["status"], "method": run["method"], "note": facts["note"]},
-        lead,
-        [] if run["complete"] else warnings,
-        sections,
+        "run.html.jinja",
+        run=run,
+        facts=facts,
+        scores=_score_rows([row for row in run["scores"] if row["columns"]], control),
+        accuracy=figures.accuracy_of_run(run, control),
+        cycles=figures.cycles_of_run(run),
+        cycle_rows=_cycle_rows(run["iterations"]),
+        losses=figures.losses_of_run(run),
+        browser=browser,
+        code=_commit(run),
+        started=f"{datetime.fromtimestamp(run['created'], UTC):%Y-%m-%d %H:%M} UTC",
+        stages=_stage_rows(run["stages"]),
+        config=[[key, _value(value)] for key, value in sorted(run["config"].items())],
     )
 
 
 def comparison_page(comparison: Comparison, title: str, browser: dict[str, Any] | None) -> str:
     arms, runs, keys = comparison.arms, comparison.runs, list(comparison.arms[0].settings)
-    results: list[Block] = []
-    for name, column in comparison.columns.items():
-        results.append({"heading": f"{column['title']}, N = {column['n']}"})
-        results.append({"table": tables.score_table(comparison, name), "caption": name})
-    results.append({"list": tables.notes(comparison)} if results else {"text": "No evaluation is complete."})
-    differing = [["key", *(arm.label for arm in arms)]]
-    differing += [[key, *(_value(arm.settings[key]) for arm in arms)] for key in keys]
-    chosen = ", ".join(key for key in keys if key in CHOICES)
-    by_name = f" Keys of the method: {chosen}." if chosen else ""
-    started = [["arm", "seed", "status", "name", "stages built", "from the store", "wall time", "code"]]
+    started = []
     for arm in arms:
         for run in arm.runs:
             reused = [stage["reused"] for stage in run["stages"] if stage["built"]]
             built = [f"{reused.count(False)} of {len(run['stages'])}", str(reused.count(True))]
             wall = "–" if run["wall_s"] is None else duration(run["wall_s"])
             started.append([arm.label, str(run["seed"]), run["status"], run["name"], *built, wall, _commit(run)])
-    sections: Sections = [
-        ("results", "Results", [*results, {"plots": figures.results(comparison)}]),
-        (
-            "cost",
-            "Cost",
-            [{"table": tables.cost_table(comparison), "caption": "Mean per run."}, {"list": [tables.COST_NOTE]}],
-        ),
-        (
-            "cycles",
-            "Samples, pairs, drift",
-            [{"plots": [*figures.drift_by_factor(comparison), *figures.cycles(comparison)]}],
-        ),
-        ("losses", "Training", [{"plots": figures.losses(comparison)}]),
-        ("samples", "Answers to the same questions", [{"samples": browser}]),
-        (
-            "config",
-            "Configuration differences",
-            [
-                {"table": differing, "caption": f"Keys in which the arms differ; all others are equal.{by_name}"}
-                if keys
-                else {"text": "None: there is one arm."}
-            ],
-        ),
-        ("runs", "What ran", [{"table": started, "caption": "Runs of the comparison."}]),
-    ]
-    facts = {
-        "arms": str(len(arms)),
-        "runs": f"{sum(run['complete'] for run in runs)} of {len(runs)} complete",
-        "seeds": tables.all_seeds(comparison),
-        "baseline": comparison.baseline,
-    }
-    missing = comparison.incomplete()
-    warnings = [f"Not complete and in no mean: {'; '.join(missing)}."] if missing else []
-    return _render(title, facts, tables.headlines(comparison), warnings, sections)
+    return _render(
+        "comparison.html.jinja",
+        title=title,
+        about={
+            "arms": str(len(arms)),
+            "runs": f"{sum(run['complete'] for run in runs)} of {len(runs)} complete",
+            "seeds": tables.all_seeds(comparison),
+            "baseline": comparison.baseline,
+        },
+        lead=tables.headlines(comparison),
+        missing=comparison.incomplete(),
+        columns=[
+            (name, f"{column['title']}, N = {column['n']}", tables.score_table(comparison, name))
+            for name, column in comparison.columns.items()
+        ],
+        notes=tables.notes(comparison),
+        results=figures.results(comparison),
+        costs=tables.cost_table(comparison),
+        cost_note=tables.COST_NOTE,
+        cycles=[*figures.drift_by_factor(comparison), *figures.cycles(comparison)],
+        losses=figures.losses(comparison),
+        browser=browser,
+        labels=[arm.label for arm in arms],
+        keys=[[key, *(_value(arm.settings[key]) for arm in arms)] for key in keys],
+        chosen=[key for key in keys if key in CHOICES],
+        runs=started,
+    )
 
 
-def _render(
-    title: str, facts: Mapping[str, str], lead: Sequence[str], warnings: Sequence[str], sections: Sections
-) -> str:
+def _render(template: str, **content: Any) -> str:
     import jinja2  # takes 0.05 s, which would slow `--help` down
 
     def clean(value: Any) -> Any:
-        return printable(value) if type(value) is str else value  # what is safe already is of a subclass
+        return printable(value) if type(value) is str else value  # HTML of a macro is of a subclass
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=jinja2.select_autoescape(["jinja"]),
+        autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         finalize=clean,
     )
     # "<" could end the script element; everything else in JSON is text there.
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
-    filled = [(*head, [block for block in blocks if next(iter(block.values()))]) for *head, blocks in sections]
-    return environment.get_template("page.html.jinja").render(
-        title=title, facts=facts, lead=lead, warnings=warnings, sections=[s for s in filled if s[-1]]
-    )
+    return environment.get_template(template).render(content).strip() + "\n"
 
 
 def _commit(run: Mapping[str, Any]) -> str:
