@@ -2,21 +2,15 @@
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.report.results import columns_of, own_stages, total
 from experiments.report.tables import aligned, markdown_table
-from memphis.pipeline import KINDS, Kind
+from memphis.pipeline import KINDS
 from memphis.runs.console import duration, percent, rounded
 from memphis.store import read_json
-
-JOBS: dict[str, Callable[[Kind], bool]] = {
-    "training": lambda kind: kind.optimizes,
-    "engine": lambda kind: kind.needs == "engine",
-    "other": lambda kind: not kind.optimizes and kind.needs != "engine",
-}
 
 
 def _table(scores: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -74,8 +68,10 @@ def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
     """Describe wall time by kind of job and stage. Only what was built now counts; what was reused is named."""
     built = [stage for stage in stages if not stage["reused"]]
     parts = []
-    for job, fits in JOBS.items():
-        kinds = [kind for kind, row in KINDS.items() if fits(row)]
+    jobs: dict[str, list[str]] = {"training": [], "engine": [], "other": []}
+    for kind, row in KINDS.items():
+        jobs["training" if row.optimizes else "engine" if row.needs == "engine" else "other"].append(kind)
+    for job, kinds in jobs.items():
         seconds = {kind: sum(stage["seconds"] for stage in built if stage["kind"] == kind) for kind in kinds}
         shares = [f"{kind} {duration(value)}" for kind, value in seconds.items() if value]
         if shares:
