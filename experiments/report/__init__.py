@@ -8,6 +8,7 @@ from experiments.report import figures, folders, page, plots, samples, tables, t
 from experiments.report.arms import CONTROL, Comparison, group
 from experiments.report.results import read_run
 from experiments.report.statistics import Difference
+from experiments.report.templating import render
 from memphis.config.methods import CHOICES, LOSS_KEYS
 from memphis.errors import MemphisError
 from memphis.runs.console import printable
@@ -51,22 +52,20 @@ def finish(run_dir: Path) -> str:
     facts = ended.facts
     following = text.next_command(run)
 
-    parts = [f"# {title}", *([text.markdown_scores(scores)] if scores else ["No evaluation was asked for."])]
-    written = ["results.md", "results.csv"]
+    table = text.markdown_scores(scores) if scores else ""
+    files = {
+        "results.md": render(
+            "results.md", title=title, scores=table, facts=facts, following=following, stages=ended.stages
+        ),
+        "results.csv": tables.as_csv(group([run])),
+    }
     if scores:
-        (run_dir / "accuracy.svg").write_text(plots.standalone(figures.accuracy_of_run(run, None)), encoding="utf-8")
-        written.append("accuracy.svg")
-        parts += [*filter(None, [facts["note"]]), "![Accuracy by iteration](accuracy.svg)"]
+        files["accuracy.svg"] = plots.standalone(figures.accuracy_of_run(run, None))
     if ended.change is not None:
-        (run_dir / "samples.md").write_text(samples.samples_page(title, ended.change), encoding="utf-8")
-        written.append("samples.md")
-        parts.append(f"{ended.change.sentence()}. [Three of them](samples.md).")
-    if (run_dir / "model").is_dir():
-        written.append("model/")
-    parts += [f"Time: {facts['time']}.", f"Cost: {facts['cost']}.", f"Worth trying next: `{following}`"]
-    parts.append(text.stage_table(ended.stages))
-    (run_dir / "results.md").write_text(printable("\n\n".join(parts)) + "\n", encoding="utf-8")
-    (run_dir / "results.csv").write_text(tables.as_csv(group([run])), encoding="utf-8")
+        chosen = samples.choose(ended.change)
+        files["samples.md"] = render("samples.md", title=title, change=ended.change, chosen=chosen)
+    for name, content in files.items():
+        (run_dir / name).write_text(content, encoding="utf-8")
     beside = (
         file.parent
         for file in sorted(run_dir.parent.glob("*/config.yaml"))  # of the same name and seed
@@ -74,6 +73,7 @@ def finish(run_dir: Path) -> str:
     )
     ended.write_page(map(read_run, beside))
 
+    written = [*files, *(["model/"] if (run_dir / "model").is_dir() else [])]
     lines = ["", title, *(["", *text.terminal_scores(scores)] if scores else []), ""]
     shown = {
         **{"note": facts["note"], "changed": facts["changed"], "time": facts["time"], "cost": facts["cost"]},

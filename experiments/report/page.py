@@ -6,16 +6,14 @@ The templates escape whatever comes from data, models or the command line; plots
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from experiments.report import figures, tables
 from experiments.report.arms import Comparison
 from experiments.report.results import columns_of
+from experiments.report.templating import render
 from memphis.config.methods import CHOICES
-from memphis.runs.console import duration, percent, printable, rounded
-
-TEMPLATES = Path(__file__).parent / "templates"
+from memphis.runs.console import duration, percent, rounded
 
 
 def run_page(
@@ -23,8 +21,8 @@ def run_page(
 ) -> str:
     """Build the page of one run. control: the run that spends the same on supervised training, if it exists. facts:
     name -> sentence (note, changed, time, cost), "" where there is none."""
-    return _render(
-        "run.html.jinja",
+    return render(
+        "run.html",
         run=run,
         facts=facts,
         scores=_score_rows([row for row in run["scores"] if row["columns"]], control),
@@ -49,8 +47,8 @@ def comparison_page(comparison: Comparison, title: str, browser: dict[str, Any] 
             built = [f"{reused.count(False)} of {len(run['stages'])}", str(reused.count(True))]
             wall = "–" if run["wall_s"] is None else duration(run["wall_s"])
             started.append([arm.label, str(run["seed"]), run["status"], run["name"], *built, wall, _commit(run)])
-    return _render(
-        "comparison.html.jinja",
+    return render(
+        "comparison.html",
         title=title,
         about={
             "arms": str(len(arms)),
@@ -76,24 +74,6 @@ def comparison_page(comparison: Comparison, title: str, browser: dict[str, Any] 
         chosen=[key for key in keys if key in CHOICES],
         runs=started,
     )
-
-
-def _render(template: str, **content: Any) -> str:
-    import jinja2  # takes 0.05 s, which would slow `--help` down
-
-    def clean(value: Any) -> Any:
-        return printable(value) if type(value) is str else value  # HTML of a macro is of a subclass
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        finalize=clean,
-    )
-    # "<" could end the script element; everything else in JSON is text there.
-    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
-    return environment.get_template(template).render(content).strip() + "\n"
 
 
 def _commit(run: Mapping[str, Any]) -> str:

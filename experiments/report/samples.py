@@ -6,19 +6,18 @@ Model output is data here: it is quoted or handed on as text, never interpreted.
 import gzip
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.report.templating import cut
 from memphis.pipeline import KINDS, evaluated
 from memphis.runs.console import printable
 from memphis.store import read_json
 from memphis.tracking.content import fixed_choice
 
 SHOWN = 3  # samples on the page of three
-MAX_CHARS = 1_500  # of one quoted text
 _QUESTION_KEYS = ("prompt", "question", "input", "query")  # in the documents of our tasks
 
 
@@ -111,15 +110,15 @@ def browser(found: Answers | None, count: int, chars: int) -> dict[str, Any] | N
     if found is None:
         return None
 
-    def cut(text: str) -> str:
-        return _cut(printable(text.strip()), chars)
+    def shown(text: str) -> str:
+        return cut(printable(text.strip()), chars)
 
     common = set.intersection(*(set(model) for model in found.models.values()))
     rows = []
     for key in sorted(fixed_choice(list(common), count), key=lambda item: (len(item), item)):
         given = [model[key] for model in found.models.values()]
-        texts = [[int(answer.right), cut(answer.text)] for answer in given]
-        rows.append({"id": key, "q": cut(given[0].question), "ref": cut(given[0].reference), "a": texts})
+        texts = [[int(answer.right), shown(answer.text)] for answer in given]
+        rows.append({"id": key, "q": shown(given[0].question), "ref": shown(given[0].reference), "a": texts})
     return {"what": found.what, "total": len(common), "models": list(found.models), "rows": rows}
 
 
@@ -128,33 +127,6 @@ def choose(change: Change) -> list[str]:
     and the first that went the other way; places left over go to the first of all others."""
     chosen = [*change.ids(False, True)[: SHOWN - 1], *change.ids(True, False)[:1]]
     return [*chosen, *(key for key in sorted(change.pairs, key=_hash) if key not in chosen)][:SHOWN]
-
-
-def samples_page(title: str, change: Change) -> str:
-    """Format Markdown: three questions, answered before and after."""
-    parts = [
-        f"# Before and after: {title}",
-        f"{change.sentence()}.",
-        "How these were chosen: by a fixed hash of the question's id, the first two that went from wrong to right and "
-        "the first that went from right to wrong; places left over go to the first of all others.",
-    ]
-    for key in choose(change):
-        before, after = change.pairs[key]
-        parts += [f"## Question {key}", quoted(before.question), "Reference answer:", quoted(before.reference)]
-        for name, answer in ((change.before, before), (change.after, after)):
-            parts += [f"{name}, **{'right' if answer.right else 'wrong'}**:", quoted(answer.text)]
-    return printable("\n\n".join(parts)) + "\n"
-
-
-def quoted(text: str) -> str:
-    """Return a code block that the text cannot end."""
-    text = _cut(text, MAX_CHARS)
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}text\n{text.strip()}\n{fence}"
-
-
-def _cut(text: str, chars: int) -> str:
-    return text if len(text) <= chars else f"{text[:chars]} […]"
 
 
 def _evaluation_answers(directory: Path) -> tuple[str, dict[str, Answer]]:

@@ -29,8 +29,7 @@ def _table(scores: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 def markdown_scores(scores: Sequence[dict[str, Any]]) -> str:
     titles = [f"{column['title']}<br>`{name}`" for name, column in columns_of(scores).items()]
-    table = markdown_table([["", *titles], *_table(scores)])
-    return f"{table}\n\nAccuracy in %, ± one standard error in percentage points."
+    return markdown_table([["", *titles], *_table(scores)])
 
 
 def terminal_scores(scores: Sequence[dict[str, Any]]) -> list[str]:
@@ -54,14 +53,6 @@ def notes(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> list[s
     if empty := sum(record.get("empty_answers", 0) for record in records):
         found.append(f"{empty} generated answers are empty: the model ended its text at once.")
     return found
-
-
-def stage_table(stages: Sequence[dict[str, Any]]) -> str:
-    rows = ["## Stages", "", "| stage | directory | built in | |", "| --- | --- | ---: | --- |"]
-    for stage in stages:
-        reused = "from the store" if stage["reused"] else ""
-        rows.append(f"| {stage['name']} | `{stage['dir']}` | {duration(stage['seconds'])} | {reused} |")
-    return "\n".join(rows)
 
 
 def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
