@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from experiments.report import __main__ as report
+from experiments import report
 from memphis import config, runs
 from memphis.engine import launch, plan
 from memphis.errors import STOPPED, MemphisError, NotLoadable, Stopped

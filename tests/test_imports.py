@@ -50,6 +50,7 @@ ALLOWED_IN = {
     "vllm": ("memphis.sampling.vllm", "eval"),
     "lm_eval": ("eval",),
     "transformers": ("memphis.training", "memphis.data", "memphis.sampling.hf", "memphis.stages", "eval", "benchmarks"),
+    "jinja2": ("experiments.report.templating",),
     "hydra": ("train", "memphis.config", "experiments.grid.frozen"),
     "datasets": ("memphis.data.sources", "eval", "benchmarks.peers"),
     "trl": ("benchmarks.peers",),

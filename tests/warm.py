@@ -26,7 +26,9 @@ from typing import Any
 from memphis.runs import REPOSITORY
 
 POLL_S = 0.02
-NEEDED = "memphis.stages.__main__ memphis.training.loop memphis.sampling.hf eval.harness memphis.tracking experiments.report.__main__"
+NEEDED = (
+    "memphis.stages.__main__ memphis.training.loop memphis.sampling.hf eval.harness memphis.tracking experiments.report"
+)
 THEIRS = "wandb hydra.main hydra.core.hydra_config hydra._internal.hydra datasets numpy random"
 READ_EARLY = ("HF_", "OMP_NUM_THREADS", "MEMPHIS_HEARTBEAT_S")  # read on import: each value needs its own process
 

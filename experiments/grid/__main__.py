@@ -101,11 +101,9 @@ def submit_missing(grid: Grid) -> str:
                 job_id = _send_job(job, graph, grid, queued, resources)
                 queued |= dict.fromkeys((stage.directory for stage in job.stages), job_id)
                 sent += 1
-                kill_point("grid", "sbatch")
             for number in numbers:
                 _send_run(number, graph, grid, queued, resources)
                 sent += 1
-                kill_point("grid", "sbatch")
         except MemphisError as error:
             raise MemphisError(f"{error}; {sent} of {total} jobs were sent, the same command sends the rest") from None
     return f"{sent} jobs submitted, {len(already)} were queued or running; logs: {grid.path / 'logs'}"
@@ -125,32 +123,29 @@ def _send_job(job: Job, graph: Graph, grid: Grid, queued: dict[str, str], resour
         runtime["device"] = "cpu"
     elif runtime["device"] == "cuda":
         options += [option.replace("{devices}", str(runtime["num_devices"])) for option in resources["gpu"]]
+    options += slurm.depends("afterok", [queued[name] for name in job.inputs & graph.missing.keys()])
+    command = [sys.executable, "-m", "memphis.stages", "--runtime", json.dumps(runtime)]
+    command += [str(graph.store.path(stage).resolve()) for stage in job.stages]
     first = job.stages[0]
-    grid.log(first.directory).unlink(missing_ok=True)  # of an earlier submission, which failed
-    return slurm.submit(
-        [sys.executable, "-m", "memphis.stages", "--runtime", json.dumps(runtime)]
-        + [str(graph.store.path(stage).resolve()) for stage in job.stages],
-        name=f"{first.name}-{first.key[:6]}",
-        store=grid.store_id,
-        grid=grid.path.name,
-        builds=[stage.directory for stage in job.stages],
-        options=[*options, *slurm.depends("afterok", [queued[name] for name in job.inputs & graph.missing.keys()])],
-        log=grid.log(first.directory),
-    )
+    return _send(grid, command, f"{first.name}-{first.key[:6]}", [stage.directory for stage in job.stages], options)
 
 
 def _send_run(number: int, graph: Graph, grid: Grid, queued: dict[str, str], resources: dict[str, list[str]]) -> None:
-    name, run = grid.job_name(number), grid.runs[number]
-    grid.log(name).unlink(missing_ok=True)
-    slurm.submit(
-        [sys.executable, "train.py", f"--config-path={(grid.path / 'arms').resolve()}", f"--config-name={number:03d}"],
-        name=f"{run.cfg.name}-s{run.cfg.seed}-{number:03d}",
-        store=grid.store_id,
-        grid=grid.path.name,
-        builds=[name],
-        options=[*resources["arm"], *slurm.depends("afterany", [queued[name] for name in graph.missing_of(run)])],
-        log=grid.log(name),
+    run = grid.runs[number]
+    options = [*resources["arm"], *slurm.depends("afterany", [queued[name] for name in graph.missing_of(run)])]
+    command = [sys.executable, "train.py", f"--config-path={(grid.path / 'arms').resolve()}"]
+    command += [f"--config-name={number:03d}"]
+    _send(grid, command, f"{run.cfg.name}-s{run.cfg.seed}-{number:03d}", [grid.job_name(number)], options)
+
+
+def _send(grid: Grid, command: list[str], name: str, builds: list[str], options: list[str]) -> str:
+    log = grid.log(builds[0])
+    log.unlink(missing_ok=True)  # of an earlier submission, which failed
+    job_id = slurm.submit(
+        command, name=name, store=grid.store_id, grid=grid.path.name, builds=builds, options=options, log=log
     )
+    kill_point("grid", "sbatch")
+    return job_id
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 A `Comparison` is also what experiments/<folder>/results.json holds: arms, seeds, scores with their counts, costs.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ from memphis.config.methods import CHOICES, LOSS_KEYS, methods
 from memphis.errors import MemphisError
 
 CONTROL = "sft_continued"
-KEPT = ("seed", "status", "complete", "commit", "dirty", "key", "scores", "iterations", "costs")  # committed per run
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,18 @@ class Arm:
         """Complete runs by seed: those that got to their end."""
         return {run["seed"]: run for run in self.runs if run["complete"]}
 
-    def scores(self, column: str, label: str | None = None) -> dict[int, float]:
-        """Return seed -> score (0 to 1) of the last model, or of the one with that label."""
+    def cells(self, column: str, label: str | None = None) -> dict[int, dict[str, Any]]:
+        """Return seed -> cell of the last model, or of the one with that label."""
         found = {}
         for seed, run in self.complete.items():
             rows = [row for row in run["scores"] if label in (None, row["label"])]
             if rows and column in rows[-1]["columns"]:
-                found[seed] = rows[-1]["columns"][column]["score"]
+                found[seed] = rows[-1]["columns"][column]
         return found
+
+    def scores(self, column: str, label: str | None = None) -> dict[int, float]:
+        """Return seed -> score (0 to 1) of the last model, or of the one with that label."""
+        return {seed: cell["score"] for seed, cell in self.cells(column, label).items()}
 
     def score(self, column: str) -> Spread | None:
         values = list(self.scores(column).values())
@@ -46,7 +48,7 @@ class Arm:
 
     def cost(self, key: str) -> float | None:
         """Return the mean over the complete runs that recorded it."""
-        values = [run["costs"][key] for run in self.complete.values() if run["costs"][key] is not None]
+        values = [cost for run in self.complete.values() if (cost := run["costs"][key]) is not None]
         return sum(values) / len(values) if values else None
 
 
@@ -65,13 +67,16 @@ class Comparison:
     items: dict[str, dict[str, Difference]] = field(default_factory=dict)
 
     @property
+    def runs(self) -> list[dict[str, Any]]:
+        return [run for arm in self.arms for run in arm.runs]
+
+    @property
     def columns(self) -> dict[str, dict[str, Any]]:
         """Columns of the last models in their order, as the first run that has one describes it."""
         found: dict[str, dict[str, Any]] = {}
-        for arm in self.arms:
-            for run in arm.complete.values():
-                for name, column in (run["scores"][-1]["columns"] if run["scores"] else {}).items():
-                    found.setdefault(name, column)
+        for run in self.runs:
+            for name, column in run["scores"][-1]["columns"].items() if run["complete"] and run["scores"] else ():
+                found.setdefault(name, column)
         return found
 
     def arm(self, label: str) -> Arm:
@@ -105,25 +110,28 @@ def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Compar
     Raises MemphisError when two runs with other results claim the same arm and seed.
     """
     groups = _grouped(runs)
-    varying = _varying([found[0]["config"] for found in groups])
+    varying = _varying([members[0]["config"] for members in groups])
     factor = varying[0] if len(varying) == 1 and varying[0] not in CHOICES else None
+    several = len({run["method"] for run in runs}) > 1
     arms = []
-    for found in groups:
-        first = found[0]
-        settings = {key: _harmless(first["config"].get(key)) for key in varying}
-        siblings = [other[0]["config"] for other in groups if other[0]["method"] == first["method"]]
-        label = _label(first, factor, siblings, len({r["method"] for r in runs}) > 1)
-        arms.append(Arm(label, first["method"], settings, _by_seed(label, found)))
-    labels = Counter(arm.label for arm in arms)
-    assert max(labels.values()) == 1, labels
-    numeric = factor is not None and all(_number(arm.settings[factor]) for arm in arms)
+    for first, *others in groups:
+        method, config = first["method"], first["config"]
+        settings = {key: _portable(config.get(key)) for key in varying}
+        siblings = [members[0]["config"] for members in groups if members[0]["method"] == method]
+        keys = [factor] if factor else [key for key in _varying(siblings) if not (several and key in CHOICES)]
+        # The factor's value; or the method, with what varies among the arms of that method.
+        parts = [f"{key}={settings[key]}" for key in keys]
+        label = " ".join([method, *parts] if factor is None and (several or not parts) else parts)
+        arms.append(Arm(label, method, settings, _by_seed(label, [first, *others])))
+    assert len({arm.label for arm in arms}) == len(arms), [arm.label for arm in arms]
+    numeric = factor is not None and all(type(arm.settings[factor]) in (int, float) for arm in arms)
+    order = list(methods())
     if numeric and factor is not None:
         arms.sort(key=lambda arm: arm.settings[factor])
     else:
-        order = list(methods())
         arms.sort(key=lambda arm: (order.index(arm.method) if arm.method in order else len(order), arm.label))
-    controls = [arm for arm in arms if arm.method == CONTROL]
-    comparison = Comparison(arms, (controls or arms)[0].label, factor, numeric)
+    default = next((arm for arm in arms if arm.method == CONTROL), arms[0])
+    comparison = Comparison(arms, default.label, factor, numeric)
     if baseline is not None:
         comparison.baseline = comparison.arm(baseline).label
     return comparison
@@ -132,35 +140,25 @@ def group(runs: Sequence[dict[str, Any]], baseline: str | None = None) -> Compar
 def along(runs: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
     """Return the runs that differ in `key` alone, and in their seeds; of several such sets the one with the most values
     of it, then with the most runs; [] where no run has such a sibling."""
-    found = max(_grouped(runs, key), key=lambda group: (len(_values(group, key)), len(group)), default=[])
-    return found if len(_values(found, key)) > 1 else []
+
+    def count(group: list[dict[str, Any]]) -> int:
+        return len({repr(run["config"].get(key)) for run in group})
+
+    found = max(_grouped(runs, key), key=lambda group: (count(group), len(group)), default=[])
+    return found if count(found) > 1 else []
 
 
 def _grouped(runs: Sequence[dict[str, Any]], *apart: str) -> list[list[dict[str, Any]]]:
     """Group runs of equal configurations; seeds and the keys `apart` are ignored."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        rest = sorted((key, value) for key, value in run["config"].items() if not _seed(key) and key not in apart)
+        rest = sorted((key, value) for key, value in run["config"].items() if not _is_seed(key) and key not in apart)
         groups.setdefault(repr(rest), []).append(run)
     return list(groups.values())
 
 
-def _values(runs: Sequence[dict[str, Any]], key: str) -> set[str]:
-    return {repr(run["config"].get(key)) for run in runs}
-
-
-def _label(run: dict[str, Any], factor: str | None, siblings: Sequence[dict[str, Any]], methods: bool) -> str:
-    """Return the factor's value; or the method, with what varies among the arms of that method."""
-    config = run["config"]
-    keys = [factor] if factor else [key for key in _varying(siblings) if not (methods and key in CHOICES)]
-    parts = [f"{key}={_harmless(config.get(key))}" for key in keys if key]
-    if factor is None and (methods or not parts):
-        parts.insert(0, run["method"])
-    return " ".join(parts)
-
-
 def _varying(configs: Sequence[dict[str, Any]]) -> list[str]:
-    keys = sorted({key for config in configs for key in config if not _seed(key)})
+    keys = sorted({key for config in configs for key in config if not _is_seed(key)})
     # A config has the knobs of its own loss alone: what another lacks is no difference.
     having = {key: [config for config in configs if key in config or key not in LOSS_KEYS] for key in keys}
     return [key for key in keys if len({repr(config.get(key)) for config in having[key]}) > 1]
@@ -177,15 +175,11 @@ def _by_seed(label: str, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
     return [found[seed] for seed in sorted(found)]
 
 
-def _seed(key: str) -> bool:
+def _is_seed(key: str) -> bool:
     """True for a seed, which is not part of an arm: `model.base.seed=${seed}` gives every seed another value."""
     return key.split(".")[-1] == "seed"
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _harmless(value: Any) -> Any:
+def _portable(value: Any) -> Any:
     """Reduce a path of this machine to its last part."""
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "~", ".")) else value

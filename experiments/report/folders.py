@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report import figures, tables
-from experiments.report.arms import KEPT, Arm, Comparison
+from experiments.report.arms import Arm, Comparison
 from experiments.report.plots import standalone
+from experiments.report.results import readable
 from experiments.report.statistics import Difference
 from memphis.errors import MemphisError
 from memphis.store import read_json
@@ -16,44 +17,49 @@ from memphis.store import read_json
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MAX_BYTES = 200_000
 SCHEMA = 1
+_KEPT = ("seed", "status", "complete", "commit", "dirty", "key", "scores", "iterations", "costs")  # of a run
+_NUMBERS = ("count", "n", "score", "stderr")  # of a score; titles are written once
 
 
 def dumps(comparison: Comparison) -> str:
     """Serialise with one line per run: small, and a change of one run is a change of one line. Six decimals."""
-    titles = {name: column["title"] for name, column in comparison.columns.items()}
-    head = {
-        "schema": SCHEMA,
-        "baseline": comparison.baseline,
-        "factor": comparison.factor,
-        "numeric": comparison.numeric,
-    }
-    head |= {"titles": titles, "items": {k: {c: asdict(d) for c, d in v.items()} for k, v in comparison.items.items()}}
+
+    def line(value: Any) -> str:
+        rounded = json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 6))
+        return json.dumps(rounded, ensure_ascii=False)
+
+    def kept(run: dict[str, Any]) -> dict[str, Any]:
+        scores = [
+            {**row, "columns": {name: {k: column[k] for k in _NUMBERS} for name, column in row["columns"].items()}}
+            for row in run["scores"]
+        ]
+        return {key: run[key] for key in _KEPT} | {"scores": scores}
+
+    head: dict[str, Any] = {"schema": SCHEMA}
+    head |= {key: getattr(comparison, key) for key in ("baseline", "factor", "numeric")}
+    head |= {"titles": {name: column["title"] for name, column in comparison.columns.items()}}
+    head |= {"items": {k: {c: asdict(d) for c, d in v.items()} for k, v in comparison.items.items()}}
     arms = []
     for arm in comparison.arms:
-        about = json.dumps(
-            _rounded({"label": arm.label, "method": arm.method, "settings": arm.settings}), ensure_ascii=False
-        )
-        runs = ",\n  ".join(json.dumps(_rounded(_kept(run)), ensure_ascii=False) for run in arm.runs)
+        about = line({"label": arm.label, "method": arm.method, "settings": arm.settings})
+        runs = ",\n  ".join(line(kept(run)) for run in arm.runs)
         arms.append(f'{about[:-1]}, "runs": [\n  {runs}\n ]}}')
-    first = json.dumps(_rounded(head), ensure_ascii=False)
     rows = ",\n ".join(arms)
-    return f'{first[:-1]},\n "arms": [\n {rows}\n]}}\n'
+    return f'{line(head)[:-1]},\n "arms": [\n {rows}\n]}}\n'
 
 
 def load(file: Path) -> Comparison:
     """Load what `dumps` wrote. Raises MemphisError when it is something else."""
-    try:
+    with readable(file, "not results of `experiments.report --save`", "save them again"):
         value = read_json(file)
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']}")
         arms = [Arm(a["label"], a["method"], a["settings"], a["runs"]) for a in value["arms"]]
-        for column in (c for a in arms for run in a.runs for row in run["scores"] for c in row["columns"].items()):
-            column[1]["title"] = value["titles"].get(column[0], column[0])
+        for columns in (row["columns"] for arm in arms for run in arm.runs for row in run["scores"]):
+            for name, column in columns.items():
+                column["title"] = value["titles"].get(name, name)
         items = {k: {c: Difference(**d) for c, d in v.items()} for k, v in value["items"].items()}
         return Comparison(arms, value["baseline"], value["factor"], value["numeric"], items)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise MemphisError(f"{file}: not results of `experiments.report --save` ({reason}); save them again") from error
 
 
 def made_from(comparison: Comparison, folder: Path) -> dict[str, str]:
@@ -74,15 +80,11 @@ def made_from(comparison: Comparison, folder: Path) -> dict[str, str]:
 
 def markdown(comparison: Comparison) -> str:
     """Format tables, notes and the origin of the numbers."""
-    return f"{tables.markdown(comparison)}\n- {provenance(comparison)}"
-
-
-def provenance(comparison: Comparison) -> str:
-    runs = [run for arm in comparison.arms for run in arm.runs]
-    commits = sorted({f"{(run['commit'] or 'unknown')[:9]}{' with changes' if run['dirty'] else ''}" for run in runs})
-    seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
+    runs, seeds = comparison.runs, tables.all_seeds(comparison)
     complete = sum(run["complete"] for run in runs)
-    return f"{complete} of {len(runs)} runs complete; seeds {seeds}; code {', '.join(commits)}."
+    commits = {f"{(run['commit'] or 'unknown')[:9]}{' with changes' if run['dirty'] else ''}" for run in runs}
+    origin = f"{complete} of {len(runs)} runs complete; seeds {seeds}; code {', '.join(sorted(commits))}."
+    return f"{tables.markdown(comparison)}\n- {origin}"
 
 
 def save(comparison: Comparison, folder: Path) -> list[str]:
@@ -91,9 +93,10 @@ def save(comparison: Comparison, folder: Path) -> list[str]:
     if len(text.encode()) > MAX_BYTES:
         size = f"{len(text.encode()) / 1000:.0f} kB"
         raise MemphisError(f"{folder}/results.json: {size}, more than {MAX_BYTES // 1000} kB; save fewer arms or seeds")
-    files = made_from(comparison, folder)
+    made_from(comparison, folder)  # fails before anything is written
     (folder / "results.json").write_text(text, encoding="utf-8")
-    for name, content in made_from(load(folder / "results.json"), folder).items():  # as the check will read it
+    files = made_from(load(folder / "results.json"), folder)  # as the check will read it
+    for name, content in files.items():
         (folder / name).write_text(content, encoding="utf-8")
     return ["results.json", *files]
 
@@ -107,22 +110,3 @@ def check(root: Path) -> list[str]:
             if not place.is_file() or place.read_text(encoding="utf-8") != content:
                 drifted.append(f"{place}: not what {file.name} says")
     return drifted
-
-
-def _kept(run: dict[str, Any]) -> dict[str, Any]:
-    """Return what the table, the figure and its provenance need of a run; titles are written once."""
-    kept = {key: run[key] for key in KEPT}
-    numbers = ("count", "n", "score", "stderr")
-    scores = [
-        {**row, "columns": {name: {k: column[k] for k in numbers} for name, column in row["columns"].items()}}
-        for row in run["scores"]
-    ]
-    return kept | {"scores": scores}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(value, 6) if isinstance(value, float) else value

@@ -6,52 +6,41 @@ Text is escaped here. Every drawing is 460 units wide: on a screen of 390 its le
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 from memphis.formatting import printable
 
+STYLE = Path(__file__).parent / "templates" / "plots.css"
 WIDTH = 460
 LEFT, RIGHT, HEIGHT = 52, 16, 210  # margins of the plotting area, and its height
 LINE = 17  # height of a line of text
 ROW = 40  # height of a horizontal bar with its label above
-COLOURS = 7
+COLOURS = 7  # Okabe and Ito's, which people with any kind of colour vision tell apart; without their yellow
 _DASHES = ("", "7 4", "2 3", "9 3 2 3")
-# Okabe and Ito's colours, which people with any kind of colour vision tell apart; yellow is left out, it is too light.
-_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_DARK = ("#4FA6E8", "#FF8A47", "#2FC99A", "#E6A3C7", "#A5DBFA", "#F5BE42", "#F2F2F2")
-
-
-def _variables(paper: str, ink: str, soft: str, grid: str, colours: Sequence[str]) -> str:
-    found = {"paper": paper, "ink": ink, "soft": soft, "grid": grid}
-    found |= {f"c{place}": colour for place, colour in enumerate(colours)}
-    return f":root{{{';'.join(f'--{name}:{value}' for name, value in found.items())}}}"
-
-
-STYLE = "\n".join(
-    [
-        _variables("#ffffff", "#1c1e21", "#565b62", "#dfe2e6", _LIGHT),
-        "@media screen and (prefers-color-scheme:dark){",
-        f"{_variables('#16181b', '#ececec', '#a9b0b8', '#353a40', _DARK)}}}",
-        ".plot text{font:13px system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif;fill:var(--ink)}",
-        ".plot .title{font-size:15px;font-weight:600}.plot .soft{fill:var(--soft)}.plot .end{text-anchor:end}",
-        ".plot .mid{text-anchor:middle}.plot .grid{stroke:var(--grid)}.plot .axis{stroke:var(--soft)}",
-        ".plot .line{fill:none}",
-        *(f".plot .s{k}{{stroke:var(--c{k})}}.plot .f{k}{{fill:var(--c{k})}}" for k in range(COLOURS)),
-    ]
+_MARKERS = (
+    "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",  # circle
+    "m-4 -4h8v8h-8z",  # square
+    "m0 -5.5l5 9h-10z",  # triangle
+    "m0 -5.5l5 5.5l-5 5.5l-5 -5.5z",  # diamond
+    "m0 5.5l5 -9h-10z",  # triangle, downwards
+    "m-1.6 -5h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4v-3.2h3.4z",  # plus
+    "m0 -5.5l4.8 3.5l-1.8 6h-6l-1.8 -6z",  # pentagon
 )
+
+Point = tuple[float, float, float | None]  # x, y, standard error
 
 
 @dataclass(frozen=True)
 class Series:
-    """Data to draw in one look. points: (x, y, standard error or None); None in between breaks the line. look: which
-    colour, marker and dash. label: in the legend; "" = not in it."""
+    """Data to draw in one look. points: None in between breaks the line. look: which colour, marker and dash. label: in
+    the legend; "" = not in it."""
 
     label: str
-    points: Sequence[tuple[float, float, float | None] | None]
+    points: Sequence[Point | None]
     look: int
-    joined: bool = True
 
 
 def lines(
@@ -66,26 +55,33 @@ def lines(
     """Draw lines with error bars. ticks: x -> its label, where x is not simply a number."""
     points = [point for one in series for point in one.points if point]
     xs = [x for x, _, _ in points] + list(ticks or ())
-    low, high = min(y - (e or 0.0) for _, y, e in points), max(y + (e or 0.0) for _, y, e in points)
-    rows = _ticks(min(0.0, low) if low < 0.35 * high else low, high)
+    left, right = min(xs), max(xs)
+    rows = _range([(y, error) for _, y, error in points])
     draw = _Drawing(title, y_label)
     top = draw.y
     margin = 18 if markers else 0
-    across = _Scale(min(xs), max(xs), LEFT + margin, WIDTH - RIGHT - margin)
-    up = _Scale(rows[0], rows[-1], top + HEIGHT, top)
+    across = _scale(left, right, LEFT + margin, WIDTH - RIGHT - margin)
+    up = _scale(rows[0], rows[-1], top + HEIGHT, top)
     for value in rows:
         draw.add(f'<path class="grid" d="M{LEFT} {_n(up(value))}H{WIDTH - RIGHT}"/>')
         draw.text(LEFT - 7, up(value) + 4, _number(value, rows), "soft end")
-    columns = ticks or {value: _number(value, _ticks(min(xs), max(xs))) for value in _ticks(min(xs), max(xs))}
-    for x, label in columns.items():
-        if min(xs) <= x <= max(xs):
+    numbers = _ticks(left, right)
+    for x, label in (ticks or {value: _number(value, numbers) for value in numbers}).items():
+        if left <= x <= right:
             draw.text(across(x), top + HEIGHT + LINE, label, "soft mid")
     draw.add(f'<path class="axis" d="M{LEFT} {top + HEIGHT}H{WIDTH - RIGHT}"/>')
     for place, one in enumerate(series):
         # Shifted sideways a little, so that error bars do not hide one another.
         shift = (place - (len(series) - 1) / 2) * min(5.0, 30 / len(series)) if markers else 0.0
-        places = [p and (across(p[0]) + shift, up(p[1]), p[2] or 0.0, p[1]) for p in one.points]
-        draw.series(one, places, abs(up(1.0) - up(0.0)), markers)
+        path, down = "", False
+        for point in one.points:
+            path += f"{'L' if down else 'M'}{_n(across(point[0]) + shift)} {_n(up(point[1]))}" if point else ""
+            down = point is not None
+        draw.stroke(one.look, path)
+        for x, y, error in filter(None, one.points) if markers else ():
+            half = (error or 0.0) * abs(up(1.0) - up(0.0))
+            bar = f"v{_n(2 * half)}m-3 0h6m-6 {_n(-2 * half)}h6"
+            draw.marker(one, across(x) + shift, up(y), (y, error), f"M{_n(across(x) + shift)} {_n(up(y) - half)}{bar}")
     draw.y = top + HEIGHT + LINE + 8
     draw.line(x_label, "soft mid", WIDTH / 2)
     draw.legend([(one.label, one.look) for one in series], line=True, markers=markers)
@@ -94,39 +90,31 @@ def lines(
 
 def dots(title: str, rows: Sequence[tuple[str, float, float | None, int]], x_label: str) -> str:
     """Draw dots with error bars, one row each: label, value, standard error, look."""
-    low, high = min(v - (e or 0.0) for _, v, e, _ in rows), max(v + (e or 0.0) for _, v, e, _ in rows)
-    marks = _ticks(min(0.0, low) if low < 0.35 * high else low, high)
-    draw = _Drawing(title, x_label)
-    across = _Scale(marks[0], marks[-1], 14, WIDTH - RIGHT)
-    draw.columns(marks, across, len(rows))
+    draw = _Rows(title, x_label, _range([(value, error) for _, value, error, _ in rows]), 14, len(rows))
     for label, value, error, look in rows:
         draw.line(f"{label}: {value:.1f}" + ("" if error is None else f" ± {error:.1f}"), "", 6)
-        one = Series(label, [], look, joined=False)
-        draw.series(
-            one, [(across(value), draw.y + 9, error or 0.0, value)], across(1.0) - across(0.0), True, upright=False
-        )
+        half = (error or 0.0) * (draw.across(1.0) - draw.across(0.0))
+        x, y = draw.across(value), draw.y + 9
+        bar = f"M{_n(x - half)} {_n(y)}h{_n(2 * half)}m0 -3v6m{_n(-2 * half)} -6v6"
+        draw.marker(Series(label, [], look), x, y, (value, error), bar)
         draw.y += ROW - LINE
-    draw.bottom(marks, across)
+    draw.axis()
     return draw.svg()
 
 
 def stacked(title: str, rows: Sequence[tuple[str, Sequence[float]]], parts: Sequence[str], x_label: str) -> str:
     """Draw stacked bars, one each: label and a value per part."""
-    marks = _ticks(0.0, max(sum(values) for _, values in rows) or 1.0)
-    draw = _Drawing(title, x_label)
-    across = _Scale(marks[0], marks[-1], 6, WIDTH - RIGHT)
-    draw.columns(marks, across, len(rows))
+    draw = _Rows(title, x_label, _ticks(0.0, max(sum(values) for _, values in rows) or 1.0), 6, len(rows))
     for label, values in rows:
         draw.line(label, "", 6)
         start = 0.0
         for place, value in enumerate(values):
-            width = across(start + value) - across(start)
-            told = escape(printable(f"{label}, {parts[place]}: {value:.0f}"))
-            box = f'x="{_n(across(start))}" y="{_n(draw.y + 2)}" width="{_n(max(0.0, width))}" height="15"'
-            draw.add(f'<rect class="f{place % COLOURS}" {box}{_faded(place)}><title>{told}</title></rect>')
+            width = draw.across(start + value) - draw.across(start)
+            tip = escape(printable(f"{label}, {parts[place]}: {value:.0f}"))
+            draw.box(place, draw.across(start), draw.y + 2, max(0.0, width), 15, f"><title>{tip}</title></rect>")
             start += value
         draw.y += ROW - LINE
-    draw.bottom(marks, across)
+    draw.axis()
     draw.legend([(part, place) for place, part in enumerate(parts)], line=False, markers=True)
     return draw.svg()
 
@@ -140,7 +128,8 @@ def standalone(drawings: Sequence[str]) -> str:
         y += height
     frame = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {total}" width="{WIDTH}" height="{total}"'
     paper = f'<rect width="{WIDTH}" height="{total}" style="fill:var(--paper)"/>'
-    return f"<svg {frame}>\n<style>\n{STYLE}\n</style>\n{paper}\n" + "\n".join(inner) + "\n</svg>\n"
+    style = STYLE.read_text(encoding="utf-8")
+    return f"<svg {frame}>\n<style>\n{style}</style>\n{paper}\n" + "\n".join(inner) + "\n</svg>\n"
 
 
 class _Drawing:
@@ -167,43 +156,24 @@ class _Drawing:
         self.text(x, self.y + 13, _cut(text, 66), style)
         self.y += LINE
 
-    def series(
-        self,
-        one: Series,
-        places: Sequence[tuple[float, float, float, float] | None],
-        unit: float,
-        markers: bool,
-        upright: bool = True,
-    ) -> None:
-        """Draw a series. places: x, y on the paper, error and value in units of the axis; unit: paper per unit."""
-        colour, dash = one.look % COLOURS, _DASHES[one.look // COLOURS % len(_DASHES)]
-        if one.joined:
-            path, down = [], False
-            for place in places:
-                path += [f"{'L' if down else 'M'}{_n(place[0])} {_n(place[1])}"] if place else []
-                down = place is not None
-            dashed = f' stroke-dasharray="{dash}"' if dash else ""
-            self.add(f'<path class="line s{colour}" stroke-width="2"{dashed} d="{"".join(path)}"/>')
-        for x, y, error, value in [place for place in places if place] if markers else []:
-            if error:
-                e = error * unit
-                bar = f"M{_n(x)} {_n(y - e)}v{_n(2 * e)}m-3 0h6m-6 {_n(-2 * e)}h6"
-                bar = bar if upright else f"M{_n(x - e)} {_n(y)}h{_n(2 * e)}m0 -3v6m{_n(-2 * e)} -6v6"
-                self.add(f'<path class="line s{colour}" stroke-width="1.5" d="{bar}"/>')
-            told = f"{one.label} {value:.4g}".strip() + (f" ± {error:.2g}" if error else "")
-            self.add(
-                f'<path class="f{colour}" d="{_marker(one.look, x, y)}"><title>{escape(printable(told))}</title></path>'
-            )
+    def stroke(self, look: int, path: str) -> None:
+        dash = _DASHES[look // COLOURS % len(_DASHES)]
+        dashed = f' stroke-dasharray="{dash}"' if dash else ""
+        self.add(f'<path class="line s{look % COLOURS}" stroke-width="2"{dashed} d="{path}"/>')
 
-    def columns(self, marks: Sequence[float], across: "_Scale", rows: int) -> None:
-        for value in marks:
-            self.add(f'<path class="grid" d="M{_n(across(value))} {_n(self.y)}v{rows * ROW}"/>')
+    def marker(self, one: Series, x: float, y: float, value: tuple[float, float | None], bar: str) -> None:
+        """Draw a marker at (x, y) on the paper. value: with its error, for the tip; bar: path of its error bar."""
+        tip = f"{one.label} {value[0]:.4g}".strip()
+        if value[1]:
+            self.add(f'<path class="line s{one.look % COLOURS}" stroke-width="1.5" d="{bar}"/>')
+            tip += f" ± {value[1]:.2g}"
+        self.add(f"{_marker(one.look, x, y)}><title>{escape(printable(tip))}</title></path>")
 
-    def bottom(self, marks: Sequence[float], across: "_Scale") -> None:
-        for value in marks:
-            edge = "end" if value == marks[-1] else "mid" if value != marks[0] else ""
-            self.text(across(value), self.y + LINE, _number(value, marks), f"soft {edge}".strip())
-        self.y += LINE + 6
+    def box(self, look: int, x: float, y: float, width: float, height: int, end: str) -> None:
+        """Draw a rectangle; with more parts than colours the second round is paler."""
+        faded = ' opacity="0.5"' if look >= COLOURS else ""
+        size = f'x="{_n(x)}" y="{_n(y)}" width="{_n(width)}" height="{height}"'
+        self.add(f'<rect class="f{look % COLOURS}" {size}{faded}{end}')
 
     def legend(self, entries: Sequence[tuple[str, int]], *, line: bool, markers: bool) -> None:
         entries = [(label, look) for label, look in entries if label]
@@ -212,17 +182,13 @@ class _Drawing:
         self.y += 6
         short = max(len(label) for label, _ in entries) <= 26
         for place, (label, look) in enumerate(entries):
-            x = 6 + (place % 2) * WIDTH / 2 if short else 6
-            colour, dash = look % COLOURS, _DASHES[look // COLOURS % len(_DASHES)]
-            dashed = f' stroke-dasharray="{dash}"' if dash else ""
-            middle = self.y + 9
+            x, middle = 6 + (place % 2) * WIDTH / 2 if short else 6, self.y + 9
             if line:
-                self.add(f'<path class="line s{colour}" stroke-width="2"{dashed} d="M{_n(x)} {_n(middle)}h28"/>')
+                self.stroke(look, f"M{_n(x)} {_n(middle)}h28")
             if markers and line:
-                self.add(f'<path class="f{colour}" d="{_marker(look, x + 14, middle)}"/>')
+                self.add(f"{_marker(look, x + 14, middle)}/>")
             if not line:
-                box = f'x="{_n(x)}" y="{_n(middle - 6)}" width="22" height="12"'
-                self.add(f'<rect class="f{colour}" {box}{_faded(look)}/>')
+                self.box(look, x, middle - 6, 22, 12, "/>")
             self.text(x + 35, middle + 4, _cut(label, 26 if short else 60), "")
             if not short or place % 2 or place == len(entries) - 1:
                 self.y += LINE + 2
@@ -233,16 +199,33 @@ class _Drawing:
         return head + "\n".join(["", *self.parts]) + "\n</svg>"
 
 
-class _Scale:
-    """Map from a value to its position on the paper."""
+class _Rows(_Drawing):
+    """Drawing of rows with a common horizontal axis, which begins `left` units from the edge."""
 
-    def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        self.low, self.start = low, start
-        self.factor = (end - start) / (high - low) if high > low else 0.0
-        self.middle = (start + end) / 2
+    def __init__(self, title: str, x_label: str, marks: Sequence[float], left: int, rows: int) -> None:
+        super().__init__(title, x_label)
+        self.marks, self.across = marks, _scale(marks[0], marks[-1], left, WIDTH - RIGHT)
+        for value in marks:
+            self.add(f'<path class="grid" d="M{_n(self.across(value))} {_n(self.y)}v{rows * ROW}"/>')
 
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) * self.factor if self.factor else self.middle
+    def axis(self) -> None:
+        for value in self.marks:
+            edge = " end" if value == self.marks[-1] else " mid" if value != self.marks[0] else ""
+            self.text(self.across(value), self.y + LINE, _number(value, self.marks), f"soft{edge}")
+        self.y += LINE + 6
+
+
+def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
+    """Return the map from a value to its position on the paper."""
+    if high <= low:
+        return lambda value: (start + end) / 2
+    return lambda value: start + (value - low) * ((end - start) / (high - low))
+
+
+def _range(values: Sequence[tuple[float, float | None]]) -> list[float]:
+    """Return ticks for values and their errors; from zero on unless that would waste much."""
+    low, high = min(y - (e or 0.0) for y, e in values), max(y + (e or 0.0) for y, e in values)
+    return _ticks(min(0.0, low) if low < 0.35 * high else low, high)
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -263,21 +246,7 @@ def _number(value: float, among: Sequence[float]) -> str:
 
 
 def _marker(look: int, x: float, y: float) -> str:
-    shapes = (
-        "m-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z",  # circle
-        "m-4 -4h8v8h-8z",  # square
-        "m0 -5.5l5 9h-10z",  # triangle
-        "m0 -5.5l5 5.5l-5 5.5l-5 -5.5z",  # diamond
-        "m0 5.5l5 -9h-10z",  # triangle, downwards
-        "m-1.6 -5h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4v-3.2h3.4z",  # plus
-        "m0 -5.5l4.8 3.5l-1.8 6h-6l-1.8 -6z",  # pentagon
-    )
-    return f"M{_n(x)} {_n(y)}{shapes[look % len(shapes)]}"
-
-
-def _faded(place: int) -> str:
-    """Return the style of a part: with more parts than colours the second round is paler."""
-    return ' opacity="0.5"' if place >= COLOURS else ""
+    return f'<path class="f{look % COLOURS}" d="M{_n(x)} {_n(y)}{_MARKERS[look % len(_MARKERS)]}"'
 
 
 def _cut(text: str, length: int) -> str:

@@ -4,7 +4,8 @@ Reads what the run directory holds and nothing of the store, so a run can be rea
 is a dictionary with the keys that `read_run` names; nothing else in experiments/ knows the files.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from memphis.pipeline import KINDS, Kind
 from memphis.store import digest, flatten, read_json
 
 POINTS = 120  # of one loss curve
-_COUNTED = ("steps", "tokens", "samples", "pairs")  # of a stage's summary
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -36,6 +36,16 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
+@contextmanager
+def readable(path: Path, fault: str, cure: str) -> Iterator[None]:
+    """Raise MemphisError, in one line, when reading `path` finds something else than what memphis wrote."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise MemphisError(f"{path}: {fault} ({reason}); {cure}") from error
+
+
 def read_run(path: Path) -> dict[str, Any]:
     """Read one run as a dictionary.
 
@@ -45,11 +55,8 @@ def read_run(path: Path) -> dict[str, Any]:
     cycle); curves (stage -> [[step, mean loss], …]); costs.
     Raises MemphisError for a directory that cannot be read as a run.
     """
-    try:
+    with readable(path, "cannot be read as a run", "start it again or leave it out"):
         return _read(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise MemphisError(f"{path}: cannot be read as a run ({reason}); start it again or leave it out") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -62,14 +69,14 @@ def _read(path: Path) -> dict[str, Any]:
     method = method_name(config)
     built = [stage for stage in stages if stage["built"]]
     until = config.get("until")
-    whole = summary.get("status") == "finished" and len(built) == len(stages)
+    finished = summary.get("status") == "finished" and len(built) == len(stages)
     return {
         "name": info["name"],
         "seed": info["seed"],
         "slug": info["slug"],
         "method": method,
         "status": f"{summary.get('status', 'unfinished')}{f', until {until}' if until else ''}",
-        "complete": whole and not until,
+        "complete": finished and not until,
         "commit": info["git"]["sha"],
         "dirty": info["git"]["dirty"],
         "created": info["created"],
@@ -77,7 +84,11 @@ def _read(path: Path) -> dict[str, Any]:
         "wall_s": summary.get("wall_s"),
         "config": {key: value for key, value in flatten(config).items() if key.split(".")[0] not in FREE},
         "key": digest([stage["key"] for stage in stages])[:16],
-        "stages": [_stage(stage) for stage in stages],
+        "stages": [
+            {k: stage[k] for k in ("name", "kind", "iteration", "dir", "built", "reused", "seconds")}
+            | {k: n for k, n in stage["summary"].items() if k in ("steps", "tokens", "samples", "pairs")}
+            for stage in stages
+        ],
         "scores": [{k: row[k] for k in ("label", "iteration", "columns")} for row in summary.get("scores", [])],
         "iterations": _iterations(rows) if method != "sft_continued" else [],
         "curves": _curves(rows, own_stages(method, stages)),
@@ -97,24 +108,25 @@ def costs(method: str, stages: Sequence[dict[str, Any]]) -> dict[str, float | No
     built. cpu_seconds: of all threads; None where a stage has no record of them.
     """
     own = [stage for stage in own_stages(method, stages) if stage["built"]]
-
-    def total(key: str, counts: Callable[[Kind], bool]) -> int:
-        return sum(stage["summary"].get(key, 0) for stage in own if counts(KINDS[stage["kind"]]))
-
     counted = [stage for stage in own if (kind := KINDS[stage["kind"]]).steps or kind.cycle]
     worked = [stage.get("cpu_seconds") for stage in counted]
     return {
-        "steps": total("steps", lambda kind: kind.steps),
-        "trained_tokens": total("tokens", lambda kind: kind.steps),
-        "generated_tokens": total("tokens", lambda kind: kind.leaves == "samples"),
+        "steps": total(own, "steps", lambda kind: kind.steps),
+        "trained_tokens": total(own, "tokens", lambda kind: kind.steps),
+        "generated_tokens": total(own, "tokens", lambda kind: kind.leaves == "samples"),
         "seconds": round(sum(stage["seconds"] or 0.0 for stage in counted), 1),
         "cpu_seconds": None if None in worked else round(sum(value or 0.0 for value in worked), 1),
     }
 
 
-def _stage(stage: dict[str, Any]) -> dict[str, Any]:
-    counts = {key: stage["summary"][key] for key in _COUNTED if key in stage["summary"]}
-    return {**{k: stage[k] for k in ("name", "kind", "iteration", "dir", "built", "reused", "seconds")}, **counts}
+def total(stages: Sequence[dict[str, Any]], key: str, counts: Callable[[Kind], bool]) -> int:
+    """Sum a number of the stages' summaries over the kinds that count."""
+    return sum(stage["summary"].get(key, 0) for stage in stages if counts(KINDS[stage["kind"]]))
+
+
+def columns_of(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return all columns of a run's scores in their order, each as the last model has it."""
+    return {name: column for row in scores for name, column in row["columns"].items()}
 
 
 def _iterations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -164,10 +176,9 @@ def _curves(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]]) ->
         if loss is not None and (kind := kinds.get(row["stage"])):
             step = row["step"] if kind.starts else row["global_step"]
             found.setdefault(row["stage"], []).append((step, loss))
-    return {stage: _thinned(points) for stage, points in found.items()}
-
-
-def _thinned(points: Sequence[tuple[int, float]]) -> list[list[float]]:
-    width = -(-len(points) // POINTS)
-    bins = [points[start : start + width] for start in range(0, len(points), width)]
-    return [[part[-1][0], round(sum(loss for _, loss in part) / len(part), 5)] for part in bins]
+    thinned = {}
+    for stage, points in found.items():
+        width = -(-len(points) // POINTS)
+        bins = [points[start : start + width] for start in range(0, len(points), width)]
+        thinned[stage] = [[part[-1][0], round(sum(loss for _, loss in part) / len(part), 5)] for part in bins]
+    return thinned

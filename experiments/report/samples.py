@@ -6,19 +6,18 @@ Model output is data here: it is quoted or handed on as text, never interpreted.
 import gzip
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.report.templating import cut
 from memphis.formatting import printable
 from memphis.pipeline import KINDS, evaluated
 from memphis.store import read_json
 from memphis.tracking.content import fixed_choice
 
 SHOWN = 3  # samples on the page of three
-MAX_CHARS = 1_500  # of one quoted text
 _QUESTION_KEYS = ("prompt", "question", "input", "query")  # in the documents of our tasks
 
 
@@ -50,15 +49,22 @@ class Change:
     what: str  # which questions, how answered
     pairs: dict[str, tuple[Answer, Answer]]
 
-    def count(self, before: bool, after: bool) -> int:
-        return sum((a.right, b.right) == (before, after) for a, b in self.pairs.values())
+    def ids(self, before: bool, after: bool) -> list[str]:
+        """Return ids of the questions with these outcomes, in the order of a hash of the id."""
+        found = [key for key, (a, b) in self.pairs.items() if (a.right, b.right) == (before, after)]
+        return sorted(found, key=_hash)
 
     def sentence(self) -> str:
+        outcomes = ((False, True), (True, False), (True, True), (False, False))
+        better, worse, right, wrong = (len(self.ids(*outcome)) for outcome in outcomes)
         return (
-            f"{self.before} → {self.after} on {self.what}: {self.count(False, True)} went from wrong to right, "
-            f"{self.count(True, False)} from right to wrong, {self.count(True, True)} stayed right, "
-            f"{self.count(False, False)} stayed wrong"
+            f"{self.before} → {self.after} on {self.what}: {better} went from wrong to right, {worse} from right to "
+            f"wrong, {right} stayed right, {wrong} stayed wrong"
         )
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def answers(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> Answers | None:
@@ -67,19 +73,21 @@ def answers(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> Answ
 
     stages: built rows of stages.json. paths: where they are, by name.
     """
+    by_output: dict[str, list[dict[str, Any]]] = {}
+    for stage in stages:
+        by_output.setdefault(KINDS[stage["kind"]].leaves, []).append(stage)
     found: dict[str, dict[str, Answer]] = {}
     task = ""
-    for stage in (stage for stage in stages if KINDS[stage["kind"]].leaves == "scores"):
+    for stage in by_output.get("scores", ()):
         this, written = _evaluation_answers(paths[stage["name"]])
         if this and this == (task or this):
             task = this
             found[evaluated(stage["name"])] = written
     if len(found) > 1:
         return Answers(f"questions of {task}", found, "the ")
-    judged = list({stage["iteration"]: stage for stage in stages if KINDS[stage["kind"]].leaves == "judged"}.values())
-    data = [stage for stage in stages if KINDS[stage["kind"]].leaves == "rows"]
-    if len(judged) > 1 and data:
-        questions = {row["id"]: row for row in _lines(paths[data[0]["name"]] / "questions.jsonl")}
+    judged = list({stage["iteration"]: stage for stage in by_output.get("judged", ())}.values())
+    if len(judged) > 1 and "rows" in by_output:
+        questions = {row["id"]: row for row in _rows(paths[by_output["rows"][0]["name"]] / "questions.jsonl")}
         names = ["SFT", *(f"iteration {stage['iteration'] - 1}" for stage in judged[1:])]
         models = {n: _judged_answers(paths[s["name"]], questions) for n, s in zip(names, judged, strict=True)}
         return Answers("training questions (first sample of each)", models)
@@ -101,54 +109,24 @@ def browser(found: Answers | None, count: int, chars: int) -> dict[str, Any] | N
     """Return the data of a page's sample browser: `count` questions by a fixed hash of their ids, cut to `chars`."""
     if found is None:
         return None
+
+    def shown(text: str) -> str:
+        return cut(printable(text.strip()), chars)
+
     common = set.intersection(*(set(model) for model in found.models.values()))
-    first = next(iter(found.models.values()))
     rows = []
     for key in sorted(fixed_choice(list(common), count), key=lambda item: (len(item), item)):
         given = [model[key] for model in found.models.values()]
-        texts = [[int(answer.right), _cut(answer.text, chars)] for answer in given]
-        rows.append(
-            {"id": key, "q": _cut(first[key].question, chars), "ref": _cut(first[key].reference, chars), "a": texts}
-        )
+        texts = [[int(answer.right), shown(answer.text)] for answer in given]
+        rows.append({"id": key, "q": shown(given[0].question), "ref": shown(given[0].reference), "a": texts})
     return {"what": found.what, "total": len(common), "models": list(found.models), "rows": rows}
 
 
 def choose(change: Change) -> list[str]:
     """Return ids of the samples to show: in the order of a hash of the id, the first two that went from wrong to right
     and the first that went the other way; places left over go to the first of all others."""
-    order = sorted(change.pairs, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-    better = [key for key in order if not change.pairs[key][0].right and change.pairs[key][1].right]
-    worse = [key for key in order if change.pairs[key][0].right and not change.pairs[key][1].right]
-    chosen = [*better[: SHOWN - 1], *worse[:1]]
-    return [*chosen, *(key for key in order if key not in chosen)][:SHOWN]
-
-
-def samples_page(title: str, change: Change) -> str:
-    """Format Markdown: three questions, answered before and after."""
-    parts = [
-        f"# Before and after: {title}",
-        f"{change.sentence()}.",
-        "How these were chosen: by a fixed hash of the question's id, the first two that went from wrong to right and "
-        "the first that went from right to wrong; places left over go to the first of all others.",
-    ]
-    for key in choose(change):
-        before, after = change.pairs[key]
-        parts += [f"## Question {key}", quoted(before.question), "Reference answer:", quoted(before.reference)]
-        for name, answer in ((change.before, before), (change.after, after)):
-            parts += [f"{name}, **{'right' if answer.right else 'wrong'}**:", quoted(answer.text)]
-    return printable("\n\n".join(parts)) + "\n"
-
-
-def quoted(text: str) -> str:
-    """Return a code block that the text cannot end."""
-    text = text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS]} […]"
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}text\n{text.strip()}\n{fence}"
-
-
-def _cut(text: str, chars: int) -> str:
-    text = printable(text.strip())
-    return text if len(text) <= chars else f"{text[:chars]} […]"
+    chosen = [*change.ids(False, True)[: SHOWN - 1], *change.ids(True, False)[:1]]
+    return [*chosen, *(key for key in sorted(change.pairs, key=_hash) if key not in chosen)][:SHOWN]
 
 
 def _evaluation_answers(directory: Path) -> tuple[str, dict[str, Answer]]:
@@ -158,25 +136,24 @@ def _evaluation_answers(directory: Path) -> tuple[str, dict[str, Answer]]:
             if result["metric"].startswith("acc"):  # choices were scored, nothing was written
                 continue
             file = result["samples"] if isinstance(result["samples"], str) else result["samples"][0]  # one per seed
-            rows = [row for row in _lines(directory / file) if row["filter"] == result["filter"]]
             found = {}
-            for row in rows:
-                question = next((row["doc"][key] for key in _QUESTION_KEYS if key in row["doc"]), "")
-                answer = Answer(question, str(row["target"]), row["resps"][0][0], bool(row[result["metric"]]))
-                found[str(row["doc_id"])] = answer
+            for row in _rows(directory / file):
+                if row["filter"] == result["filter"]:
+                    question = next((row["doc"][key] for key in _QUESTION_KEYS if key in row["doc"]), "")
+                    answer = Answer(question, str(row["target"]), row["resps"][0][0], bool(row[result["metric"]]))
+                    found[str(row["doc_id"])] = answer
             return task, found
     return "", {}
 
 
 def _judged_answers(directory: Path, questions: dict[str, dict[str, Any]]) -> dict[str, Answer]:
     found = {}
-    for row in _lines(directory / "judged.jsonl"):
+    for row in _rows(directory / "judged.jsonl"):
         question, sample = questions[row["id"]], row["samples"][0]
         found[row["id"]] = Answer(question["prompt"], question["answer"], sample["text"], bool(sample["correct"]))
     return found
 
 
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        yield from map(json.loads, file)

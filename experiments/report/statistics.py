@@ -35,11 +35,11 @@ class Difference:
     """
 
     mean: float
-    error: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    n: int
+    error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    n: int = 1
     items: bool = False
 
 
@@ -60,14 +60,13 @@ def paired(values: Mapping[int, float], baseline: Mapping[int, float]) -> Differ
         return None
     found = spread([values[seed] - baseline[seed] for seed in seeds])
     if found.error is None:
-        return Difference(found.mean, None, None, None, None, 1)
+        return Difference(found.mean)
     if found.error < 1e-12:  # the same difference every time, rounding apart: no spread to judge it by
         if abs(found.mean) > 1e-12:
-            return Difference(found.mean, 0.0, None, None, None, found.n)
+            return Difference(found.mean, 0.0, n=found.n)
         return Difference(0.0, 0.0, 0.0, 0.0, 1.0, found.n)
     from scipy.special import stdtr, stdtrit  # takes half a second, which would slow `--help` down
 
-    degrees = found.n - 1
-    half = float(stdtrit(degrees, (1 + LEVEL) / 2)) * found.error
-    p = 2 * float(stdtr(degrees, -abs(found.mean / found.error)))
+    half = float(stdtrit(found.n - 1, (1 + LEVEL) / 2)) * found.error
+    p = 2 * float(stdtr(found.n - 1, -abs(found.mean / found.error)))
     return Difference(found.mean, found.error, found.mean - half, found.mean + half, p, found.n)

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any
 
 from experiments.report.arms import Arm, Comparison
 from experiments.report.statistics import Difference, paired
@@ -22,6 +21,11 @@ COST_NOTE = (
     "Cost: mean per run of what the last model took beyond the base model, reused stages included; evaluations not. "
     "CPU time is that of all threads, over the runs that recorded it."
 )
+UNITS = {  # of costs beyond SFT's, by which a gain is divided
+    "trained_tokens": (1e6, "million trained tokens"),
+    "generated_tokens": (1e6, "million generated tokens"),
+    "cpu_seconds": (60.0, "CPU minute"),
+}
 _CSV = (
     *("arm", "method", "seed", "status", "model", "iteration", "column"),
     *("count", "n", "score", "stderr", *COSTS),
@@ -47,10 +51,29 @@ def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> 
     return rows
 
 
+def _difference(found: Difference | None) -> list[str]:
+    """Return mean ± standard error in points, interval, p."""
+    if found is None:
+        return ["–", "–", "–"]
+    mean = f"{100 * found.mean:+.1f}" + ("" if found.error is None else f" ± {100 * found.error:.1f}")
+    if found.p is None:
+        return [mean, "–", "–"]
+    p = f"{found.p:.3f}" if found.p >= 0.0005 else "<0.001"
+    return [mean, _interval(found), f"{p}{' (items)' if found.items else ''}"]
+
+
+def _interval(found: Difference) -> str:
+    return " to ".join(f"{100 * bound:+.1f}" for bound in (found.low, found.high) if bound is not None)
+
+
 def seeds(arm: Arm) -> str:
     """Return `3`, or `2 of 3` where some are not complete."""
     complete = len(arm.complete)
     return str(complete) if complete == len(arm.runs) else f"{complete} of {len(arm.runs)}"
+
+
+def all_seeds(comparison: Comparison) -> str:
+    return ", ".join(map(str, sorted({run["seed"] for run in comparison.runs})))
 
 
 def cost_cells(arm: Arm) -> list[str]:
@@ -58,53 +81,47 @@ def cost_cells(arm: Arm) -> list[str]:
     return ["–" if v is None else duration(v) if key.endswith("seconds") else rounded(v) for key, v in values.items()]
 
 
+def cost_table(comparison: Comparison) -> list[list[str]]:
+    return [["arm", "seeds", *COSTS.values()], *([a.label, seeds(a), *cost_cells(a)] for a in comparison.arms)]
+
+
 def gain_table(comparison: Comparison, column: str) -> list[list[str]]:
     """Return each method's gain over SFT in points of accuracy, and per cost beyond SFT's; [] without arm sft_only."""
     sft = next((arm for arm in comparison.arms if arm.method == "sft_only"), None)
     if sft is None:
         return []
-    units = {"trained_tokens": (1e6, "million trained tokens"), "generated_tokens": (1e6, "million generated tokens")}
-    units |= {"cpu_seconds": (60.0, "CPU minute")}
-    rows = [["points gained over SFT", "in all", *(f"per {name}" for _, name in units.values())]]
+    rows = [["points gained over SFT", "in all", *(f"per {name}" for _, name in UNITS.values())]]
     for arm in comparison.arms:
         gain = paired(arm.scores(column), sft.scores(column))
         if arm is sft or gain is None:
             continue
-        cells = [f"{100 * gain.mean:+.1f}"]
-        for key, (unit, _) in units.items():
+        cells = [arm.label, f"{100 * gain.mean:+.1f}"]
+        for key, (unit, _) in UNITS.items():
             mine, its = arm.cost(key), sft.cost(key)
             extra = None if mine is None or its is None else (mine - its) / unit
             cells.append(f"{100 * gain.mean / extra:+.2f}" if extra and extra > 0 else "–")
-        rows.append([arm.label, *cells])
+        rows.append(cells)
     return rows
-
-
-def _difference(found: Difference | None) -> list[str]:
-    if found is None:
-        return ["–", "–", "–"]
-    mean = f"{100 * found.mean:+.1f}" + ("" if found.error is None else f" ± {100 * found.error:.1f}")
-    if found.p is None or found.low is None or found.high is None:
-        return [mean, "–", "–"]
-    p = f"{found.p:.3f}" if found.p >= 0.0005 else "<0.001"
-    mark = " (items)" if found.items else ""
-    return [mean, f"{100 * found.low:+.1f} to {100 * found.high:+.1f}", f"{p}{mark}"]
 
 
 def notes(comparison: Comparison) -> list[str]:
     """Return what a reader of the table must know."""
+    if not comparison.columns:
+        return []
     found = ["Accuracy of the last model: mean ± standard deviation over seeds."]
-    kinds = {d.items for d in _differences(comparison)}
-    if False in kinds:
+    all_pairs = [comparison.difference(arm, column) for arm in comparison.arms for column in comparison.columns]
+    differences = [difference for difference in all_pairs if difference is not None]
+    if not all(difference.items for difference in differences):
         found.append(
             "Differences are paired by seed: mean ± standard error, with Student's t for interval and p (two-sided). "
             "With few seeds only large differences can be told from chance."
         )
-    if True in kinds:
+    if any(difference.items for difference in differences):
         found.append(
             "(items): one seed, so the models are compared question by question (exact McNemar test, bootstrap "
             "interval); this says nothing about other seeds."
         )
-    if any(d.n > 1 and d.p is None for d in _differences(comparison)):
+    if any(difference.n > 1 and difference.p is None for difference in differences):
         found.append("Where all seeds differ by the very same amount there is no spread to compute a p-value from.")
     others = len(comparison.arms) - 1
     if others > 2:
@@ -119,49 +136,33 @@ def notes(comparison: Comparison) -> list[str]:
 
 def headlines(comparison: Comparison) -> list[str]:
     """Return a sentence per arm on the first column, for up to three arms beside the baseline."""
-    name, column = next(iter(comparison.columns.items()), ("", {}))
     others = [arm for arm in comparison.arms if arm.label != comparison.baseline]
     found = []
-    for arm in others if name and len(others) <= 3 else []:
-        difference = comparison.difference(arm, name)
-        if difference is None:
-            continue
-        how = (
-            "on the same questions"
-            if difference.items
-            else f"over {difference.n} seed{'s' if difference.n > 1 else ''}"
-        )
-        text = (
-            f"{arm.label} minus {comparison.baseline} on {column['title']}: {100 * difference.mean:+.1f} points {how}"
-        )
-        if difference.p is not None and difference.low is not None and difference.high is not None:
-            chance = "more than chance explains" if difference.p < 0.05 else "chance alone could explain it"
-            text += f", 95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}: {chance}"
-        found.append(f"{text}.")
+    for name, column in list(comparison.columns.items())[:1] if len(others) <= 3 else []:
+        for arm in others:
+            difference = comparison.difference(arm, name)
+            if difference is None:
+                continue
+            over = f"over {difference.n} seed{'s' if difference.n > 1 else ''}"
+            text = f"{arm.label} minus {comparison.baseline} on {column['title']}: {100 * difference.mean:+.1f} points "
+            text += "on the same questions" if difference.items else over
+            if difference.p is not None:
+                chance = "more than chance explains" if difference.p < 0.05 else "chance alone could explain it"
+                text += f", 95 % interval {_interval(difference)}: {chance}"
+            found.append(f"{text}.")
     return found
-
-
-def _differences(comparison: Comparison) -> list[Difference]:
-    found = [comparison.difference(arm, column) for arm in comparison.arms for column in comparison.columns]
-    return [difference for difference in found if difference is not None]
-
-
-def column_title(name: str, column: dict[str, Any]) -> str:
-    return f"{column['title']}, N = {column['n']} (`{name}`)"
 
 
 def markdown(comparison: Comparison) -> str:
     """Format a table per column, costs in the first one, notes below."""
     parts = []
     for place, (name, column) in enumerate(comparison.columns.items()):
-        parts += [f"**{column_title(name, column)}**", markdown_table(score_table(comparison, name, costs=not place))]
-    if parts and len(gains := gain_table(comparison, next(iter(comparison.columns)))) > 1:
-        parts.insert(2, markdown_table(gains))
-    if not parts:
-        rows = [["arm", "seeds", *COSTS.values()], *([a.label, seeds(a), *cost_cells(a)] for a in comparison.arms)]
-        parts.append(markdown_table(rows))
-    said = [*(notes(comparison) if comparison.columns else []), COST_NOTE]
-    return printable("\n\n".join([*parts, "\n".join(f"- {note}" for note in said)]))
+        parts.append(f"**{column['title']}, N = {column['n']} (`{name}`)**")
+        parts.append(markdown_table(score_table(comparison, name, costs=not place)))
+        if not place and len(gains := gain_table(comparison, name)) > 1:
+            parts.append(markdown_table(gains))
+    listed = "\n".join(f"- {note}" for note in [*notes(comparison), COST_NOTE])
+    return printable("\n\n".join([*(parts or [markdown_table(cost_table(comparison))]), listed]))
 
 
 def markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -172,22 +173,18 @@ def markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return lines for a terminal: first column left-aligned, the others right-aligned."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = []
-    for first, *rest in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
-        lines.append("   ".join(cells).rstrip())
-    return lines
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ["<", *[">"] * (len(widths) - 1)]
+    cells = [[f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)] for row in rows]
+    return ["   ".join(row).rstrip() for row in cells]
 
 
 def terminal(comparison: Comparison) -> str:
     lines: list[str] = []
     for name, column in comparison.columns.items():
-        lines += ["", f"{column['title']}, N = {column['n']} ({name})"]
-        lines += aligned(score_table(comparison, name))
+        lines += ["", f"{column['title']}, N = {column['n']} ({name})", *aligned(score_table(comparison, name))]
     costs = [["cost", *COSTS.values()], *([arm.label, *cost_cells(arm)] for arm in comparison.arms)]
-    lines += ["", *aligned(costs), "", *(notes(comparison) if comparison.columns else []), COST_NOTE]
-    return printable("\n".join(lines))
+    return printable("\n".join([*lines, "", *aligned(costs), "", *notes(comparison), COST_NOTE]))
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -198,15 +195,12 @@ def as_csv(comparison: Comparison) -> str:
     for arm in comparison.arms:
         for run in arm.runs:
             head = [arm.label, arm.method, run["seed"], run["status"]]
-            costs = ["" if (cost := run["costs"][key]) is None else cost for key in COSTS]
-            for row in run["scores"]:
-                for name, cell in row["columns"].items():
-                    numbers = [cell["count"], cell["n"], _round(cell["score"]), _round(cell["stderr"])]
-                    writer.writerow([*head, row["label"], row["iteration"], name, *numbers, *costs])
-            if not any(row["columns"] for row in run["scores"]):
-                writer.writerow([*head, *[""] * 7, *costs])
+            costs = [run["costs"][key] for key in COSTS]
+            scores = [(row, name, cell) for row in run["scores"] for name, cell in row["columns"].items()]
+            for row, name, cell in scores:
+                shares = (None if cell[key] is None else round(cell[key], 6) for key in ("score", "stderr"))
+                where = [row["label"], row["iteration"], name, cell["count"], cell["n"]]
+                writer.writerow([*head, *where, *shares, *costs])
+            if not scores:
+                writer.writerow([*head, *[None] * 7, *costs])
     return printable(file.getvalue())
-
-
-def _round(value: float | None) -> float | str:
-    return "" if value is None else round(value, 6)

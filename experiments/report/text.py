@@ -2,38 +2,20 @@
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.report.results import own_stages
+from experiments.report.results import columns_of, own_stages, total
 from experiments.report.tables import aligned, markdown_table
 from memphis.formatting import duration, percent, rounded
-from memphis.pipeline import KINDS, Kind
+from memphis.pipeline import KINDS
 from memphis.store import read_json
-
-JOBS: dict[str, Callable[[Kind], bool]] = {
-    "training": lambda kind: kind.optimizes,
-    "engine": lambda kind: kind.needs == "engine",
-    "other": lambda kind: not kind.optimizes and kind.needs != "engine",
-}
-
-
-def _columns(scores: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return all columns of a run in their order, with what does not depend on the row."""
-    return {name: column for row in scores for name, column in row["columns"].items()}
-
-
-def _names(scores: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Return short names of the columns: without the suite when there is only one."""
-    columns = _columns(scores)
-    several = len({name.split("/")[0] for name in columns}) > 1
-    return {name: name if several else name.split("/")[-1] for name in columns}
 
 
 def _table(scores: Sequence[dict[str, Any]]) -> list[list[str]]:
     """Return rows of text: label, `45.3 ± 2.0` per column; N is in a row of its own, and in a cell where it differs."""
-    columns = _columns(scores)
+    columns = columns_of(scores)
     rows = [["N", *(str(column["n"]) for column in columns.values())]]
     for row in scores:
         cells = [row["label"]]
@@ -46,13 +28,15 @@ def _table(scores: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def markdown_scores(scores: Sequence[dict[str, Any]]) -> str:
-    titles = [f"{column['title']}<br>`{name}`" for name, column in _columns(scores).items()]
-    table = markdown_table([["", *titles], *_table(scores)])
-    return f"{table}\n\nAccuracy in %, ± one standard error in percentage points."
+    titles = [f"{column['title']}<br>`{name}`" for name, column in columns_of(scores).items()]
+    return markdown_table([["", *titles], *_table(scores)])
 
 
 def terminal_scores(scores: Sequence[dict[str, Any]]) -> list[str]:
-    return aligned([["accuracy, %", *_names(scores).values()], *_table(scores)])
+    names = list(columns_of(scores))
+    if len({name.split("/")[0] for name in names}) == 1:  # then the suite says nothing
+        names = [name.split("/")[-1] for name in names]
+    return aligned([["accuracy, %", *names], *_table(scores)])
 
 
 def notes(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> list[str]:
@@ -71,20 +55,14 @@ def notes(stages: Sequence[dict[str, Any]], paths: Mapping[str, Path]) -> list[s
     return found
 
 
-def stage_table(stages: Sequence[dict[str, Any]]) -> str:
-    rows = ["## Stages", "", "| stage | directory | built in | |", "| --- | --- | ---: | --- |"]
-    for stage in stages:
-        reused = "from the store" if stage["reused"] else ""
-        rows.append(f"| {stage['name']} | `{stage['dir']}` | {duration(stage['seconds'])} | {reused} |")
-    return "\n".join(rows)
-
-
 def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
     """Describe wall time by kind of job and stage. Only what was built now counts; what was reused is named."""
     built = [stage for stage in stages if not stage["reused"]]
     parts = []
-    for job, fits in JOBS.items():
-        kinds = [kind for kind, row in KINDS.items() if fits(row)]
+    jobs: dict[str, list[str]] = {"training": [], "engine": [], "other": []}
+    for kind, row in KINDS.items():
+        jobs["training" if row.optimizes else "engine" if row.needs == "engine" else "other"].append(kind)
+    for job, kinds in jobs.items():
         seconds = {kind: sum(stage["seconds"] for stage in built if stage["kind"] == kind) for kind in kinds}
         shares = [f"{kind} {duration(value)}" for kind, value in seconds.items() if value]
         if shares:
@@ -99,17 +77,13 @@ def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
 def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
     """Describe the tokens of all that the last model comes from, reused stages included."""
     own = own_stages(method, stages)
-
-    def tokens(counts: Callable[[Kind], bool]) -> int:
-        return sum(stage["summary"].get("tokens", 0) for stage in own if counts(KINDS[stage["kind"]]))
-
     uses = {
-        "for the base model": tokens(lambda kind: kind.starts),
-        "in SFT": tokens(lambda kind: kind.steps and not kind.cycle),
-        "in the iterations": tokens(lambda kind: kind.steps and kind.cycle),
+        "for the base model": total(own, "tokens", lambda kind: kind.starts),
+        "in SFT": total(own, "tokens", lambda kind: kind.steps and not kind.cycle),
+        "in the iterations": total(own, "tokens", lambda kind: kind.steps and kind.cycle),
     }
     trained = ", ".join(f"{rounded(number)} {use}" for use, number in uses.items() if number)
-    generated = tokens(lambda kind: kind.leaves == "samples")
+    generated = total(own, "tokens", lambda kind: kind.leaves == "samples")
     return f"tokens trained on: {trained or 'none'}; generated to learn from: {rounded(generated)}"
 
 

@@ -19,25 +19,28 @@ from memphis.errors import MemphisError
 from memphis.privacy import masked
 from memphis.store import read_json, write_json
 
-VERSION = "0.4.13"  # of wandb-workspaces; pinned, as `spec` calls a private method
+VERSION = "0.4.13"  # of wandb-workspaces; pinned, as `write` calls a private method
 FILE, VIEW = "wandb_report.json", "wandb_view.json"
 
 
 @dataclass(frozen=True)
 class Factor:
-    """Factor of an ablation. sweep: its file in conf/sweep, hence the W&B group of its runs. key: what it varies; flat:
-    its key at the top level of a run's W&B config, as groupings of nested keys are ambiguous there."""
+    """Factor of an ablation. sweep: its file in conf/sweep, hence the W&B group of its runs. key: what it varies."""
 
     sweep: str
     key: str
-    flat: str
     title: str
+
+    @property
+    def flat(self) -> str:
+        """Key at the top level of a run's W&B config, as groupings of nested keys are ambiguous there."""
+        return self.key.replace(".", "_")
 
 
 FACTORS = (
-    Factor("slerp_factor", "slerp.t", "slerp_t", "SLERP factor"),
-    Factor("rank_weight", "rank.weight", "rank_weight", "Rank weight"),
-    Factor("iterations", "iterations", "iterations", "Iteration count"),
+    Factor("slerp_factor", "slerp.t", "SLERP factor"),
+    Factor("rank_weight", "rank.weight", "Rank weight"),
+    Factor("iterations", "iterations", "Iteration count"),
 )
 BENCHMARKS = [f"{suite}/{column.name}" for suite in SUITE_TITLES for column in find_suite(suite).columns]
 
@@ -56,14 +59,15 @@ def build(
     the evaluations, the first one being what the panels over all runs show. comparisons: sweep -> what its runs found.
     Raises MemphisError when wandb-workspaces is not installed.
     """
-    wr = _library()
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else wandb sends reports of its own
+    try:
+        import wandb_workspaces.reports.v2 as wr
+    except ImportError as error:
+        cure = f"pip install wandb-workspaces=={VERSION}"
+        raise MemphisError(f"--wandb: the package wandb-workspaces is missing; {cure}") from error
     reference = read_reference()
     rows = [*reference.rows, *our_rows(table.collect(RESULTS, []), reference)]
-    blocks = [
-        wr.TableOfContents(),
-        wr.H1("Benchmarks"),
-        wr.MarkdownBlock(table.markdown(rows, reference)),
-    ]
+    blocks = [wr.TableOfContents(), wr.H1("Benchmarks"), wr.MarkdownBlock(table.markdown(rows, reference))]
     for factor in FACTORS:
         blocks.append(wr.H1(factor.title))
         if factor.sweep in comparisons:
@@ -88,8 +92,12 @@ def _runset(wr: Any, title: str, groups: list[str], names: Sequence[str], groupb
 def _of_factor(wr: Any, factor: Factor, columns: Sequence[str]) -> list[Any]:
     """Return curves and bars with one colour per value of the factor: mean over seeds, ± standard error."""
     how = {"groupby": wr.Config(factor.flat), "groupby_aggfunc": "mean", "groupby_rangefunc": "stderr"}
+    scores = []  # as evaluations log them: with the metric's name, such as `exact_match`
+    for column in columns:
+        suite, _, name = column.partition("/")
+        scores += [f"eval/{column}/{found.metric}" for found in find_suite(suite).columns if found.name == name]
     curves = {
-        "iteration": ["gen/pass@1", "merge/drift_sft", *map(_evaluated, columns)],
+        "iteration": ["gen/pass@1", "merge/drift_sft", *scores],
         "global_step": ["rank/loss", "rank/margin"],
     }
     bars = [wr.BarPlot(title=f"{column}, last model", metrics=[f"final/{column}"], **how) for column in columns]
@@ -108,22 +116,6 @@ def _of_all(wr: Any, column: str) -> list[Any]:
     ]
 
 
-def _evaluated(column: str) -> str:
-    """Return the key under which an evaluation logs its score: with the metric's name, such as `exact_match`."""
-    suite, _, name = column.partition("/")
-    metric = next(found.metric for found in find_suite(suite).columns if found.name == name)
-    return f"eval/{column}/{metric}"
-
-
-def spec(report: Any) -> dict[str, Any]:
-    """Return what `report.save()` would send, with ids that are numbered instead of random.
-
-    `_to_model` is private to wandb-workspaces and the only way to the spec: a test checks that VERSION is installed.
-    """
-    found = json.loads(report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
-    return numbered(found)
-
-
 def numbered(value: Any, numbers: dict[str, str] | None = None) -> Any:
     """Copy a report's JSON with every id replaced by the position of its first use."""
     numbers = {} if numbers is None else numbers
@@ -140,9 +132,11 @@ def numbered(value: Any, numbers: dict[str, str] | None = None) -> Any:
 
 
 def write(report: Any, directory: Path) -> Path:
-    """Write wandb_report.json: the same bytes for the same runs."""
+    """Write wandb_report.json, which is what `report.save()` would send: the same bytes for the same runs."""
+    # `_to_model` is private to wandb-workspaces and the only way to it: a test checks that VERSION is installed.
+    spec = json.loads(report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True))
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / FILE, spec(report))
+    write_json(directory / FILE, numbered(spec))
     return directory / FILE
 
 
@@ -158,20 +152,10 @@ def publish(report: Any, directory: Path) -> str:
     try:
         report.save()
     except Exception as error:  # the SDK's own, those of its transport, and plain ones
-        said = " ".join(masked(f"{type(error).__name__}: {error}").split())
+        reason = " ".join(masked(f"{type(error).__name__}: {error}").split())
         cure = f"; if that page was deleted, remove {file}" if report.id else ""
         raise MemphisError(
-            f"--publish: W&B did not take the report ({said}); mend that, then publish again{cure}"
+            f"--publish: W&B did not take the report ({reason}); mend that, then publish again{cure}"
         ) from error
     write_json(file, {**place, "id": report.id})
     return str(report.url)
-
-
-def _library() -> Any:
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else wandb sends reports of its own
-    try:
-        import wandb_workspaces.reports.v2 as found
-    except ImportError as error:
-        cure = f"pip install wandb-workspaces=={VERSION}"
-        raise MemphisError(f"--wandb: the package wandb-workspaces is missing; {cure}") from error
-    return found

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report import __main__ as report
+from experiments import report
 from experiments.report.results import find_runs
 from tests import micro
 from tests.browser import PROGRAM, browser

@@ -155,9 +155,9 @@ def test_full_grid_of_360_arms() -> None:
 def check_dry_run(words: list[str], runs: int, counts: Counter[str]) -> None:
     done = program(*words)
     assert done.returncode == 0, done.stderr
-    said = next(line for line in done.stdout.splitlines() if " arms" in line and " unique, " in line)
-    assert said.startswith(f"{runs} arms")
-    assert f" {counts.total():,} unique, {counts.total():,} to run" in said
+    summary = next(line for line in done.stdout.splitlines() if " arms" in line and " unique, " in line)
+    assert summary.startswith(f"{runs} arms")
+    assert f" {counts.total():,} unique, {counts.total():,} to run" in summary
     rows = {line.split()[0]: line.split()[2] for line in done.stdout.splitlines() if line.split()[0] in counts}
     assert rows == {kind: str(count) for kind, count in counts.items()}
 

@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from experiments.report import __main__ as report
+from experiments import report
 from experiments.report import folders, plots, tables
+from experiments.report.__main__ import main
 from experiments.report.arms import group
 from experiments.report.plots import Series
 from experiments.report.results import find_runs, read_run
@@ -80,8 +81,8 @@ def test_one_file_that_needs_nothing_and_lets_nothing_out(runs):
 
 def test_a_name_that_is_markup_is_text(runs):
     run = read_run(runs[0]) | {"name": "<b>x</b>", "slug": '"><script>'}
-    said = {"note": "<i>", "changed": "", "time": "", "cost": ""}
-    tags = [tag for tag, _ in Elements(report.page.run_page(run, None, None, said)).tags]
+    facts = {"note": "<i>", "changed": "", "time": "", "cost": ""}
+    tags = [tag for tag, _ in Elements(report.page.run_page(run, None, None, facts)).tags]
     assert "b" not in tags
     assert "script" not in tags
 
@@ -198,7 +199,7 @@ def test_the_check_notices_what_was_changed_by_hand(folder, name, old, new):
 
 
 def test_the_check_of_this_repository_passes(capsys):
-    assert report.main(["--check"]) == 0, capsys.readouterr().out
+    assert main(["--check"]) == 0, capsys.readouterr().out
 
 
 def test_a_folder_without_a_place_for_results_is_refused(tmp_path, runs):

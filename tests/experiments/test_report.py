@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from experiments.report import __main__ as report
-from experiments.report import samples
-from experiments.report.__main__ import finish
+from experiments import report
+from experiments.report import finish, samples
 from experiments.report.results import read_run
 from experiments.report.samples import choose
+from experiments.report.templating import MAX_CHARS, quoted
 from experiments.report.text import cost_line, next_command, time_line
 from memphis.config import to_dict
 from memphis.config.methods import method_name
@@ -202,9 +202,9 @@ def test_samples_are_chosen_by_rule_and_cannot_break_out(run_dir):
 
 
 def test_long_text_is_cut(run_dir):
-    quoted = samples.quoted("x" * 5000)
-    assert len(quoted) < samples.MAX_CHARS + 30
-    assert "[…]" in quoted
+    text = quoted("x" * 5000)
+    assert len(text) < MAX_CHARS + 30
+    assert "[…]" in text
 
 
 def test_no_change_leaves_places_to_all_others(run_dir):

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from experiments.report.__main__ import collect
+from experiments.report import collect
 from experiments.report.arms import group
 from experiments.report.results import find_runs, read_run
 from memphis.errors import MemphisError

@@ -81,8 +81,8 @@ class Cluster:
 
     def jobs(self, field: str, *which: str) -> list[tuple[str, ...]]:
         """Return (id, state, field) of jobs."""
-        said = self.ask("squeue", "--noheader", f"--format=%i|%T|{field}", *which).stdout
-        return [tuple(line.split("|", 2)) for line in said.splitlines()]
+        listed = self.ask("squeue", "--noheader", f"--format=%i|%T|{field}", *which).stdout
+        return [tuple(line.split("|", 2)) for line in listed.splitlines()]
 
     def running(self, what: str) -> str | None:
         """Return the id of a running job whose comment has a word that begins with `what`."""
@@ -140,17 +140,17 @@ def test_killed_submitter_killed_stage_and_cancelled_job(
     cancelled = wait_for(lambda: here.running("rank-") or here.running("merge-"))
     assert here.ask("scancel", cancelled).returncode == 0
     wait_for(here.drained)  # jobs that depended on these are gone, all others are done
-    told = here.grid("--status")
-    assert told.returncode == 1
-    assert re.search(rf"^failed  sft  {claim['name']}: .*log: .*/logs/{claim['name']}\.log$", told.stdout, re.M)
-    assert re.search(r"^4 arms: .*[34] failed", told.stdout, re.M)
-    assert "not built" in told.stdout
+    status = here.grid("--status")
+    assert status.returncode == 1
+    assert re.search(rf"^failed  sft  {claim['name']}: .*log: .*/logs/{claim['name']}\.log$", status.stdout, re.M)
+    assert re.search(r"^4 arms: .*[34] failed", status.stdout, re.M)
+    assert "not built" in status.stdout
 
     assert here.grid("--submit").returncode == 0
     wait_for(here.drained)
-    told = here.grid("--status")
-    assert told.returncode == 0, told.stdout
-    assert told.stdout.splitlines()[1:] == ["4 arms: 4 finished"]
+    status = here.grid("--status")
+    assert status.returncode == 0, status.stdout
+    assert status.stdout.splitlines()[1:] == ["4 arms: 4 finished"]
     assert re.search(r"^0 jobs submitted, 0 were", here.grid("--submit").stdout, re.M)
     assert micro.outcome(tmp_path) == micro.outcome(undisturbed)
     assert tables(tmp_path) == tables(undisturbed)
@@ -216,8 +216,8 @@ def test_a_cancelled_grid_leaves_the_queue_and_a_refused_partition_is_told(
 
 
 def restarts(here: Cluster, job: str) -> int:
-    said = here.ask("scontrol", "show", "job", "--oneliner", job).stdout
-    return int(re.search(r"Restarts=(\d+)", said)[1])  # type: ignore[index]
+    shown = here.ask("scontrol", "show", "job", "--oneliner", job).stdout
+    return int(re.search(r"Restarts=(\d+)", shown)[1])  # type: ignore[index]
 
 
 def same_as(undisturbed: Path, root: Path, runs: int) -> None:

@@ -133,15 +133,15 @@ def test_what_it_asks_for_is_what_a_run_recorded(unbroken, tmp_path):
     assert main([str(run), "--wandb", "--out", str(tmp_path)]) == 0
     grids = blocks(tmp_path / FILE, "panel-grid")
     kinds = ("Run History Line Plot", "Bar Chart", "Scalar Chart")
-    asked = {key for grid in grids for kind in kinds for panel in panels(grid, kind) for key in panel["metrics"]}
+    queried = {key for grid in grids for kind in kinds for panel in panels(grid, kind) for key in panel["metrics"]}
     (parallel,), (scatter,) = (panels(grids[-1], kind) for kind in ("Parallel Coordinates Plot", "Scatter Plot"))
     axes = [column["accessor"] for column in parallel["columns"]] + [scatter["xAxis"], scatter["yAxis"]]
-    asked |= {axis.removeprefix("summary:") for axis in axes if axis.startswith("summary:")}
+    queried |= {axis.removeprefix("summary:") for axis in axes if axis.startswith("summary:")}
     flat = {axis.removeprefix("config:").removesuffix(".value") for axis in axes if axis.startswith("config:")}
     assert len(axes) == 6
     summary = {key for record in records(run, "summary") for key in record["update"]}
-    assert asked - summary == set()
-    assert {"best/tiny/tiny_gen", "eval/tiny/tiny_mc/acc_norm", "rank/margin"} <= asked
+    assert queried - summary == set()
+    assert {"best/tiny/tiny_gen", "eval/tiny/tiny_mc/acc_norm", "rank/margin"} <= queried
     assert flat == {factor.flat for factor in FACTORS}
     recorded = records(run, "run")[0]
     assert flat <= recorded["config"]["update"].keys()
@@ -210,9 +210,9 @@ def test_what_the_server_refuses_is_one_line(tmp_path, wandb_server, monkeypatch
     monkeypatch.setattr(wandb_server, "_answer_upsertView", None, raising=False)
     done = publish(tmp_path, wandb_server, "--entity", "nobody")
     assert done.returncode == 1
-    (said,) = done.stderr.splitlines()
-    assert said.startswith("error: --publish: W&B did not take the report (")
-    assert "no such operation" in said
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --publish: W&B did not take the report (")
+    assert "no such operation" in line
     assert (tmp_path / FILE).exists()
     assert not (tmp_path / VIEW).exists()
 
