@@ -106,12 +106,12 @@ def model_bytes(cfg: Config, stages: list[Stage], store: Store) -> int | None:
 
 def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
     """Return the peak bytes of the stages to build, weights only; None if the model's size is unknown."""
-    size = model_bytes(cfg, [step.stage for step in steps], store)
-    if size is None:
-        return None
     written = [row for step in steps if step.needed and (row := KINDS[step.stage.kind]).writes]
     if not written:
         return 0
+    size = model_bytes(cfg, [step.stage for step in steps], store)
+    if size is None:
+        return None
     merged = any(row.merges for row in written)
     iterations = sum(row.kept("iterations", merged) for row in written)
     kept = {"all": len(written), "iterations": iterations, "final": 2}

@@ -121,15 +121,21 @@ def check(stages: Sequence[Stage], needed: Sequence[Stage], store: Store, found:
         fault = found.verdicts.get(stage.key)
         if isinstance(fault, str) and Path(stage.places["model"]).exists():  # what the cache lacks may be downloaded
             raise MemphisError(fault)
-    for rows in found.sources.values():
-        if isinstance(rows, str):
-            raise MemphisError(rows)
+    for source in found.sources.values():
+        if isinstance(source, str):
+            raise MemphisError(source)
     for stage in needed:
-        if KINDS[stage.kind].steps:
-            verdict = _verdict(_origin(stage), store, found)
-            longest = [rows.longest or 0 for rows in found.rows.values()] if stage.kind == "sft" else []
-            if isinstance(verdict, Verdict):
-                choose(verdict, stage.config["model"]["packing"], max(longest, default=0))
+        if not KINDS[stage.kind].steps:
+            continue
+        rows = list(found.rows.values()) if stage.kind == "sft" else []
+        verdict = _verdict(_origin(stage), store, found)
+        if isinstance(verdict, Verdict):
+            choose(verdict, stage.config["model"]["packing"], max((one.longest or 0 for one in rows), default=0))
+        if rows and not any(one.examples for one in rows) and len(rows) == len(stage.inputs["data"].config["sources"]):
+            length, number = stage.config["sft"]["max_length"], sum(one.rows for one in rows)
+            raise MemphisError(
+                f"sft.max_length={length}: none of {number} rows is left; raise it, or choose other rows"
+            )
 
 
 def _given(stage: Stage) -> bool:
