@@ -41,8 +41,9 @@ def train(composed: DictConfig, overrides: list[str]) -> str:
         stages = recipe(cfg, store.root / "identities.json")
         steps = plan.make_plan(stages, store)
         if cfg.plan:
-            print(plan.describe(cfg, steps, store))
-            plan.check(cfg, steps, store)
+            found = plan.examine(cfg, steps, store)
+            print(*filter(None, [plan.describe(cfg, steps, store, found), launch.slow_numbers(cfg, steps)]), sep="\n")
+            plan.check(cfg, steps, store, found)
             return "nothing was built: plan=true"
         store.create()
         with runs.Run(cfg, overrides, stages, store) as run:

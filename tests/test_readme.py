@@ -32,7 +32,7 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("command", typed_commands())
 def test_every_train_command_can_be_planned(command: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    typed = command.replace("<directory or hub id>", str(tmp_path)).replace("<directory>", str(tmp_path))
+    typed = command.replace("<directory or hub id>", "owner/name").replace("<directory>", str(tmp_path))
     words = shlex.split(typed)[2:]
     plan = [] if {"--help", "plan=true"} & set(words) else ["plan=true"]
     environment = {**os.environ, "MEMPHIS_RUNS": str(tmp_path / "runs")}

@@ -3,6 +3,7 @@
 Read from finished stages, else estimated from published counts and marked so. Needs no hub, no torch, no data.
 """
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from memphis import memory
 from memphis.config import Config, Model, Source, TinyTask
 from memphis.config.sections import Rank, Sft
 from memphis.devices import GPUS, cores, gpus
+from memphis.engine.preview import NOTHING, Preview
 from memphis.errors import MemphisError
 from memphis.formatting import size_text
 from memphis.jsonl import read_rows
@@ -23,6 +25,7 @@ from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
+from memphis.training.tensors import stored_tensors
 
 # Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); sources: docs/recipe.md.
 KNOWN = {
@@ -34,6 +37,10 @@ KNOWN = {
 TINY_ROW, TINY_TEXT = 67, 61  # tokens of a word problem with its rationale, and of a text for the base model
 BENCHMARKS = 16 << 20  # bytes of GSM8K, AGIEval and BBH
 COMPLETION, PAIR = 0.65, 1.55  # of a row's tokens: a sampled answer; a prompt with two answers
+# Suite -> tokens of its longest prompt and answer. BBH has prompts of 7,800 characters, four to a token, and answers of
+# 1,024 tokens; tiny_cot three examples.
+CONTEXTS = {"tiny": 4 * TINY_ROW + 96, "dev": TINY_ROW + 96, "card": 3000, "current": 3000}
+TASK_ITEMS = 290  # mean number of items of a task of card or current
 PAIRS_A_QUESTION = 1.6  # pairs.mode=zip, 8 samples: a guess; other modes are bounded by the number of samples
 MFU = 0.4  # share of a GPU's peak that training reaches
 SAMPLED = 30_000  # tokens a second of vLLM for 2.8 B weights on an H200; scales with bandwidth / weights
@@ -61,11 +68,34 @@ def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None
             intermediate=base.intermediate,
             vocab_size=base.vocab_size,
         )
+    place = checkpoint_of(cfg, stages, store)
+    return read_shape(place) if place else cfg.model.shape
+
+
+def checkpoint_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Path | None:
+    """Return the directory of the run's model to start from; None if it is not on this disk."""
     built = [store.path(stage) / "model" for stage in stages if is_base(stage)]
-    for place in [Path(cfg.model.path or "").expanduser(), *built]:
-        if (place / "config.json").is_file():
-            return read_shape(place)
-    return cfg.model.shape
+    places = [Path(cfg.model.path or "").expanduser(), *built]
+    return next((place for place in places if (place / "config.json").is_file()), None)
+
+
+def parameters_of(cfg: Config, stages: Sequence[Stage], store: Store) -> int | None:
+    """Return the number of weights of the run's model, from the headers of its files; None if there are none."""
+    place = checkpoint_of(cfg, stages, store)
+    with contextlib.suppress(MemphisError):  # none, or damaged: stage base refuses them
+        return sum(math.prod(tensor.shape) for tensor in stored_tensors(place).values()) if place else None
+    return None
+
+
+def context_of(directory: Path) -> int | None:
+    """Return the largest number of tokens that a checkpoint's config.json names; None if it names none."""
+    try:
+        plain = read_json(directory / "config.json")
+        text = plain.get("text_config") or plain
+        found = next((text[key] for key in ("max_position_embeddings", "n_positions") if key in text), None)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 def read_shape(directory: Path) -> Shape | None:
@@ -77,11 +107,14 @@ def read_shape(directory: Path) -> Shape | None:
 
 
 class Costs:
-    """Estimates for the stages of one run. needed: those that are built now."""
+    """Estimates for the stages of one run. needed: those that are built now. found: counts of local rows."""
 
-    def __init__(self, cfg: Config, stages: Sequence[Stage], needed: Sequence[Stage], store: Store) -> None:
-        self.cfg, self.stages, self.needed, self.store = cfg, stages, needed, store
+    def __init__(
+        self, cfg: Config, stages: Sequence[Stage], needed: Sequence[Stage], store: Store, found: Preview = NOTHING
+    ) -> None:
+        self.cfg, self.stages, self.needed, self.store, self.local = cfg, stages, needed, store, found.rows
         self.shape = shape_of(cfg, stages, store)
+        self.parameters = parameters_of(cfg, stages, store) or (self.shape.weights if self.shape else None)
         self.found = gpus(cfg.runtime.device)
 
     @cached_property
@@ -103,6 +136,10 @@ class Costs:
         for name, source in self.cfg.data.sources.items():
             if isinstance(source, TinyTask):
                 found[name] = (source.train, TINY_ROW)
+                continue
+            if name in self.local:
+                local = self.local[name]
+                found[name] = (local.rows, local.tokens / local.examples if local.examples else 0)
                 continue
             rows = counts[name]["kept"] if name in counts else source.limit or source.expect_rows
             length = KNOWN[source.path][1] if source.path in KNOWN else self._measured(path, name) if path else None
@@ -140,7 +177,7 @@ class Costs:
     def of(self, stage: Stage) -> Estimate:
         """Estimate what `stage` takes; hours only if it is built now."""
         estimate = self._amount(stage)
-        if stage not in self.needed or self.shape is None:
+        if stage not in self.needed or self.parameters is None:
             return estimate
         seconds = self._seconds(stage, estimate)
         return estimate if seconds is None else replace(estimate, hours=seconds / 3600)
@@ -152,7 +189,7 @@ class Costs:
             rows = summary["examples"]["kept"] if "examples" in summary else rows
             return Estimate(rows, summary.get("tokens"), summary.get("steps"), known=True)
         if leaves == "rows":
-            return Estimate(self._taught[0])
+            return Estimate(self._taught[0], known=self.local.keys() == self.cfg.data.sources.keys())
         if trains(stage.kind, stage.config):
             return self._trained(stage)
         if leaves == "judged":
@@ -177,7 +214,13 @@ class Costs:
             return Estimate(rows, sum(c.tokens or 0 for c in cycles), sum(c.steps or 0 for c in cycles))
         if rows is None:
             return Estimate()
-        return Estimate(rows, knobs.epochs * tokens, knobs.epochs * math.ceil(rows / knobs.global_batch_size))
+        counted = False
+        if not paired:
+            rows -= sum(local.rows - local.examples for local in self.local.values())
+            tokens -= sum((one.rows - one.examples) * one.tokens / (one.examples or 1) for one in self.local.values())
+            counted = self.local.keys() == self._sources.keys() and all(one.exact for one in self.local.values())
+        steps = knobs.epochs * math.ceil(rows / knobs.global_batch_size)
+        return Estimate(rows, knobs.epochs * tokens, steps, known=counted)
 
     @property
     def _taught(self) -> tuple[float | None, float]:
@@ -213,28 +256,34 @@ class Costs:
         return 1
 
     def _seconds(self, stage: Stage, estimate: Estimate) -> float | None:
-        assert self.shape is not None
+        assert self.parameters is not None
         kind = KINDS[stage.kind]
         if kind.leaves == "scores":
             large = [suite for suite in self.cfg.eval.suites if suite in ("card", "current")]
             if not large:
                 return 20.0
-            return None if self.gpu is None else 360 * len(large) * self.shape.weights / 2.8e9
+            items = min(1.0, self.cfg.eval.limit / TASK_ITEMS) if self.cfg.eval.limit else 1.0
+            if self.gpu is None:
+                sampled = 360 * len(large) * SAMPLED * items
+                return sampled * 2 * self.parameters / (CPU_SAMPLING * cores())
+            return 360 * len(large) * self.parameters / 2.8e9 * items
         if kind.merges:
-            return 90.0 * self.shape.weights / 2.8e9
+            return 90.0 * self.parameters / 2.8e9
         if estimate.tokens is None:
             return None
         if kind.leaves == "samples":
             if self.gpu is None:
-                return estimate.tokens * 2 * self.shape.weights / (CPU_SAMPLING * cores())
-            speed = SAMPLED * 2.8e9 / self.shape.weights * self.gpu[2] / GPUS["H200"][1]
+                return estimate.tokens * 2 * self.parameters / (CPU_SAMPLING * cores())
+            speed = SAMPLED * 2.8e9 / self.parameters * self.gpu[2] / GPUS["H200"][1]
             return estimate.tokens / (speed * self.cfg.runtime.num_devices)
         need = self.memory().get(stage.kind)  # None for a model made here: nothing is frozen or recomputed
         frozen, again = (self.cfg.model.freeze_embeddings, need.recomputed) if need else ("none", 0)
-        flops = estimate.tokens * self.shape.training_flops(frozen, length=190, targets=0.6, recomputed=again)
+        flops = 6.0 * self.parameters
+        if self.shape is not None:
+            flops = self.shape.training_flops(frozen, length=190, targets=0.6, recomputed=again)
         if self.gpu is None:
-            return flops / (CPU_TRAINING * cores())
-        return flops / (MFU * self.gpu[1] * self.cfg.runtime.num_devices)
+            return estimate.tokens * flops / (CPU_TRAINING * cores())
+        return estimate.tokens * flops / (MFU * self.gpu[1] * self.cfg.runtime.num_devices)
 
     @property
     def room(self) -> float | None:
@@ -315,6 +364,7 @@ class Costs:
             hours += one.hours or 0
             spent = "" if one.hours is None else f"~{one.hours:.2f}"
             text.append(f"{stage.name:15}{cells[0]:>12}{cells[1]:>12}{cells[2]:>9}{spent:>8}".rstrip())
+        text += self._contexts()
         text.append(f"time: about {hours:.1f} h of what could be estimated; assumed: {self._assumed()}")
         least = self.memory(replace(self.cfg.model, checkpointing=True))
         unknown = self.cfg.model.checkpointing == "auto" and self.cfg.runtime.device == "cuda" and not self.found
@@ -324,16 +374,43 @@ class Costs:
         if self.memory() and not self.found:
             text.append("memory of this machine's GPUs: none visible, so nothing is refused")
         elif self.shape is None:
-            text.append("memory: unknown until the model's config.json is here")
+            here = checkpoint_of(self.cfg, self.stages, self.store) is not None
+            why = ", config.json names no dimensions known here" if here else " until the model's config.json is here"
+            text.append(f"memory: unknown{why}")
         fetched = [f"{what} {size_text(size) if size else 'of unknown size'}" for what, size in self.downloads()]
         text.append(f"download: {', '.join(fetched) or 'none'}")
         return text
 
+    def _contexts(self) -> list[str]:
+        """Return a line for each thing that the stages to build do which does not fit the model's context."""
+        place = checkpoint_of(self.cfg, self.stages, self.store)
+        context = context_of(place) if place and self.cfg.model.base is None else None
+        if context is None:
+            return []
+        built = {KINDS[stage.kind].leaves for stage in self.needed}
+        asked, longest = self.cfg.generate.max_new_tokens, max((r.longest or 0 for r in self.local.values()), default=0)
+        prompt = max((r.longest_prompt or 0 for r in self.local.values()), default=0)
+        short = []
+        for suite in self.cfg.eval.suites if "scores" in built else ():
+            if CONTEXTS[suite] > context:
+                refused = "; it is refused, or eval.allow_truncated=true" if suite in ("card", "current") else ""
+                short.append(f"suite {suite} needs about {CONTEXTS[suite]:,}{refused}")
+        if "samples" in built and prompt + asked > context:
+            what = f"a question of {prompt:,} and generate.max_new_tokens={asked}" if prompt else ""
+            short.append(f"{what or f'generate.max_new_tokens={asked}'} do not fit: answers are cut")
+        if "sft" in self._sections and longest > context:
+            short.append(f"a row of stage sft has {longest:,}: lower sft.max_length={self.cfg.sft.max_length}")
+        return [f"context: the model has {context:,} tokens; {one}" for one in short]
+
     def _assumed(self) -> str:
         if self.gpu is None:
-            return f"a core trains {CPU_TRAINING / 1e9:.0f} and samples {CPU_SAMPLING / 1e9:.0f} GFLOP/s"
+            number = "one core" if cores() == 1 else f"{cores()} cores"
+            rates = f"{CPU_TRAINING / 1e9:.0f} and samples {CPU_SAMPLING / 1e9:.0f} GFLOP/s"
+            return f"no GPU; {number} here, of which each trains {rates}, as in the laptop run (not measured here)"
         seen = "" if self.found else " (none is visible here)"
-        weights = "" if self.shape is None else f", {SAMPLED * 2.8e9 * self.gpu[2] / 4.8e12 / self.shape.weights:,.0f}"
+        weights = (
+            "" if self.parameters is None else f", {SAMPLED * 2.8e9 * self.gpu[2] / 4.8e12 / self.parameters:,.0f}"
+        )
         return (
             f"one {self.gpu[0]}{seen}, {MFU:.0%} of {self.gpu[1] / 1e12:.0f} TFLOP/s{weights} sampled tokens a second"
         )

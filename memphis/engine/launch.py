@@ -20,6 +20,7 @@ from memphis import REPOSITORY
 from memphis.config import FOR_STAGES, Config
 from memphis.devices import check_number, emulates_bfloat16, gpus
 from memphis.dotted import lookup
+from memphis.engine import preview
 from memphis.engine.history import counters, on_axes
 from memphis.engine.plan import Step, check, check_disk, jobs
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
@@ -86,6 +87,7 @@ def execute(
                 notify(f"{stage.name}: {fault} ({path}); set aside and built again")
         _run_job(job, cfg, store, logs / f"{number:02d}-{job[0].name}.log", followers)
         waiting = [step for step in waiting if step.stage not in job]
+        preview.check(stages, [step.stage for step in waiting if step.needed], store, preview.NOTHING)
         drop_weights(cfg, stages, store)
     report_reused()
     drop_weights(cfg, stages, store)  # of stages that other processes built

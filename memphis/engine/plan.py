@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from memphis.config import Config
-from memphis.engine.cost import Costs, check_architecture
+from memphis.engine import preview
+from memphis.engine.cost import Costs, check_architecture, parameters_of
 from memphis.errors import MemphisError
 from memphis.formatting import size_text
 from memphis.pipeline import KINDS
@@ -99,17 +100,18 @@ def model_bytes(cfg: Config, stages: list[Stage], store: Store) -> int | None:
         if KINDS[stage.kind].steps and not KINDS[stage.kind].cycle and store.fault(store.path(stage)) is None:
             outputs = store.record(store.path(stage))["outputs"]
             return sum(entry["bytes"] for name, entry in outputs.items() if name.endswith(".safetensors"))
-    return width * cfg.model.parameters if cfg.model.parameters else None
+    parameters = parameters_of(cfg, stages, store) or cfg.model.parameters
+    return width * parameters if parameters else None
 
 
 def disk_need(cfg: Config, steps: list[Step], store: Store) -> int | None:
     """Return the peak bytes of the stages to build, weights only; None if the model's size is unknown."""
-    size = model_bytes(cfg, [step.stage for step in steps], store)
-    if size is None:
-        return None
     written = [row for step in steps if step.needed and (row := KINDS[step.stage.kind]).writes]
     if not written:
         return 0
+    size = model_bytes(cfg, [step.stage for step in steps], store)
+    if size is None:
+        return None
     merged = any(row.merges for row in written)
     iterations = sum(row.kept("iterations", merged) for row in written)
     kept = {"all": len(written), "iterations": iterations, "final": 2}
@@ -127,18 +129,29 @@ def check_disk(cfg: Config, steps: list[Step], store: Store) -> None:
         )
 
 
-def check(cfg: Config, steps: list[Step], store: Store) -> None:
-    """Refuse, before anything starts, a model that does not fit or has another architecture. Raises MemphisError."""
+def examine(cfg: Config, steps: list[Step], store: Store) -> preview.Preview:
+    """Examine the local models and rows that the stages to build read, in a child process if there are any."""
+    return preview.examine(cfg, *_split(steps), store)
+
+
+def check(cfg: Config, steps: list[Step], store: Store, found: preview.Preview = preview.NOTHING) -> None:
+    """Refuse, before anything starts, a model that does not fit, cannot be trained or has another architecture.
+
+    found: what is known of local models and rows beside the records of the store. Raises MemphisError.
+    """
+    preview.check(*_split(steps), store, found)
     check_architecture(cfg, [step.stage for step in steps], store)
-    _costs(cfg, steps, store).check_memory()
+    Costs(cfg, *_split(steps), store).check_memory()
 
 
-def _costs(cfg: Config, steps: list[Step], store: Store) -> Costs:
-    return Costs(cfg, [step.stage for step in steps], [step.stage for step in steps if step.needed], store)
+def _split(steps: list[Step]) -> tuple[list[Stage], list[Stage]]:
+    """Return the stages, and those that are built now."""
+    return [step.stage for step in steps], [step.stage for step in steps if step.needed]
 
 
-def describe(cfg: Config, steps: list[Step], store: Store) -> str:
-    """Return the text of `plan=true`: a line per stage, then jobs, amounts, hours, memory, downloads and disk."""
+def describe(cfg: Config, steps: list[Step], store: Store, found: preview.Preview = preview.NOTHING) -> str:
+    """Return the text of `plan=true`: a line per stage, then jobs, models and rows, amounts, hours, memory, downloads
+    and disk."""
     lines = []
     for number, step in enumerate(steps, 1):
         state = "build" if step.needed else "reuse"
@@ -148,7 +161,8 @@ def describe(cfg: Config, steps: list[Step], store: Store) -> str:
     todo = sum(step.needed for step in steps)
     lines.append(f"{todo} of {len(steps)} stages to build in {len(parts)} processes")
     lines += [f"    {' '.join(stage.name for stage in job)}" for job in parts]
-    lines += _costs(cfg, steps, store).lines()
+    lines += preview.lines(_split(steps)[0], store, found)
+    lines += Costs(cfg, *_split(steps), store, found).lines()
     need = disk_need(cfg, steps, store)
     free = shutil.disk_usage(existing(store.root)).free
     size = "unknown until the model is here" if need is None else size_text(need)

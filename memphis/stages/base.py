@@ -18,8 +18,9 @@ from memphis.stages.train import run_loop
 from memphis.store import write_json
 from memphis.training import checks, distributed
 from memphis.training import model as models
-from memphis.training.probe import choose, examine, probe
+from memphis.training.probe import examine, probe
 from memphis.training.train_plan import TrainPlan
+from memphis.training.verdict import choose
 
 
 def run(context: Context, config: BaseForm) -> dict[str, Any]:

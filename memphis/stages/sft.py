@@ -12,10 +12,11 @@ from memphis.errors import MemphisError
 from memphis.jsonl import read_rows
 from memphis.pipeline import BUDGET
 from memphis.stages.context import Context
-from memphis.stages.train import train_stage
+from memphis.stages.train import refuse_early, train_stage
 
 
 def run(context: Context, config: SftForm) -> dict[str, Any]:
+    refuse_early(context, config)
     budget = [path for role, path in context.inputs.items() if role.startswith(BUDGET)]
     rows = read_rows(context.inputs["data"] / "sft.jsonl")
     if budget:

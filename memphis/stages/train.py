@@ -25,8 +25,9 @@ from memphis.training import model as models
 from memphis.training.batches import sequences_of
 from memphis.training.layers import compile_layers, decoder_layers, recompute
 from memphis.training.loop import train
-from memphis.training.probe import Verdict, choose, examine
+from memphis.training.probe import examine
 from memphis.training.train_plan import TrainPlan
+from memphis.training.verdict import Verdict, choose
 
 CHECKPOINT_EVERY_S = float(os.environ.get("MEMPHIS_CHECKPOINT_S", "300"))
 
@@ -46,8 +47,7 @@ def train_stage(
     knobs = config.knobs
     warnings = _left_out(context, counts, knobs.max_length, config.data.overlong)
     source = context.inputs["model"] / "model"
-    known = verdict_of(context.inputs["model"])
-    verdict = TypeAdapter(Verdict).validate_python(known) if known else examine(source, context.worker.device)
+    verdict = _known_verdict(context) or examine(source, context.worker.device)
     longest = max((len(s.input_ids) for example in examples for _, s in sequences_of(example)), default=0)
     packing = choose(verdict, config.model.packing, longest)
     print(f"{context.kind}: {packing} rows of up to {longest} tokens", flush=True)
@@ -93,6 +93,17 @@ def train_stage(
     if distributed.rank() == 0:
         context.log(done | {f"{plan.family}/{name}": count / counts["rows"] for name, count in shares.items()})
     return summary | ({"warnings": warnings} if warnings else {})
+
+
+def refuse_early(context: Context, config: TrainerForm) -> None:
+    """Refuse a model whose verdict is known and says that it cannot be trained, before any row is tokenised."""
+    if verdict := _known_verdict(context):
+        choose(verdict, config.model.packing, longest=0)
+
+
+def _known_verdict(context: Context) -> Verdict | None:
+    known = verdict_of(context.inputs["model"])
+    return TypeAdapter(Verdict).validate_python(known) if known else None
 
 
 def recomputed_layers(

@@ -65,6 +65,16 @@ def steps_of(out: Path, key: str) -> list[float]:
     return [row[key] for row in steps]
 
 
+def test_a_model_that_cannot_be_trained_is_refused_before_any_row_is_tokenised(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verdict = {"auto": None, "padded": None, "error": None, "reason": "rows differ by 3 nats"}
+    (place / "sft" / "stage.json").write_text(json.dumps({"summary": {"packing": verdict}}))
+    monkeypatch.setattr(sft.tokens, "sft_examples", lambda *_, **__: pytest.fail("tokenised"))
+    with pytest.raises(MemphisError, match="model.packing=auto: this model cannot be trained so: rows differ by 3"):
+        run(place)
+
+
 def test_without_a_budget_all_rows_are_trained_for_all_epochs(place: Path) -> None:
     summary, _ = run(place)
     assert summary["examples"]["kept"] == 10

@@ -18,8 +18,8 @@ from memphis.pipeline import KINDS, cut
 from memphis.shape import from_config
 from memphis.stages import sft, train
 from memphis.stages.context import Context, Runtime, Worker
-from memphis.training.probe import Verdict
 from memphis.training.train_plan import TrainPlan
+from memphis.training.verdict import Verdict
 from tests.composing import compose_config
 from tests.tiny_models import write_bloom, write_model
 from tests.training.conftest import make_examples

@@ -23,9 +23,10 @@ from memphis.training.batches import cut, flatten
 from memphis.training.loop import gradients
 from memphis.training.model import freeze
 from memphis.training.objective import Totals
-from memphis.training.probe import Verdict, choose, examine, probe
+from memphis.training.probe import examine, probe
 from memphis.training.tensors import stored_tensors
 from memphis.training.train_plan import TrainPlan
+from memphis.training.verdict import Verdict, choose
 from tests.training.conftest import make_examples
 from tests.training.plain import VOCAB, plain_loss, worst_error
 
