@@ -1,6 +1,7 @@
 """Tests of what a plan says of a model and of rows on this disk, and of runs that are refused for what it would say."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,10 @@ def test_a_bad_checkpoint_is_refused_as_stage_base_would(store: Store, files: Pa
     assert "\n" not in fault
     (tmp_path / "bad" / "model.safetensors").write_bytes(bytes(100))
     assert "its header is damaged" in refused(store, *words(tmp_path, "bad")[:2], *words(files)[2:])
+    write_model(tmp_path / "mute", 0)
+    for file in (tmp_path / "mute").glob("token*"):
+        file.unlink()
+    assert "no tokenizer could be loaded" in refused(store, *words(tmp_path, "mute")[:2], *words(files)[2:])
 
 
 def test_a_model_of_the_hub_is_decided_in_stage_base(
@@ -179,6 +184,26 @@ def test_a_model_of_the_hub_is_decided_in_stage_base(
     monkeypatch.setattr(preview.subprocess, "run", lambda *_, **__: pytest.fail("nothing local is asked"))
     asked(store, "model=hf", "model.path=a/b", "data=local", "data.path=c/d", "eval=none", "runtime.device=cpu")
     asked(store)
+
+
+def test_a_model_in_the_cache_is_examined_and_no_reason_to_refuse(
+    store: Store, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the cache lacks may be downloaded."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # as in the child process
+    commit, cache = "a" * 40, tmp_path / "hub" / "models--a--b"
+    shutil.copytree(files / "model", cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text(commit)
+    typed = ("model=hf", "model.path=a/b", *words(files)[2:], "until=sft")
+    text, found = asked(store, *typed)
+    assert "model: a/b@main: trained with packed rows, off the model's own" in text
+    assert found.rows["local"].exact
+    assert "unknown" not in text
+    (cache / "snapshots" / commit / "model.safetensors").write_bytes(bytes(100))
+    text, _ = asked(store, *typed)
+    assert "model: a/b@main: whether its rows are packed or padded is decided in stage base" in text
+    assert "disk: unknown until the model is here" in text
 
 
 def test_the_tokens_of_many_rows_are_estimated_from_a_sample(
@@ -211,6 +236,9 @@ def test_a_context_that_is_too_short_is_said(store: Store, files: Path) -> None:
         assert line in text.splitlines()
     text, _ = asked(store, *words(files), "generate.max_new_tokens=100")
     assert "context:" not in text
+    others = ("data=local", "data.path=c/d", "eval=none", "runtime.device=cpu", "until=sft")
+    text, _ = asked(store, "model=hf", f"model.path={files / 'model'}", *others, "sft.max_length=4096")
+    assert f"{says}rows of stage sft may have more: lower sft.max_length=4096" in text
 
 
 def test_a_model_that_cannot_be_trained_is_refused_once_its_verdict_is_known(store: Store, files: Path) -> None:

@@ -25,7 +25,7 @@ from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
-from memphis.training.tensors import stored_tensors
+from memphis.training.tensors import check_whole
 
 # Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); sources: docs/recipe.md.
 KNOWN = {
@@ -73,17 +73,21 @@ def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None
 
 
 def checkpoint_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Path | None:
-    """Return the directory of the run's model to start from; None if it is not on this disk."""
+    """Return the directory of the model to start from, also in the hub's cache; None if it is not on this disk."""
+    path, revision = cfg.model.path or "", cfg.model.revision or "main"
     built = [store.path(stage) / "model" for stage in stages if is_base(stage)]
-    places = [Path(cfg.model.path or "").expanduser(), *built]
+    cached = _cached(path, "models")
+    named = cached / "refs" / revision
+    commit = named.read_text().strip() if path and named.is_file() else revision
+    places = [Path(path).expanduser(), *built, cached / "snapshots" / commit]
     return next((place for place in places if (place / "config.json").is_file()), None)
 
 
 def parameters_of(cfg: Config, stages: Sequence[Stage], store: Store) -> int | None:
     """Return the number of weights of the run's model, from the headers of its files; None if there are none."""
     place = checkpoint_of(cfg, stages, store)
-    with contextlib.suppress(MemphisError):  # none, or damaged: stage base refuses them
-        return sum(math.prod(tensor.shape) for tensor in stored_tensors(place).values()) if place else None
+    with contextlib.suppress(MemphisError):  # none, damaged, or not all of them
+        return sum(math.prod(tensor.shape) for tensor in check_whole(place).values()) if place else None
     return None
 
 
@@ -398,8 +402,12 @@ class Costs:
         if "samples" in built and prompt + asked > context:
             what = f"a question of {prompt:,} and generate.max_new_tokens={asked}" if prompt else ""
             short.append(f"{what or f'generate.max_new_tokens={asked}'} do not fit: answers are cut")
-        if "sft" in self._sections and longest > context:
-            short.append(f"a row of stage sft has {longest:,}: lower sft.max_length={self.cfg.sft.max_length}")
+        if "sft" in self._sections and self.cfg.sft.max_length > context:
+            counted = {name for name, rows in self.local.items() if rows.longest is not None}
+            read = {name for name, source in self.cfg.data.sources.items() if isinstance(source, Source)}
+            if longest > context or read - counted:
+                what = f"a row of stage sft has {longest:,}" if longest > context else "rows of stage sft may have more"
+                short.append(f"{what}: lower sft.max_length={self.cfg.sft.max_length}")
         return [f"context: the model has {context:,} tokens; {one}" for one in short]
 
     def _assumed(self) -> str:
@@ -456,5 +464,9 @@ def _characters(value: Any) -> int:
 
 def _outside(path: str, kind: str) -> bool:
     """True if `path` is neither a local file or directory nor cached from the hub. kind: `models` or `datasets`."""
-    cached = Path(constants.HF_HUB_CACHE) / f"{kind}--{path.replace('/', '--')}" / "snapshots"
-    return not Path(path).expanduser().exists() and not any(cached.glob("*"))
+    return not Path(path).expanduser().exists() and not any((_cached(path, kind) / "snapshots").glob("*"))
+
+
+def _cached(path: str, kind: str) -> Path:
+    """Return the directory of a hub id in the cache. kind: `models` or `datasets`."""
+    return Path(constants.HF_HUB_CACHE) / f"{kind}--{path.replace('/', '--')}"

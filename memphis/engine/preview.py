@@ -76,7 +76,9 @@ def examine(cfg: Config, stages: Sequence[Stage], needed: Sequence[Stage], store
         return NOTHING
     with tempfile.TemporaryDirectory(prefix="memphis-plan-") as name:
         folder = Path(name)
-        places = [folder / stage.key if stage in models else store.path(stage) for stage in stages if is_base(stage)]
+        bases = [stage for stage in stages if is_base(stage)]
+        places = [folder / stage.key for stage in bases if stage in models]
+        places += [store.path(stage) for stage in bases if (store.path(stage) / "model").is_dir()]
         request = {
             "device": "auto" if gpus(cfg.runtime.device) else "cpu",
             "models": [stage.spec() for stage in models],

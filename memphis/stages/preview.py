@@ -36,8 +36,8 @@ def preview(request: dict[str, Any], folder: Path) -> dict[str, Any]:
             verdicts[spec["key"]] = summary["packing"]
         except MemphisError as error:
             verdicts[spec["key"]] = str(error)
-    tokenizer = Path(request["tokenizer"] or folder / "none")
-    vocabulary = tokens.load_tokenizer(tokenizer) if tokenizer.exists() else None
+    usable = request["tokenizer"] and not any(isinstance(verdict, str) for verdict in verdicts.values())
+    vocabulary = tokens.load_tokenizer(Path(request["tokenizer"])) if usable else None
     for spec in request["sources"]:
         ((name, _),) = spec["places"].items()
         out = folder / f"source-{len(sources)}"
