@@ -258,11 +258,12 @@ forward pass, or in groups of equal length. The verdict stands in the record of 
 `model.packing=padded` asks for padded rows, `model.packing=packed` refuses anything else.
 
 This table is what stage `base` says of a tiny checkpoint of every type in transformers' mapping of causal language
-models, in float32 on a CPU (transformers {transformers}, torch {torch}): {counts}, of {types} types.
-Each checkpoint has a layer of every sort that its config knows, sliding windows shorter than the rows, and random
+models, in float32 on a CPU (transformers {transformers}, torch {torch}): {counts}, of {types} types. Each
+checkpoint has a layer of every sort that its config knows, sliding windows shorter than the rows, and random
 weights with four times the usual spread, so that a leak between rows shows. The error is that of a token's
-log-probability, in nats, the largest of all rows. Refused is a type that transformers itself cannot make or run in its
-tiny form, or that reads later tokens; the last column quotes why. Written by `python -m benchmarks.model_types --write`.
+log-probability, in nats, the largest of all rows. Refused is a type that transformers itself cannot make or run in
+its tiny form, or that reads later tokens; the last column quotes why. Written by `python -m benchmarks.model_types
+--write`.
 
 {table}
 
