@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from memphis import REPOSITORY
 from memphis.config import FOR_STAGES, Config
 from memphis.devices import check_number, emulates_bfloat16, gpus
 from memphis.dotted import lookup
@@ -27,7 +26,7 @@ from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoa
 from memphis.hooks import kill_point
 from memphis.jsonl import read_rows
 from memphis.pipeline import KINDS, spreads, trains
-from memphis.processes import on_polite_signals
+from memphis.processes import child_environment, on_polite_signals
 from memphis.store import Stage, Store, installed
 from memphis.store.claims import Claim
 from memphis.store.disk import no_space
@@ -160,7 +159,12 @@ def _run_job(job: list[Stage], cfg: Config, store: Store, log: Path, followers: 
     command += [str(store.path(stage)) for stage in job]
     with log.open("ab") as output:
         child = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=_environment(), start_new_session=True
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            env=child_environment(),
+            start_new_session=True,
         )
     active: Stage | None = None
     with _pass_signals(child) as stop_requested:
@@ -254,15 +258,6 @@ class _Follower:
             watcher.finished(self.stage, record, reused)
             for warning in record["summary"].get("warnings", ()):
                 watcher.message(f"warning: {warning}")
-
-
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-    # Waiting threads must sleep, or busy cores lose a factor of 4; but only after 2,000 spins (microseconds): a small
-    # model's operations are so short that waking up for each takes as long as a second core saves.
-    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
-    quiet = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", **waiting}
-    return {**quiet, **os.environ, "PYTHONPATH": path}
 
 
 @contextmanager

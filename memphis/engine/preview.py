@@ -15,11 +15,11 @@ from typing import Any
 from huggingface_hub import constants
 from pydantic import TypeAdapter
 
-from memphis import REPOSITORY
 from memphis.config import Config
 from memphis.devices import gpus
 from memphis.errors import MemphisError
 from memphis.pipeline import KINDS, is_base
+from memphis.processes import child_environment
 from memphis.store import Stage, Store, read_json, write_json
 from memphis.training.verdict import Verdict, choose
 
@@ -88,8 +88,7 @@ def examine(cfg: Config, stages: Sequence[Stage], needed: Sequence[Stage], store
         }
         write_json(folder / "request.json", request)
         command = [sys.executable, "-m", "memphis.stages.preview", str(os.getpid()), name]
-        path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
-        env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
+        env = {**child_environment(), "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL, check=False)
         if done.returncode != 0:
             last = next(iter(done.stderr.strip().splitlines()[-1:]), f"its process ended with {done.returncode}")
