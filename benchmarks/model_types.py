@@ -58,7 +58,7 @@ _SIZES: dict[str, int] = {
 _LATENT = {"head_dim": 8, "num_key_value_heads": 4, "qk_head_dim": 16, "first_k_dense_replace": 1}
 _LATENT |= {"index_n_heads": 2, "index_head_dim": 16, "index_topk": 8}
 _ENCODER = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-_ENCODER |= {"image_size": 28, "patch_size": 14}
+_ENCODER |= {"image_size": 28, "patch_size": 14, "hidden_size_global": 32}
 _TWO = ["sliding_attention", "full_attention"]
 _ROPE = {"rope_type": "default", "rope_theta": 1e4}
 _ZAMBA = {"num_hidden_layers": 4, "layers_block_type": ["linear_attention", "hybrid"] * 2}
@@ -68,7 +68,10 @@ _WIDE_GLOBAL = {"per_layer_config": {"1": {"head_dim": 32}}, "layer_types": _TWO
 _SPECIAL: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
     "blt": {"encoder_hash_byte_group_vocab": 64},
-    "cohere_compass_text": {"layer_types": _TWO, "rope_parameters": dict.fromkeys(_TWO, _ROPE)},
+    "cohere_compass_text": {
+        "layer_types": _TWO,
+        "rope_parameters": {sort: {**_ROPE, "mrope_section": [3, 3, 2]} for sort in _TWO},
+    },
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "clip_qkv": 8, "rope_theta": 1e4},
         "ffn_config": {"hidden_size": 64, "ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2},

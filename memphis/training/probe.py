@@ -168,7 +168,7 @@ def _boundaries(config: PreTrainedConfig) -> Iterator[tuple[dict[str, Any], str]
 
 def _first_layers(directory: Path, text: PreTrainedConfig, device: str) -> str:
     """Change a config to that of the first layers alone if not all fit the device in float32; returns which remain."""
-    layers = text.num_hidden_layers
+    layers = getattr(text, "num_hidden_layers", 1)  # a model of several stacks is taken whole
     weights = sum(math.prod(tensor.shape) for tensor in stored_tensors(directory).values())
     fit = max(1, int(layers * _ROOM * _free_memory(device) / (4 * weights)))
     if fit >= layers:
