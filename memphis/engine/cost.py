@@ -402,7 +402,8 @@ class Costs:
         if "samples" in built and prompt + asked > context:
             what = f"a question of {prompt:,} and generate.max_new_tokens={asked}" if prompt else ""
             short.append(f"{what or f'generate.max_new_tokens={asked}'} do not fit: answers are cut")
-        if "sft" in self._sections and self.cfg.sft.max_length > context:
+        taught = any(isinstance(knobs, Sft) for knobs in self._sections.values())
+        if taught and self.cfg.sft.max_length > context:
             counted = {name for name, rows in self.local.items() if rows.longest is not None}
             read = {name for name, source in self.cfg.data.sources.items() if isinstance(source, Source)}
             if longest > context or read - counted:

@@ -128,7 +128,8 @@ def check(stages: Sequence[Stage], needed: Sequence[Stage], store: Store, found:
     for stage in needed:
         if not KINDS[stage.kind].steps:
             continue
-        rows = list(found.rows.values()) if stage.kind == "sft" else []
+        taught = "data" in stage.inputs and not KINDS[stage.kind].cycle
+        rows = list(found.rows.values()) if taught else []
         verdict = _verdict(_origin(stage), store, found)
         if isinstance(verdict, Verdict):
             choose(verdict, stage.config["model"]["packing"], max((one.longest or 0 for one in rows), default=0))

@@ -106,6 +106,7 @@ def our_record(
         limit=ITEMS,
         seeds=[0],
         allow_truncated=False,
+        fingerprint="",
         out=out,
         log=lambda row: None,
         kill_point=lambda name: None,

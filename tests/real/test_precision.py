@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from memphis.data.tokens import Example, Sequence, load_tokenizer, sft_examples
 from memphis.training.attention import attending
 from memphis.training.batches import cut, flatten, sequences_of
+from memphis.training.forward import target_logps
 from memphis.training.model import load
-from memphis.training.objective import target_logps
 
 pytestmark = pytest.mark.slow
 
