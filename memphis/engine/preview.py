@@ -128,7 +128,7 @@ def check(stages: Sequence[Stage], needed: Sequence[Stage], store: Store, found:
     for stage in needed:
         if not KINDS[stage.kind].steps:
             continue
-        taught = "data" in stage.inputs and not KINDS[stage.kind].cycle
+        taught = not (KINDS[stage.kind].cycle or is_base(stage))
         rows = list(found.rows.values()) if taught else []
         verdict = _verdict(_origin(stage), store, found)
         if isinstance(verdict, Verdict):
