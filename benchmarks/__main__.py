@@ -19,7 +19,7 @@ from benchmarks import limits, results
 from benchmarks.harness import Question, Round, whole_process
 from benchmarks.questions import COMPARISONS, EXPLANATIONS
 from benchmarks.results import Measured
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, run_command
 from memphis.runs import REPOSITORY
 
 PAGES = {REPOSITORY / "README.md": COMPARISONS, REPOSITORY / "docs" / "performance.md": EXPLANATIONS}
@@ -104,7 +104,4 @@ def machine() -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+    run_command(main)

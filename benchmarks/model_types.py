@@ -277,8 +277,8 @@ on average and 2.7e-5 at most, plain float32 rows by 9.6e-6 and 3.2e-5 (`tests/r
 packed log-probabilities of a row are 3e-4 to 3e-3 nats lower than the plain ones, always lower, and packing is not the
 reason: on a CPU, torch adds up the exponentials of a float32 `log_softmax` over the vocabulary one after the other in
 every lane of a vector register (3,072 additions for 49,152 tokens with 16 lanes). Terms below half a unit in the last
-place of the running sum are lost, so that the sum is too small and every log-probability too large. memphis adds in a
-tree. With an exact sum the two differ by at most 7e-5 nats a row.
+place of the running sum are lost, so that the sum is too small and every log-probability too large. Packed rows add in
+a tree; padded rows, like the plain model, do not. With an exact sum packed and plain differ by at most 7e-5 nats a row.
 """
 
 

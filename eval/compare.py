@@ -6,7 +6,6 @@ each task. Reads samples only, and refuses to compare models with different item
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ import numpy as np
 
 from eval.records import Answers, Evaluation, answers, find
 from eval.suites import SUITES
-from eval.text import aligned
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, run_command
+from memphis.formatting import aligned
 
 RESAMPLES = 10_000
 FEW = 30  # items of a task below which resampling them is rough
@@ -177,7 +176,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+    run_command(main)

@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import re
-import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,8 +21,8 @@ from pyarrow import ArrowException
 from pyarrow.parquet import read_table
 
 from eval.suites import CURRENT
-from eval.text import aligned, printable
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, run_command
+from memphis.formatting import aligned, printable
 from memphis.jsonl import write_rows
 
 # As in the checks of GPT-3 and many after it. On 6,351 rows of training data 8 words give 151 pairs and 10 give 51,
@@ -265,7 +264,7 @@ def report(rows: Sequence[TrainingRow], index: Index, found: Sequence[Match], sh
         lines.append(f"{match.overlap:7.1%}  {match.row.source}: {match.row.name} ~ {match.part}: {words}")
     if len(found) > show:
         lines.append(f"and {len(found) - show} more pairs; --show N lists N, --out FILE writes all")
-    return "\n".join(map(printable, lines))
+    return "\n".join(printable(line, one_line=True) for line in lines)
 
 
 def _count(found: Sequence[Match]) -> str:
@@ -304,7 +303,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+    run_command(main)

@@ -8,7 +8,6 @@ import argparse
 import csv
 import io
 import math
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,8 +27,8 @@ from eval.table_rows import (
     our_rows,
     read_reference,
 )
-from eval.text import printable
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, run_command
+from memphis.formatting import printable
 from memphis.store import digest, write_json, write_text
 
 BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
@@ -53,7 +52,7 @@ def markdown(rows: Sequence[Row], reference: Reference, *, per_task: bool = Fals
             parts.append(_task_table(measured, suite))
     if per_task and not ours:
         parts.append("Numbers of single tasks were not published, and nothing of ours is in this table yet.")
-    return "\n\n".join([*parts, "\n".join(f"- {printable(note)}" for note in notes(rows, reference))])
+    return "\n\n".join([*parts, "\n".join(f"- {printable(note, one_line=True)}" for note in notes(rows, reference))])
 
 
 def _main_table(rows: Sequence[Row], reference: Reference) -> str:
@@ -81,7 +80,9 @@ def _task_table(rows: Sequence[Row], suite: str) -> str:
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(printable(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
+    return "\n".join(
+        f"| {' | '.join(printable(cell, one_line=True).replace('|', chr(92) + '|') for cell in row)} |" for row in rows
+    )
 
 
 def notes(rows: Sequence[Row], reference: Reference) -> list[str]:
@@ -279,7 +280,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+    run_command(main)

@@ -51,6 +51,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Return the bytes of this machine's memory that are available; 8 GiB where that cannot be read."""
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), 8 << 30)
+
+
 def emulates_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """True if this CPU has no instructions for bfloat16; False if unknown."""
     try:

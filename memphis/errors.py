@@ -1,5 +1,9 @@
 """Exceptions shared across modules: errors the user can fix, and a requested stop."""
 
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
 STOPPED, NOT_LOADABLE, NO_SPACE = 85, 86, 87  # exit status of a child that ended with Stopped, NotLoadable, NoSpace
 
 
@@ -21,3 +25,11 @@ class NoSpace(MemphisError):
 
 class Stopped(Exception):
     """The stage wrote a checkpoint because a stop was requested; the same command continues it."""
+
+
+def run_command(main: Callable[[], int]) -> NoReturn:
+    """Run a command and end the process with its status; an error of the user's is one line and status 1."""
+    try:
+        sys.exit(main())
+    except MemphisError as error:
+        sys.exit(f"error: {error}")

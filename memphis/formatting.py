@@ -1,17 +1,26 @@
 """Formatting of numbers and text for people."""
 
 import re
+from collections.abc import Sequence
 
 # Control characters (a line break and a tab excepted), lone surrogates, and what changes the reading direction.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def printable(text: str) -> str:
+def printable(text: str, one_line: bool = False) -> str:
     """Return `text` without characters that could move a cursor, colour a terminal or reorder what is read.
 
-    Such characters become U+FFFD; line breaks and tabs stay. For model output, file contents and error messages.
+    Such characters become U+FFFD; line breaks and tabs stay unless it is to be one line. For model output, file
+    contents and error messages.
     """
-    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
+    shown = _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
+    return re.sub("[\n\t]", "\ufffd", shown) if one_line else shown
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line per row for a terminal: the first column left-aligned, the others right-aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
 
 
 def duration(seconds: float) -> str:

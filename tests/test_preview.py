@@ -203,7 +203,7 @@ def test_a_model_in_the_cache_is_examined_and_no_reason_to_refuse(
     (cache / "snapshots" / commit / "model.safetensors").write_bytes(bytes(100))
     text, _ = asked(store, *typed)
     assert "model: a/b@main: whether its rows are packed or padded is decided in stage base" in text
-    assert "disk: unknown until the model is here" in text
+    assert "MiB of weights at the peak" in text  # by config.json
 
 
 def test_the_tokens_of_many_rows_are_estimated_from_a_sample(

@@ -22,7 +22,7 @@ from experiments.grid.frozen import SweepRun
 from experiments.grid.graph import Graph, Job
 from memphis.config import FOR_STAGES
 from memphis.engine.launch import last_words
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, run_command
 from memphis.hooks import kill_point
 from memphis.pipeline import spreads
 from memphis.privacy import masked
@@ -249,7 +249,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+    run_command(main)

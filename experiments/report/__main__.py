@@ -8,7 +8,6 @@ python -m experiments.report --check                                do README, C
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from experiments.report import collect, folders, short, tables, write
 from experiments.report.arms import along, group
 from experiments.report.results import find_runs, read_run
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, run_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -87,7 +86,4 @@ def _wandb_report(found: Sequence[tuple[dict[str, Any], Path]], arguments: argpa
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+    run_command(main)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from experiments.report.arms import Arm, Comparison
 from experiments.report.statistics import Difference, paired
-from memphis.formatting import duration, printable, rounded
+from memphis.formatting import aligned, duration, printable, rounded
 from memphis.pipeline import KINDS
 
 COSTS = {
@@ -169,14 +169,6 @@ def markdown_table(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     """Format a Markdown table. The first row is the header; the first `left` columns are left-aligned."""
     ruled = [rows[0], ["---"] * left + ["---:"] * (len(rows[0]) - left), *rows[1:]]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in ruled)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines for a terminal: first column left-aligned, the others right-aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sides = ["<", *[">"] * (len(widths) - 1)]
-    cells = [[f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)] for row in rows]
-    return ["   ".join(row).rstrip() for row in cells]
 
 
 def terminal(comparison: Comparison) -> str:

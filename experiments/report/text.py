@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.report.results import columns_of, own_stages, total
-from experiments.report.tables import aligned, markdown_table
-from memphis.formatting import duration, percent, rounded
+from experiments.report.tables import markdown_table
+from memphis.formatting import aligned, duration, percent, rounded
 from memphis.pipeline import KINDS
 from memphis.store import read_json
 

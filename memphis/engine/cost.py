@@ -3,7 +3,6 @@
 Read from finished stages, else estimated from published counts and marked so. Needs no hub, no torch, no data.
 """
 
-import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,21 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants
-
 from memphis import memory
 from memphis.config import Config, Model, Source, TinyTask
 from memphis.config.sections import Rank, Sft
 from memphis.devices import GPUS, cores, gpus
+from memphis.engine.checkpoint import cached, checkpoint_of, context_of, parameters_of, read_shape, shape_of
 from memphis.engine.preview import NOTHING, Preview
 from memphis.errors import MemphisError
 from memphis.formatting import size_text
 from memphis.jsonl import read_rows
 from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
-from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
-from memphis.training.tensors import check_whole
 
 # Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); sources: docs/recipe.md.
 KNOWN = {
@@ -56,60 +52,6 @@ class Estimate:
     known: bool = False  # rows, tokens and steps are those of a finished stage
 
 
-def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None:
-    """Return the shape of the run's model, from files on this disk, else from the config; None if neither has it."""
-    base = cfg.model.base
-    if base is not None:
-        return Shape(
-            hidden=base.hidden,
-            layers=base.layers,
-            heads=base.heads,
-            kv_heads=base.heads,
-            intermediate=base.intermediate,
-            vocab_size=base.vocab_size,
-        )
-    place = checkpoint_of(cfg, stages, store)
-    return read_shape(place) if place else cfg.model.shape
-
-
-def checkpoint_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Path | None:
-    """Return the directory of the model to start from, also in the hub's cache; None if it is not on this disk."""
-    path, revision = cfg.model.path or "", cfg.model.revision or "main"
-    built = [store.path(stage) / "model" for stage in stages if is_base(stage)]
-    cached = _cached(path, "models")
-    named = cached / "refs" / revision
-    commit = named.read_text().strip() if path and named.is_file() else revision
-    places = [Path(path).expanduser(), *built, cached / "snapshots" / commit]
-    return next((place for place in places if (place / "config.json").is_file()), None)
-
-
-def parameters_of(cfg: Config, stages: Sequence[Stage], store: Store) -> int | None:
-    """Return the number of weights of the run's model, from the headers of its files; None if there are none."""
-    place = checkpoint_of(cfg, stages, store)
-    with contextlib.suppress(MemphisError):  # none, damaged, or not all of them
-        return sum(math.prod(tensor.shape) for tensor in check_whole(place).values()) if place else None
-    return None
-
-
-def context_of(directory: Path) -> int | None:
-    """Return the largest number of tokens that a checkpoint's config.json names; None if it names none."""
-    try:
-        plain = read_json(directory / "config.json")
-        text = plain.get("text_config") or plain
-        found = next((text[key] for key in ("max_position_embeddings", "n_positions") if key in text), None)
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, int) else None
-
-
-def read_shape(directory: Path) -> Shape | None:
-    """Return the shape of a checkpoint directory; None if its config.json cannot be read."""
-    try:
-        return from_config(read_json(directory / "config.json"))
-    except (OSError, ValueError):
-        return None
-
-
 class Costs:
     """Estimates for the stages of one run. needed: those that are built now. found: counts of local rows."""
 
@@ -118,7 +60,7 @@ class Costs:
     ) -> None:
         self.cfg, self.stages, self.needed, self.store, self.local = cfg, stages, needed, store, found.rows
         self.shape = shape_of(cfg, stages, store)
-        self.parameters = parameters_of(cfg, stages, store) or (self.shape.weights if self.shape else None)
+        self.parameters = parameters_of(cfg, stages, store)
         self.found = gpus(cfg.runtime.device)
 
     @cached_property
@@ -346,12 +288,12 @@ class Costs:
         left = {KINDS[stage.kind].leaves for stage in self.needed}
         found: list[tuple[str, int | None]] = []
         model = self.cfg.model
-        if any(map(is_base, self.needed)) and model.path and _outside(model.path, "models"):
+        if any(map(is_base, self.needed)) and model.path and _missing(model.path, "models"):
             weights = model.parameters or (self.shape.weights if self.shape else None)
             found.append((model.path, 2 * weights if weights else None))
         if "rows" in left:
             for source in self.cfg.data.sources.values():
-                if isinstance(source, Source) and _outside(source.path, "datasets"):
+                if isinstance(source, Source) and _missing(source.path, "datasets"):
                     found.append((source.path, KNOWN[source.path][0] if source.path in KNOWN else None))
         if "scores" in left and self.cfg.eval.data_dir is None and {"card", "current"} & set(self.cfg.eval.suites):
             found.append(("the benchmarks, unless cached", BENCHMARKS))
@@ -463,11 +405,6 @@ def _characters(value: Any) -> int:
     return sum(map(_characters, items))
 
 
-def _outside(path: str, kind: str) -> bool:
+def _missing(path: str, kind: str) -> bool:
     """True if `path` is neither a local file or directory nor cached from the hub. kind: `models` or `datasets`."""
-    return not Path(path).expanduser().exists() and not any((_cached(path, kind) / "snapshots").glob("*"))
-
-
-def _cached(path: str, kind: str) -> Path:
-    """Return the directory of a hub id in the cache. kind: `models` or `datasets`."""
-    return Path(constants.HF_HUB_CACHE) / f"{kind}--{path.replace('/', '--')}"
+    return not Path(path).expanduser().exists() and not any((cached(path, kind) / "snapshots").glob("*"))

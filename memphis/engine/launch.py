@@ -86,7 +86,7 @@ def execute(
                 notify(f"{stage.name}: {fault} ({path}); set aside and built again")
         _run_job(job, cfg, store, logs / f"{number:02d}-{job[0].name}.log", followers)
         waiting = [step for step in waiting if step.stage not in job]
-        preview.check(stages, [step.stage for step in waiting if step.needed], store, preview.NOTHING)
+        preview.check(stages, [step.stage for step in waiting if step.needed], store)
         drop_weights(cfg, stages, store)
     report_reused()
     drop_weights(cfg, stages, store)  # of stages that other processes built

@@ -8,7 +8,8 @@ from typing import Any
 
 from memphis.config import Config
 from memphis.engine import preview
-from memphis.engine.cost import Costs, check_architecture, parameters_of
+from memphis.engine.checkpoint import parameters_of
+from memphis.engine.cost import Costs, check_architecture
 from memphis.errors import MemphisError
 from memphis.formatting import size_text
 from memphis.pipeline import KINDS
@@ -92,15 +93,11 @@ def expected_seconds(steps: list[Step], store: Store) -> dict[str, float]:
 def model_bytes(cfg: Config, stages: list[Stage], store: Store) -> int | None:
     """Return the bytes of one checkpoint in the master dtype; None if neither this disk nor the config has them."""
     width = 4 if cfg.model.master_dtype == "float32" else 2
-    base = cfg.model.base
-    if base is not None:
-        layer = 4 * base.hidden**2 + 3 * base.hidden * base.intermediate + 5 * base.hidden
-        return width * (2 * base.vocab_size * base.hidden + base.layers * layer)
     for stage in stages:
         if KINDS[stage.kind].steps and not KINDS[stage.kind].cycle and store.fault(store.path(stage)) is None:
             outputs = store.record(store.path(stage))["outputs"]
             return sum(entry["bytes"] for name, entry in outputs.items() if name.endswith(".safetensors"))
-    parameters = parameters_of(cfg, stages, store) or cfg.model.parameters
+    parameters = parameters_of(cfg, stages, store)
     return width * parameters if parameters else None
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants
 from pydantic import TypeAdapter
 
 from memphis.config import Config
 from memphis.devices import gpus
+from memphis.engine.checkpoint import cached
 from memphis.errors import MemphisError
 from memphis.pipeline import KINDS, is_base
 from memphis.processes import child_environment
@@ -113,7 +113,7 @@ def lines(stages: Sequence[Stage], store: Store, found: Preview) -> list[str]:
     return text
 
 
-def check(stages: Sequence[Stage], needed: Sequence[Stage], store: Store, found: Preview) -> None:
+def check(stages: Sequence[Stage], needed: Sequence[Stage], store: Store, found: Preview = NOTHING) -> None:
     """Refuse what a stage to build would refuse: a checkpoint, rows, a model that cannot be trained.
 
     Raises MemphisError. Known are the verdicts of `found` and those in the records of finished stages.
@@ -164,8 +164,8 @@ def _verdict(stage: Stage, store: Store, found: Preview) -> Verdict | str | None
 
 def _on_disk(place: str) -> bool:
     """True if a checkpoint is a local path, or the hub's cache has weights of it."""
-    cached = Path(constants.HF_HUB_CACHE) / f"models--{place.partition('@')[0].replace('/', '--')}" / "snapshots"
-    return Path(place).exists() or any(cached.glob("*/*.safetensors"))
+    hub = cached(place.partition("@")[0], "models") / "snapshots"
+    return Path(place).exists() or any(hub.glob("*/*.safetensors"))
 
 
 def _local_sources(stage: Stage) -> Iterator[dict[str, Any]]:

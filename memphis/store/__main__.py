@@ -4,13 +4,12 @@ import argparse
 import contextlib
 import os
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from memphis import REPOSITORY
-from memphis.errors import MemphisError
+from memphis.errors import MemphisError, run_command
 from memphis.formatting import duration, size_text
 from memphis.store import WEIGHTS, Store, collect, differences, read_json, sha256
 from memphis.store.disk import explained
@@ -133,7 +132,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+    run_command(main)

@@ -1,10 +1,9 @@
 """python -m memphis.tracking: bring to W&B what runs recorded offline, or make a W&B run from a run's files."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from memphis.errors import MemphisError
+from memphis.errors import run_command
 from memphis.tracking.push import push
 from memphis.tracking.segments import sync
 
@@ -28,7 +27,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except MemphisError as fault:
-        sys.exit(f"error: {fault}")
+    run_command(main)

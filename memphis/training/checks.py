@@ -12,12 +12,14 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memphis.devices import free_memory
 from memphis.errors import MemphisError, NotLoadable
 from memphis.training.tensors import INDEX, StoredTensor, check_whole, stored_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+ROOM = 0.5  # share of the free memory that weights may take in float32
 _CORRECT = "correct it, or copy the one that came with the weights"
 _COPY_CONFIG = "config.json and weights do not belong together, copy the config.json that came with the weights"
 # Buffers that checkpoints of GPT-2, GPT-Neo and their like hold beside the weights, of 4 dimensions or none.
@@ -65,16 +67,19 @@ def check_model(directory: Path) -> int:
 
     config, tensors = _config(directory), stored_tensors(directory)
     _check_size(config, tensors)
+    wide = 4 * sum(prod(tensor.shape) for tensor in tensors.values())
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             directory,
-            dtype=torch.float32,  # some models run in no other on a CPU
+            dtype=torch.float32 if wide <= ROOM * free_memory() else "auto",  # some run in no other on a CPU
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    except MemoryError:  # no property of the checkpoint
+        raise
     except Exception as error:  # transformers raises whatever its conversion of the weights meets
         raise NotLoadable(f"transformers cannot load it ({_line(error)}); {_COPY_CONFIG}") from error
     _check_names(model, report, tensors)

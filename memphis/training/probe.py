@@ -17,11 +17,13 @@ from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from memphis.data.tokens import Example, Sequence
+from memphis.devices import free_memory
 from memphis.errors import MemphisError
 from memphis.training import attention
 from memphis.training import model as models
 from memphis.training.attention import attending
 from memphis.training.batches import flatten, sequences_of
+from memphis.training.checks import ROOM, check_causal
 from memphis.training.forward import target_logps
 from memphis.training.tensors import stored_tensors
 from memphis.training.train_plan import Packing
@@ -33,7 +35,6 @@ from memphis.training.verdict import Verdict
 _TOLERANCES = (5e-5, 1e-3)
 LONGEST = 80  # tokens of the longest row
 BOUNDARY = 24
-_ROOM = 0.5  # share of the device's free memory that weights may take
 
 
 def examine(directory: Path, device: str) -> Verdict:
@@ -73,11 +74,7 @@ def probe(model: PreTrainedModel) -> Verdict:
         change = _plain_logps(model, longest) - expected[0]
         hook.remove()
         tolerance = min(max(10 * change.abs().max().item(), _TOLERANCES[0]), _TOLERANCES[1])
-        half = len(longest.labels) // 2
-        other = longest.labels[:half] + longest.labels[:1] * (len(longest.labels) - half)
-        change = (_plain_logps(model, Sequence(other, other)) - expected[0])[: half - 1]
-        if not change.abs().max() <= tolerance:
-            raise MemphisError("a token's log-probability depends on those after it: no causal language model")
+        check_causal(model)
     except Exception as error:
         return Verdict(None, None, None, models.quoted(error))
     reasons: list[str] = []
@@ -170,7 +167,8 @@ def _first_layers(directory: Path, text: PreTrainedConfig, device: str) -> str:
     """Change a config to that of the first layers alone if not all fit the device in float32; returns which remain."""
     layers = getattr(text, "num_hidden_layers", 1)  # a model of several stacks is taken whole
     weights = sum(math.prod(tensor.shape) for tensor in stored_tensors(directory).values())
-    fit = max(1, int(layers * _ROOM * _free_memory(device) / (4 * weights)))
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else free_memory()
+    fit = max(1, int(layers * ROOM * free / (4 * weights)))
     if fit >= layers:
         return "all"
     for key, value in vars(text).items():
@@ -178,12 +176,3 @@ def _first_layers(directory: Path, text: PreTrainedConfig, device: str) -> str:
             setattr(text, key, value[:fit])
     text.num_hidden_layers = fit
     return f"the first {fit} of {layers}, which fit the memory of {device}"
-
-
-def _free_memory(device: str) -> int:
-    """Return the free memory of a device in bytes; 8 GiB where that cannot be read."""
-    if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    meminfo = Path("/proc/meminfo")
-    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), 8 << 30)

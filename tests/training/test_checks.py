@@ -26,6 +26,7 @@ from memphis.errors import MemphisError, NotLoadable
 from memphis.pipeline import KINDS
 from memphis.stages import base
 from memphis.stages.context import Context, Runtime, Worker
+from memphis.training import checks
 from tests.tiny_models import tokenizer
 
 SIZES = {
@@ -260,6 +261,23 @@ def test_a_classifier_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_good_checkpoint_is_taken(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
     assert pinned(make(tmp_path / "model", kind, dtype=dtype), tmp_path / "out")["fingerprint"]
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_weights_that_do_not_fit_in_float32_are_checked_as_they_are(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, loaded, load = make(tmp_path / "model", kind, dtype=torch.bfloat16), [], AutoModelForCausalLM.from_pretrained
+
+    def watched(*words: Any, **named: Any) -> Any:
+        loaded.append(named["dtype"])
+        return load(*words, **named)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", watched)
+    for free, dtype in [(1 << 30, torch.float32), (1, "auto")]:
+        monkeypatch.setattr(checks, "free_memory", lambda free=free: free)
+        assert checks.check_model(path) == SIZES["vocab_size"]
+        assert loaded.pop() == dtype
 
 
 def add(**tensors: torch.Tensor) -> Callable[[Path], None]:

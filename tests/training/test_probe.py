@@ -151,9 +151,9 @@ def test_a_model_that_does_not_fit_is_probed_in_part(tmp_path: Path, monkeypatch
     kind = {"layer_types": ["full_attention"] * 8, "num_hidden_layers": 8}
     config = CONFIG_MAPPING["qwen3"](**{**SHAPE, **HEADS, **kind})
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    monkeypatch.setattr(probing, "_free_memory", lambda device: 3 * 4 * sum(map(math.prod, sizes(tmp_path))))
+    monkeypatch.setattr(probing, "free_memory", lambda: 3 * 4 * sum(map(math.prod, sizes(tmp_path))))
     assert examine(tmp_path, "cpu").layers == "all"
-    monkeypatch.setattr(probing, "_free_memory", lambda device: 4 * sum(map(math.prod, sizes(tmp_path))))
+    monkeypatch.setattr(probing, "free_memory", lambda: 4 * sum(map(math.prod, sizes(tmp_path))))
     verdict = examine(tmp_path, "cpu")
     assert verdict.layers == "the first 4 of 8, which fit the memory of cpu"
     assert verdict.auto == "packed"
@@ -168,7 +168,7 @@ def test_faults_are_quoted_and_no_error(tmp_path: Path) -> None:
     bert = CONFIG_MAPPING["bert"](
         **{**SHAPE, "num_attention_heads": 4, "intermediate_size": 48, "initializer_range": 0.2}
     )
-    assert "no causal language model" in probe(AutoModelForCausalLM.from_config(bert)).reason
+    assert "not a causal language model" in probe(AutoModelForCausalLM.from_config(bert)).reason
     make("llama").save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for change, reason in (
