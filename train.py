@@ -91,6 +91,9 @@ def main(composed: DictConfig) -> None:
     except Stopped as stop:
         print(stop)
         sys.exit(STOPPED)
+    except KeyboardInterrupt:  # outside of the stages, which save their state: while a plan examines files
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except Exception as fault:
         known = isinstance(fault, MemphisError)
         if known and not several:

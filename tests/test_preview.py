@@ -2,12 +2,17 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from memphis import REPOSITORY
 from memphis.engine import launch, plan, preview
 from memphis.engine.cost import Costs
 from memphis.engine.preview import NOTHING, Preview
@@ -19,6 +24,7 @@ from memphis.store.claims import Claim
 from memphis.training.tensors import stored_tensors
 from memphis.training.verdict import Verdict
 from tests.composing import compose_config
+from tests.micro import environment
 from tests.offline import planned, train
 from tests.tiny_models import write_bloom, write_model
 
@@ -279,3 +285,16 @@ def test_a_run_is_refused_before_anything_is_generated(
     with pytest.raises(MemphisError, match="this model cannot be trained so: rows differ by 3 nats"):
         launch.execute(cfg, stages, plan.make_plan(stages, store), store, tmp_path, [])
     assert ran == ([] if known else ["data", "base"])
+
+
+def test_interrupted_it_ends_without_a_traceback_and_leaves_nothing(files: Path, tmp_path: Path) -> None:
+    line = [sys.executable, str(REPOSITORY / "train.py"), "plan=true", "eval=none", *words(files)]
+    env = environment(tmp_path / "runs", TMPDIR=str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    run = subprocess.Popen(line, env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while run.poll() is None and not psutil.Process(run.pid).children():
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=100)
+    assert (run.returncode, errors.splitlines()) == (130, ["interrupted"])
+    assert not list((tmp_path / "tmp").glob("memphis-plan-*"))

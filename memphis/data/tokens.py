@@ -99,7 +99,7 @@ def sft_examples(
             part = next(ids)
             tokens += part
             labels += part if span.target else [IGNORE] * len(part)
-        prefix = next(i for i, label in enumerate(labels) if label != IGNORE)
+        prefix = next((i for i, label in enumerate(labels) if label != IGNORE), len(labels))
         examples.append(Example(str(row["id"]), (Sequence(tokens, labels),), prefix))
     kept, counts = _fit(examples, max_length, overlong)
     return kept, counts | {"rows": len(rows), "dropped_eos_text": len(rows) - len(clean)}
