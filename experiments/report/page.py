@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.report import figures, tables
 from experiments.report.arms import Comparison
-from experiments.report.results import columns_of
+from experiments.report.results import COUNTS, columns_of
 from experiments.report.templating import render
 from memphis.config.methods import CHOICES
 from memphis.formatting import duration, percent, rounded
@@ -116,7 +116,7 @@ def _stage_rows(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     rows = [["stage", "state", "built in", "counts", "directory"]]
     for stage in stages:
         state = "not built" if not stage["built"] else "from the store" if stage["reused"] else "built"
-        counts = ", ".join(f"{rounded(stage[k])} {k}" for k in ("steps", "tokens", "samples", "pairs") if stage.get(k))
+        counts = ", ".join(f"{rounded(stage[k])} {k}" for k in COUNTS if stage.get(k))
         time = "–" if stage["seconds"] is None else duration(stage["seconds"])
         rows.append([stage["name"], state, time, counts, stage["dir"]])
     return rows

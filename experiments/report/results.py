@@ -19,7 +19,7 @@ from memphis.pipeline import KINDS, Kind
 from memphis.store import digest, flatten, read_json
 
 POINTS = 120  # of one loss curve
-_COUNTS = ("steps", "tokens", "samples", "pairs")  # of a stage's summary
+COUNTS = ("steps", "tokens", "samples", "pairs")  # of a stage's summary
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -87,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
         "key": digest([stage["key"] for stage in stages])[:16],
         "stages": [
             {k: stage[k] for k in ("name", "kind", "iteration", "dir", "built", "reused", "seconds")}
-            | {k: n for k, n in stage["summary"].items() if k in _COUNTS}
+            | {k: n for k, n in stage["summary"].items() if k in COUNTS}
             for stage in stages
         ],
         "scores": [{k: row[k] for k in ("label", "iteration", "columns")} for row in summary.get("scores", [])],

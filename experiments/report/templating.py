@@ -1,6 +1,5 @@
 """Fill the templates: pages in HTML, where values are escaped, and texts in Markdown."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ def render(template: str, **content: Any) -> str:
         trim_blocks=True,
         finalize=clean,
     )
-    environment.filters |= {"duration": duration, "json": _json, "quoted": quoted}
+    environment.filters |= {"duration": duration, "quoted": quoted}
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
     return environment.get_template(f"{template}.jinja").render(content).strip() + "\n"
 
 
@@ -38,8 +38,3 @@ def quoted(text: str) -> str:
 
 def cut(text: str, chars: int) -> str:
     return text if len(text) <= chars else f"{text[:chars]} […]"
-
-
-def _json(value: Any) -> str:
-    """Return JSON for a script element, which "<" could end; everything else in it is text there."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
