@@ -7,7 +7,7 @@ section, that part is a class of its own, which the section extends.
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 from pydantic.dataclasses import dataclass
 
 from memphis.losses import CrossEntropy, Objective, RankLoss
@@ -136,7 +136,10 @@ class Neftune:
 class OptimKnobs:
     # peak; auto (Adalite alone): from the number of steps, so that the largest one is as large as the largest of the
     # model card's supervised stage, relative to the weights
-    lr: Rate | Literal["auto"]
+    lr: Annotated[
+        Annotated[Literal["auto"], Tag("auto")] | Annotated[Rate, Tag("rate")],
+        Discriminator(lambda value: "auto" if value == "auto" else "rate"),
+    ]
     name: Literal["adalite", "adamw"] = "adalite"
     decay: Weight = 0.01  # Lambda
     # of Adalite: its revision, what is added to squared gradients, and t^-x, the part of its statistic new at step t
