@@ -15,6 +15,7 @@ from memphis.recipe import recipe
 from memphis.stages import preview as child
 from memphis.store import Stage, Store, finish, read_json, write_json
 from memphis.store.claims import Claim
+from memphis.training import step_size
 from memphis.training.tensors import stored_tensors
 from memphis.training.verdict import Verdict
 from tests.composing import compose_config
@@ -251,3 +252,23 @@ def test_a_run_is_refused_before_anything_is_generated(
     with pytest.raises(MemphisError, match="this model cannot be trained so: rows differ by 3 nats"):
         launch.execute(cfg, stages, plan.make_plan(stages, store), store, tmp_path, [])
     assert ran == ([] if known else ["data", "base"])
+
+
+def test_learning_rate_and_largest_step_are_printed_and_too_large_ones_refused(
+    store: Store, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, _ = asked(store, *words(files), "sft.global_batch_size=3", "iterations=1")
+    assert "steps of sft: lr 2.9e-06, derived from 26 steps; peak relative step 5.0e-04, 1 times" in text
+    assert "steps of rank-1: estimated: lr 2e-06 in " in text
+    small = (*words(files), "sft=tiny", "sft.global_batch_size=3", "until=sft")
+    text, _ = asked(store, *small)  # a tiny model
+    assert "steps of sft: lr 0.0002 in 52 steps; peak relative step 2.8e-02, 56 times the card's 5.0e-04" in text
+    monkeypatch.setattr(step_size, "WEIGHTS", 1000)
+    assert refused(store, *small).startswith(
+        "sft.optim.lr=0.0002: the peak relative step of stage sft is 2.8e-02 in 52"
+    )
+    asked(store, *small, "sft.optim.allow_large_steps=true")
+    asked(store, *words(files), "sft.global_batch_size=3")
+    hub = ("model=lima2_7b", "sft=tiny", "data=local", "data.path=c/d", "eval=none", "runtime.device=cpu")
+    assert "if it has 694 steps, as the card's" in refused(store, *hub)
+    asked(store, *words(files), "sft=tiny", "method=none", "until=base")  # nothing is trained

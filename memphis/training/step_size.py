@@ -55,7 +55,9 @@ def card_peak() -> float:
 
 
 def times_card(peak: float) -> str:
-    return f"{peak / card_peak():.2g} times the card's {card_peak():.1e}"
+    """Return a peak relative step as a multiple of the card's, for people."""
+    times = peak / card_peak()
+    return f"{times:{'.2g' if times < 10 else ',.0f'}} times the card's {card_peak():.1e}"
 
 
 def at_rate(optim: OptimKnobs, lr: float) -> Optim:
