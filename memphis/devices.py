@@ -67,6 +67,11 @@ def emulates_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return flags is not None and not {"avx512_bf16", "amx_bf16", "bf16"} & set(flags)
 
 
+def computes_bfloat16(device: str) -> bool:
+    """True if a run with `runtime.device` computes in bfloat16 without emulating it: on a GPU, or by instructions."""
+    return bool(gpus(device)) or not emulates_bfloat16()
+
+
 def check_number(device: str, num_devices: int) -> None:
     """Raise MemphisError if this machine has fewer devices; on a CPU each device is a core."""
     if num_devices == 1:

@@ -35,13 +35,13 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "base": ("model.base",),
     "sft": (
-        *("sft", "-sft.from", "-sft.continued", *TRAINER),
+        *("sft", "-sft.from", "-sft.continued", "-sft.optim.allow_large_steps", *TRAINER),
         "runtime.micro_batch_tokens?sft.reduction=microbatch_mean",
     ),
     "generate": ("generate", "model.dtype"),
     "pairs": ("pairs", "rank.examples:rationalized>correct"),
     "rank": (  # of the loss: the knobs that it owns
-        *("rank", "-rank.start", "-rank.examples", *TRAINER),
+        *("rank", "-rank.start", "-rank.examples", "-rank.optim.allow_large_steps", *TRAINER),
         "runtime.micro_batch_tokens?rank.reduction=microbatch_mean",
     ),
     "merge": ("slerp",),

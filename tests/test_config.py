@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from memphis import config
+from memphis import config, pipeline
 from memphis.config import methods
 from memphis.dotted import lookup
 from memphis.errors import MemphisError
@@ -62,7 +62,7 @@ CARD = {
     "tracking.mode": "wandb",
 }
 
-ADDED = ("eps", "beta_decay")
+ADDED = ("eps", "beta_decay", "allow_large_steps")
 
 # The settings of a method: rank.loss, rank.examples, rank.start, slerp.method, sft.continued, sft.from.
 METHODS = {
@@ -222,6 +222,10 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         (["sft.optim.name=adamw", "sft.optim.variant=feb5"], "has no effect with sft.optim.name=adamw"),
         (["sft.optim.name=adamw", "sft.optim.eps=1e-8"], "sft.optim.eps: has no effect with sft.optim.name=adamw"),
         (["rank.optim.name=adamw", "rank.optim.beta_decay=1"], "rank.optim.beta_decay: has no effect with rank.optim"),
+        (["sft.optim.lr=-1"], "^sft.optim.lr=-1: input should be greater than 0$"),
+        (["rank.optim.lr=fast"], "^rank.optim.lr='fast': input should be a valid number$"),
+        (["sft.optim.lr=auto", "sft.optim.name=adamw"], "lr=auto: follows from .*; type sft.optim.lr=…"),
+        (["runtime.threads=0"], "runtime.threads=0"),
         (["sft.optim.eps=0"], "sft.optim.eps=0: input should be greater than 0"),
         (["model.packing=banana"], "model.packing='banana': input should be 'auto', 'packed' or 'padded'"),
     ],
@@ -244,6 +248,8 @@ def test_a_config_from_before_a_key_was_added_has_its_default() -> None:
     ):
         del section[key]
     assert config.from_dict(plain) == compose_config()
+    del plain["runtime"]["threads"]
+    assert config.from_dict(plain).runtime.threads is None
 
 
 def test_slug_ignores_order_and_what_enters_no_key() -> None:
@@ -287,3 +293,58 @@ def test_a_loss_has_one_term_of_a_sort() -> None:
 
     with pytest.raises(TypeError, match="Twice: two terms of one sort"):
         Twice()
+
+
+@pytest.mark.parametrize("model", ["hf", "stablelm_3b", "pythia_410m", "lima2_7b"])
+def test_a_real_model_chooses_the_scales_that_fit_it(model: str) -> None:
+    cfg = compose_config(f"model={model}", "model.path=a/b")
+    assert (cfg.sft.optim.lr, cfg.rank.optim.lr, cfg.generate.max_new_tokens) == ("auto", 2e-6, 512)
+    typed = compose_config(f"model={model}", "model.path=a/b", "sft=tiny", "rank=card", "sampling=tiny")
+    assert (typed.sft.optim.lr, typed.rank.optim.lr, typed.generate.max_new_tokens) == (2e-4, 5e-7, 64)
+    chosen = compose_config("+exp=memphis_cot", f"model={model}", "model.path=a/b")
+    assert (chosen.sft.optim.lr, chosen.rank.optim.lr) == (1e-5, 5e-7)
+    assert compose_config().sft.optim.lr == 2e-4
+
+
+def test_noise_of_the_real_scales_is_the_cards() -> None:
+    real = compose_config("model=hf", "model.path=a/b")
+    for knobs, length in ((real.sft, 4096), (real.rank, 1024)):
+        ours = noise_scale(knobs.neftune.alpha, knobs.max_length, 576)
+        assert ours == pytest.approx(noise_scale(10.0, length, 2560), rel=0.02)
+
+
+def test_dtype_auto_is_replaced_when_the_config_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = config.to_dict(compose_config())
+    plain["model"]["dtype"] = "auto"
+    for computes, device, expected in (
+        (True, "auto", "bfloat16"),
+        (False, "auto", "float32"),
+        (False, "cpu", "float32"),
+        (False, "cuda", "bfloat16"),  # planned on a machine without a GPU
+    ):
+        monkeypatch.setattr(config, "computes_bfloat16", lambda device, computes=computes: computes)
+        plain["runtime"]["device"] = device
+        assert config.from_dict(plain).model.dtype == expected
+    assert compose_config().model.dtype == "float32"
+
+
+def test_large_steps_and_threads_enter_no_key() -> None:
+    plain, other = (config.to_dict(compose_config(*typed)) for typed in ((), ("runtime.threads=7",)))
+    for section in ("sft", "rank"):
+        other[section]["optim"]["allow_large_steps"] = True
+    for kind in pipeline.KINDS:
+        assert pipeline.cut(kind, plain) == pipeline.cut(kind, other)
+    assert config.for_stages(config.from_dict(other)) | {"device": ""} == {
+        **{"device": "", "num_devices": 1, "micro_batch_tokens": 4096, "compile": False},
+        **{"threads": 7, "allow_large_steps": ["sft", "rank"]},
+    }
+
+
+def test_threads_are_fixed_for_each_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert compose_config("runtime=laptop", "seed=11").runtime.threads == 2
+    assert compose_config("runtime=gpu", "seed=11").runtime.threads == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert compose_config("runtime=laptop", "seed=12").runtime.threads == 3
+    assert compose_config("runtime.threads=5", "seed=12").runtime.threads == 5
+    assert compose_config("runtime.threads=null", "seed=12").runtime.threads is None

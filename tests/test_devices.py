@@ -63,6 +63,7 @@ def test_a_stage_is_stopped_killed_and_continued_on_two_devices(unbroken: Path, 
     ours, theirs = stage(together, "sft"), stage(alone, "sft")
     assert ours.name == theirs.name  # the number of devices is not part of a key
     assert read_json(ours / "stage.json")["versions"]["devices"] == "2"
+    assert read_json(ours / "stage.json")["versions"]["threads"] == "1"
     assert error(together, alone, "sft", "base") <= 1e-3
     assert [row["step"] for row in micro.rows_of(ours)] == [row["step"] for row in micro.rows_of(theirs)]
 

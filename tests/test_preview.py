@@ -21,6 +21,7 @@ from memphis.recipe import recipe
 from memphis.stages import preview as child
 from memphis.store import Stage, Store, finish, read_json, write_json
 from memphis.store.claims import Claim
+from memphis.training import step_size
 from memphis.training.tensors import stored_tensors
 from memphis.training.verdict import Verdict
 from tests.composing import compose_config
@@ -298,3 +299,23 @@ def test_interrupted_it_ends_without_a_traceback_and_leaves_nothing(files: Path,
     _, errors = run.communicate(timeout=100)
     assert (run.returncode, errors.splitlines()) == (130, ["interrupted"])
     assert not list((tmp_path / "tmp").glob("memphis-plan-*"))
+
+
+def test_learning_rate_and_largest_step_are_printed_and_too_large_ones_refused(
+    store: Store, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, _ = asked(store, *words(files), "sft.global_batch_size=3", "iterations=1")
+    assert "steps of sft: lr 2.9e-06, derived from 26 steps; peak relative step 5.0e-04, 1 times" in text
+    assert "steps of rank-1: estimated: lr 2e-06 in " in text
+    small = (*words(files), "sft=tiny", "sft.global_batch_size=3", "until=sft")
+    text, _ = asked(store, *small)  # a tiny model
+    assert "steps of sft: lr 0.0002 in 52 steps; peak relative step 2.8e-02, 56 times the card's 5.0e-04" in text
+    monkeypatch.setattr(step_size, "WEIGHTS", 1000)
+    assert refused(store, *small).startswith(
+        "sft.optim.lr=0.0002: the peak relative step of stage sft is 2.8e-02 in 52"
+    )
+    asked(store, *small, "sft.optim.allow_large_steps=true")
+    asked(store, *words(files), "sft.global_batch_size=3")
+    hub = ("model=lima2_7b", "sft=tiny", "data=local", "data.path=c/d", "eval=none", "runtime.device=cpu")
+    assert "if it has 694 steps, as the card's" in refused(store, *hub)
+    asked(store, *words(files), "sft=tiny", "method=none", "until=base")  # nothing is trained

@@ -20,7 +20,7 @@ from pathlib import Path
 from experiments.grid import frozen, slurm
 from experiments.grid.frozen import SweepRun
 from experiments.grid.graph import Graph, Job
-from memphis.config import FOR_STAGES
+from memphis.config import for_stages
 from memphis.engine.launch import last_words
 from memphis.errors import MemphisError, run_command
 from memphis.hooks import kill_point
@@ -115,7 +115,7 @@ def _send_job(job: Job, graph: Graph, grid: Grid, queued: dict[str, str], resour
         if (path / "DONE").exists() and graph.store.fault(path) is not None:  # its files are not what was written
             graph.store.set_aside(path)
         graph.store.publish(stage)
-    runtime = {key: getattr(job.run.cfg.runtime, key) for key in FOR_STAGES}
+    runtime = for_stages(job.run.cfg)
     options = [*resources[job.needs]]
     if not any(spreads(stage.kind, stage.config) for stage in job.stages):
         runtime["num_devices"] = 1

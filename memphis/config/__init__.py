@@ -1,8 +1,8 @@
 """Conversion of what Hydra composed to one frozen `Config`, and back.
 
 `register` gives Hydra every key with its default; `from_hydra` refuses unknown keys (also after `+`), wrong types,
-values out of range and combinations that make no sense, all at once. This package deliberately knows nothing of stages,
-files or devices.
+values out of range and combinations that make no sense, all at once. This package deliberately knows nothing of stages
+or files, and asks the machine for one thing, what `model.dtype=auto` means here.
 """
 
 import json
@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from memphis.config.checks import contradictions, ignored
 from memphis.config.faults import joined, line
 from memphis.config.sections import Config, Model, Rank, Runtime, Sft, Source, TinyTask
-from memphis.dotted import flatten
+from memphis.devices import computes_bfloat16
+from memphis.dotted import flatten, lookup
 from memphis.errors import MemphisError
 from memphis.losses import KNOBS, LOSSES
 from memphis.privacy import masked
@@ -28,7 +29,7 @@ __all__ = ["Config", "Model", "Rank", "Runtime", "Sft", "Source", "TinyTask"]
 _ADAPTER = TypeAdapter(Config)
 
 # Keys of `runtime` that are passed to a stage, beside its own config.
-FOR_STAGES = ("device", "num_devices", "micro_batch_tokens", "compile")
+FOR_STAGES = ("device", "num_devices", "micro_batch_tokens", "compile", "threads")
 # Keys that enter no stage's key and therefore no run directory's name.
 FREE = ("runtime", "tracking", "name", "plan", "until", "seed", "exp", "sweep")
 
@@ -66,7 +67,7 @@ def from_hydra(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
 def from_dict(plain: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
     """Check a plain nested dictionary like `from_hydra` (a frozen config.yaml, also of an earlier version)."""
     try:
-        plain = today(plain)
+        plain = _with_dtype(today(plain))
         config = _ADAPTER.validate_json(json.dumps(plain))
     except ValidationError as error:
         raise MemphisError(joined([line(item) for item in error.errors()])) from None
@@ -85,6 +86,15 @@ def to_dict(config: Config) -> dict[str, Any]:
     plain = _ADAPTER.dump_python(config, mode="json", by_alias=True)
     assert isinstance(plain, dict)
     return plain
+
+
+def for_stages(config: Config) -> dict[str, Any]:
+    """Return the settings that a stage's process gets beside the configs of its stages; they enter no key.
+
+    allow_large_steps: sections whose optimizer has that set.
+    """
+    allowed = [name for name in ("sft", "rank") if getattr(config, name).optim.allow_large_steps]
+    return {key: getattr(config.runtime, key) for key in FOR_STAGES} | {"allow_large_steps": allowed}
 
 
 def refuse_sweep(overrides: Sequence[str], params: Collection[str] | None = None) -> None:
@@ -123,7 +133,9 @@ def today(plain: dict[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict):
         kept = {key: value for key, value in model.items() if (key, value) != ("attention", "rows")}
         found["model"] = {"packing": Model().packing, **kept}
-    added = {key: getattr(Sft().optim, key) for key in ("eps", "beta_decay")}
+    if isinstance(plain.get("runtime"), dict):
+        found["runtime"] = {"threads": Runtime().threads, **plain["runtime"]}
+    added = {key: getattr(Sft().optim, key) for key in ("eps", "beta_decay", "allow_large_steps")}
     for name in ("sft", "rank"):
         if isinstance(section := plain.get(name), dict) and isinstance(section.get("optim"), dict):
             found[name] = {**section, "optim": added | section["optim"]}
@@ -132,3 +144,15 @@ def today(plain: dict[str, Any]) -> dict[str, Any]:
         foreign = set().union(*KNOBS.values()) - KNOBS[rank["loss"]]
         found["rank"] = {key: value for key, value in rank.items() if key not in foreign}
     return found
+
+
+def _with_dtype(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the config with what `model.dtype=auto` means on this machine, so that keys and records say which it was.
+
+    With runtime.device=cuda it is bfloat16, also where no GPU is visible: a login node plans what a GPU node builds.
+    """
+    if not isinstance(plain.get("model"), dict) or plain["model"].get("dtype") != "auto":
+        return plain
+    device = lookup(plain, "runtime.device")
+    found = "bfloat16" if device == "cuda" or computes_bfloat16(str(device)) else "float32"
+    return {**plain, "model": {**plain["model"], "dtype": found}}

@@ -60,6 +60,10 @@ def contradictions(config: Config) -> list[str]:
             if length > base.max_positions:
                 faults.append(f"{key}={length}: longer than model.base.max_positions={base.max_positions}; lower it")
     faults += _source_faults(config.data)
+    for key, optim in (("sft", config.sft.optim), ("rank", config.rank.optim)):
+        if optim.lr == "auto" and optim.name != "adalite":
+            cure = f"type {key}.optim.lr=…, or {key}.optim.name=adalite"
+            faults.append(f"{key}.optim.lr=auto: follows from the size of Adalite's steps; {cure}")
     if config.runtime.num_devices > 1 and config.model.master_dtype == "bfloat16_stochastic":
         faults.append(
             f"runtime.num_devices={config.runtime.num_devices}: model.master_dtype=bfloat16_stochastic needs whole "

@@ -14,6 +14,8 @@ def line(item: Any) -> str:
         del path[2:3]
     elif path[:2] == ["rank", "objective"]:  # the loss inside its section, and the branch of that union
         del path[1 : 3 if path[2:3] and path[2] in LOSSES else 2]
+    if path[-2:] == ["lr", "rate"]:  # also a branch
+        del path[-1]
     key = ".".join(str(part) for part in path if part != "[key]")
     match item["type"]:
         case "union_tag_invalid":

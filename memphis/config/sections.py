@@ -7,7 +7,7 @@ section, that part is a class of its own, which the section extends.
 from dataclasses import fields
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 from pydantic.dataclasses import dataclass
 
 from memphis.losses import CrossEntropy, Objective, RankLoss
@@ -38,7 +38,9 @@ class TinyBase:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class ModelDtype:
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of the forward and backward pass, and of the sampling engine
+    # of the forward and backward pass, and of the sampling engine. `auto` in a file or typed is replaced when the
+    # config is read: bfloat16 on a GPU and where the processor computes with it, else float32
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -131,14 +133,32 @@ class Neftune:
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
-class Optim:
-    lr: Rate  # peak
+class OptimKnobs:
+    # peak; auto (Adalite alone): from the number of steps, so that the largest one is as large as the largest of the
+    # model card's supervised stage, relative to the weights
+    lr: Annotated[
+        Annotated[Literal["auto"], Tag("auto")] | Annotated[Rate, Tag("rate")],
+        Discriminator(lambda value: "auto" if value == "auto" else "rate"),
+    ]
     name: Literal["adalite", "adamw"] = "adalite"
     decay: Weight = 0.01  # Lambda
     # of Adalite: its revision, what is added to squared gradients, and t^-x, the part of its statistic new at step t
     variant: Literal["jan31", "feb5"] = "jan31"
     eps: Rate = 1e-5
     beta_decay: Weight = 0.8
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Optim(OptimKnobs):
+    """Settings of an optimizer whose learning rate is known."""
+
+    lr: Rate
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class GuardedOptim(OptimKnobs):
+    # steps of more than 4 times the card's peak, for a model of more than 20 M weights; enters no key
+    allow_large_steps: bool = False
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -149,7 +169,7 @@ class Training:
     max_length: Length
     global_batch_size: Positive
     warmup_ratio: Ratio
-    optim: Optim
+    optim: OptimKnobs
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     reduction: Literal["token", "sequence", "microbatch_mean"] = "token"
     neftune: Neftune = Neftune()
@@ -161,7 +181,7 @@ class SftTraining(Training):
     max_length: Length = 4096
     global_batch_size: Positive = 128
     warmup_ratio: Ratio = 0.2
-    optim: Optim = Optim(lr=1e-5)
+    optim: OptimKnobs = OptimKnobs(lr=1e-5)
     mixce: Ratio | None = 0.75  # weight of the forward cross-entropy; null = plain cross-entropy
 
     @property
@@ -171,6 +191,7 @@ class SftTraining(Training):
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Sft(SftTraining):
+    optim: GuardedOptim = GuardedOptim(lr=1e-5)
     # a checkpoint to use in place of this stage; `base` = skip the stage
     from_: Annotated[Annotated[str, Field(min_length=1)] | None, Field(alias="from")] = None
     continued: bool = False  # the control: in place of self-teaching, SFT goes on for as many steps and tokens
@@ -189,7 +210,7 @@ class RankTraining(Training):
     max_length: Length = 1024
     global_batch_size: Positive = 128
     warmup_ratio: Ratio = 0.1
-    optim: Optim = Optim(lr=5e-7)
+    optim: OptimKnobs = OptimKnobs(lr=5e-7)
 
     @model_validator(mode="before")
     @classmethod
@@ -209,6 +230,7 @@ class RankTraining(Training):
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Rank(RankTraining):
+    optim: GuardedOptim = GuardedOptim(lr=5e-7)
     # pairs: verified pairs; correct: correct samples alone; rationalized: also, for questions without a correct
     # sample, samples made knowing the answer; human: human text against samples
     examples: Literal["pairs", "correct", "rationalized", "human"] = "pairs"
@@ -295,6 +317,8 @@ class Runtime:
     root: str = "${oc.env:MEMPHIS_RUNS,runs}"  # of store and run directories; relative = below the repository
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_devices: Positive = 1  # that train and sample; evaluation uses one. On a CPU a device is a process
+    # CPU threads of a process, shared among its devices: they change rounding, and so results. null = all cores
+    threads: Positive | None = None
     micro_batch_tokens: Annotated[int, Field(ge=64)] = 16384
     keep: Literal["final", "iterations", "all"] = "iterations"  # weights that stay on the disk
     build: bool = True  # false: build nothing, only gather what the store has

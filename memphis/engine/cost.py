@@ -22,6 +22,7 @@ from memphis.jsonl import read_rows
 from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.store import Stage, Store, read_json
+from memphis.training.step_size import card_peak, refuse_large, step_size
 
 # Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); sources: docs/recipe.md.
 KNOWN = {
@@ -211,7 +212,7 @@ class Costs:
             items = min(1.0, self.cfg.eval.limit / TASK_ITEMS) if self.cfg.eval.limit else 1.0
             if self.gpu is None:
                 sampled = 360 * len(large) * SAMPLED * items
-                return sampled * 2 * self.parameters / (CPU_SAMPLING * cores())
+                return sampled * 2 * self.parameters / (CPU_SAMPLING * self.threads)
             return 360 * len(large) * self.parameters / 2.8e9 * items
         if kind.merges:
             return 90.0 * self.parameters / 2.8e9
@@ -219,7 +220,7 @@ class Costs:
             return None
         if kind.leaves == "samples":
             if self.gpu is None:
-                return estimate.tokens * 2 * self.parameters / (CPU_SAMPLING * cores())
+                return estimate.tokens * 2 * self.parameters / (CPU_SAMPLING * self.threads)
             speed = SAMPLED * 2.8e9 / self.parameters * self.gpu[2] / GPUS["H200"][1]
             return estimate.tokens / (speed * self.cfg.runtime.num_devices)
         need = self.memory().get(stage.kind)  # None for a model made here: nothing is frozen or recomputed
@@ -228,8 +229,13 @@ class Costs:
         if self.shape is not None:
             flops = self.shape.training_flops(frozen, length=190, targets=0.6, recomputed=again)
         if self.gpu is None:
-            return estimate.tokens * flops / (CPU_TRAINING * cores())
+            return estimate.tokens * flops / (CPU_TRAINING * self.threads)
         return estimate.tokens * flops / (MFU * self.gpu[1] * self.cfg.runtime.num_devices)
+
+    @property
+    def threads(self) -> int:
+        """Cores that the run uses."""
+        return min(cores(), self.cfg.runtime.threads or cores())
 
     @property
     def room(self) -> float | None:
@@ -283,6 +289,32 @@ class Costs:
                 f"{size_text(card.memory)}, of which {size_text(memory.RESERVE)} are the library's; {cure}"
             )
 
+    def check_steps(self) -> None:
+        """Refuse steps that destroy a pretrained model, as far as its weights are known. Raises MemphisError."""
+        for stage, knobs in self._stepping(self.needed):
+            if not knobs.optim.allow_large_steps:
+                refuse_large(stage.kind, knobs, self._amount(stage).steps, self.parameters or self.cfg.model.parameters)
+
+    def step_lines(self) -> list[str]:
+        """Return a line on learning rate and largest step of every trained stage; of equal ones together."""
+        names: dict[str, list[str]] = {}
+        for stage, knobs in self._stepping(self.stages):
+            amount = self._amount(stage)
+            if amount.steps:
+                about = "" if amount.known else "estimated: "
+                text = f"{about}{step_size(knobs, amount.steps)}"
+            elif knobs.optim.lr == "auto":
+                text = f"lr follows from the number of steps, not known yet; peak relative step {card_peak():.1e}"
+            else:
+                text = f"lr {knobs.optim.lr:.3g}; peak relative step not known before the number of steps"
+            names.setdefault(text, []).append(stage.name)
+        return [f"steps of {' '.join(stages)}: {text}" for text, stages in names.items()]
+
+    def _stepping(self, stages: Sequence[Stage]) -> list[tuple[Stage, Sft | Rank]]:
+        """Return those that make optimizer steps by the settings of a section, with these."""
+        found = [(stage, KINDS[stage.kind].knobs) for stage in stages]
+        return [(stage, knobs(self.cfg)) for stage, knobs in found if knobs]
+
     def downloads(self) -> list[tuple[str, int | None]]:
         """Return what the stages to build will fetch from the hub: (what, bytes; None = unknown)."""
         left = {KINDS[stage.kind].leaves for stage in self.needed}
@@ -310,6 +342,7 @@ class Costs:
             hours += one.hours or 0
             spent = "" if one.hours is None else f"~{one.hours:.2f}"
             text.append(f"{stage.name:15}{cells[0]:>12}{cells[1]:>12}{cells[2]:>9}{spent:>8}".rstrip())
+        text += self.step_lines()
         text += self._contexts()
         text.append(f"time: about {hours:.1f} h of what could be estimated; assumed: {self._assumed()}")
         least = self.memory(replace(self.cfg.model, checkpointing=True))
@@ -355,7 +388,7 @@ class Costs:
 
     def _assumed(self) -> str:
         if self.gpu is None:
-            number = "one core" if cores() == 1 else f"{cores()} cores"
+            number = "one core" if self.threads == 1 else f"{self.threads} cores"
             rates = f"{CPU_TRAINING / 1e9:.0f} and samples {CPU_SAMPLING / 1e9:.0f} GFLOP/s"
             return f"no GPU; {number} here, of which each trains {rates}, as in the laptop run (not measured here)"
         seen = "" if self.found else " (none is visible here)"

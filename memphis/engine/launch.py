@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from memphis.config import FOR_STAGES, Config
+from memphis.config import Config, for_stages
 from memphis.devices import check_number, emulates_bfloat16, gpus
 from memphis.dotted import lookup
 from memphis.engine import preview
@@ -152,7 +152,7 @@ def slow_numbers(cfg: Config, steps: list[Step]) -> str | None:
 
 
 def _run_job(job: list[Stage], cfg: Config, store: Store, log: Path, followers: dict[str, "_Follower"]) -> None:
-    runtime = {key: getattr(cfg.runtime, key) for key in FOR_STAGES}
+    runtime = for_stages(cfg)
     if not any(spreads(stage.kind, stage.config) for stage in job):
         runtime["num_devices"] = 1
     command = [sys.executable, "-m", "memphis.stages", "--parent", str(os.getpid()), "--runtime", json.dumps(runtime)]

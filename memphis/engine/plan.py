@@ -132,13 +132,16 @@ def examine(cfg: Config, steps: list[Step], store: Store) -> preview.Preview:
 
 
 def check(cfg: Config, steps: list[Step], store: Store, found: preview.Preview = preview.NOTHING) -> None:
-    """Refuse, before anything starts, a model that does not fit, cannot be trained or has another architecture.
+    """Refuse, before anything starts, a model that does not fit, cannot be trained, has another architecture or
+    would be destroyed by its first steps.
 
     found: what is known of local models and rows beside the records of the store. Raises MemphisError.
     """
     preview.check(*_split(steps), store, found)
     check_architecture(cfg, [step.stage for step in steps], store)
-    Costs(cfg, *_split(steps), store).check_memory()
+    costs = Costs(cfg, *_split(steps), store, found)
+    costs.check_memory()
+    costs.check_steps()
 
 
 def _split(steps: list[Step]) -> tuple[list[Stage], list[Stage]]:

@@ -72,6 +72,7 @@ def build(path: Path, worker: Worker) -> None:
         spent, cpu = time.monotonic() - started, time.process_time() - worked
         # Reuse across versions and devices is allowed, and reported.
         made_with = {**installed(), "device": worker.device, "devices": str(worker.runtime.num_devices)}
+        made_with["threads"] = str(torch.get_num_threads())  # of each device
         finish(claim, spec, summary, spent, made_with, cpu)
         kill_point(spec["kind"], "renamed")
     finally:
@@ -108,9 +109,9 @@ def _run(spec: dict[str, Any], store: Path, out: Path, worker: Worker) -> dict[s
     return summary
 
 
-def _share_cores(processes: int) -> None:
-    """Give this process and its children an equal part of the threads that it would use alone."""
-    threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or cores()) // processes)
+def _set_threads(runtime: Runtime) -> None:
+    """Give this process and its children an equal part each of the run's threads."""
+    threads = max(1, int(runtime.threads or os.environ.get("OMP_NUM_THREADS") or cores()) // runtime.num_devices)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)  # torch has read the variable already
 
@@ -133,10 +134,12 @@ def main() -> int:
     worker = Worker(Runtime(**json.loads(arguments.runtime)))
     number, launched = worker.runtime.num_devices, is_torchelastic_launched()
     try:
-        if number > 1 and not launched:
-            check_number(worker.runtime.device, number)
-            _share_cores(number)
-            if any(trains(spec["kind"], spec["config"]) for spec in map(_spec, arguments.stages)):
+        if not launched:
+            if number > 1:
+                check_number(worker.runtime.device, number)
+            if number > 1 or worker.runtime.threads:
+                _set_threads(worker.runtime)
+            if number > 1 and any(trains(spec["kind"], spec["config"]) for spec in map(_spec, arguments.stages)):
                 from memphis.stages.ranks import torchrun  # takes a second, which other jobs need not wait
 
                 return torchrun(number, ["--runtime", arguments.runtime, *map(str, arguments.stages)])

@@ -1,6 +1,7 @@
 """Context of a stage beside its config: its inputs, a directory to write to, a process to work in, a way to stop."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ class Runtime:
     num_devices: int
     micro_batch_tokens: int
     compile: bool = False  # the decoder layers, in training
+    threads: int | None = None  # of the CPU, for all devices together; None = what the environment or the machine says
+    allow_large_steps: Sequence[str] = ()  # kinds of stages in which steps too large for a pretrained model are taken
 
 
 @dataclass

@@ -26,6 +26,7 @@ from memphis.training.batches import sequences_of
 from memphis.training.layers import compile_layers, decoder_layers, recompute
 from memphis.training.loop import train
 from memphis.training.probe import examine
+from memphis.training.step_size import at_rate, refuse_large, step_size
 from memphis.training.train_plan import TrainPlan
 from memphis.training.verdict import Verdict, choose
 
@@ -66,8 +67,13 @@ def train_stage(
         tokens = sum(summary["tokens"] for summary in summaries)
         enough = math.ceil(tokens / (counts["tokens"] / max(1, per_epoch)))
         max_steps = max(sum(summary["steps"] for summary in summaries), enough)
+    size = step_size(knobs, max_steps or max(1, knobs.epochs * per_epoch))
+    if context.kind not in context.runtime.allow_large_steps:
+        refuse_large(context.kind, knobs, size.steps, sum(p.numel() for p in model.parameters()))
+    print(f"{context.kind}: {size}", flush=True)
     plan = TrainPlan.of(
         knobs,
+        optim=at_rate(knobs.optim, size.lr),
         family=KINDS[context.kind].family,
         objective=knobs.objective,
         epochs=math.ceil(max_steps / max(1, per_epoch)) if max_steps else knobs.epochs,
@@ -79,6 +85,7 @@ def train_stage(
         packing=packing,
     )
     chosen: dict[str, Any] = {"packing": asdict(verdict), "layout": packing}
+    chosen |= {"lr": size.lr, "peak_relative_step": size.peak}
     if config.model.checkpointing:
         room = _room(context.worker.device)
         number = recomputed_layers(model, examples, plan, config.model, knobs.max_length, room)

@@ -32,6 +32,7 @@ class TrainPlan(Training):
     family: Literal["base", "sft", "rank"]
     lr_key: str | None = None
     seed: int
+    optim: Optim
     objective: Objective = CrossEntropy()
     max_length: Length = 2**31  # examples are cut before; NEFTune's length, where it has none of its own
     warmup_ratio: Ratio = 0.0

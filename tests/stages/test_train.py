@@ -1,7 +1,7 @@
 """Tests of trained stages: the warning about rows that they cannot use, and the number of layers they recompute."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from memphis.pipeline import KINDS, cut
 from memphis.shape import from_config
 from memphis.stages import sft, train
 from memphis.stages.context import Context, Runtime, Worker
+from memphis.training import step_size
+from memphis.training.step_size import card_peak
 from memphis.training.train_plan import TrainPlan
 from memphis.training.verdict import Verdict
 from tests.composing import compose_config
@@ -34,6 +36,9 @@ def run(
     compiled: bool = False,
     write: Callable[[Path], Path] = lambda path: write_model(path, 0),
     packing: str = "auto",
+    lr: float | str = 2e-4,
+    optimizer: str = "adalite",
+    allow_large_steps: Sequence[str] = (),
 ) -> dict[str, Any]:
     for name in ("data", "model", "out"):
         (folder / name).mkdir(parents=True)
@@ -46,10 +51,11 @@ def run(
     plain = to_dict(compose_config(f"sft.max_length={max_length}", "sft.epochs=1"))
     config = cut("sft", plain)
     config["model"] |= {"checkpointing": checkpointing, "packing": packing}
+    config["sft"]["optim"] |= {"lr": lr, "name": optimizer}
     if prompts == ("long " * 99,):
         (model / "model.safetensors").unlink()  # the error comes before it would be read
     inputs = {"data": folder / "data", "model": folder / "model"}
-    runtime = Runtime("cpu", 1, 4096, compile=compiled)
+    runtime = Runtime("cpu", 1, 4096, compile=compiled, allow_large_steps=allow_large_steps)
     context = Context("sft", inputs, 0, 0, {}, folder / "out", Worker(runtime))
     return sft.run(context, parse(KINDS["sft"].form, config))
 
@@ -138,6 +144,27 @@ def test_layers_are_compiled_if_asked_for(tmp_path: Path, monkeypatch: pytest.Mo
     assert seen == []
     run(tmp_path / "yes", "a?", "c?", compiled=True)
     assert len(seen) == 1
-    assert tuple(field.name for field in fields(Runtime)) == FOR_STAGES  # so the setting reaches the stage
+    passed = (*FOR_STAGES, "allow_large_steps")  # so the setting reaches the stage
+    assert tuple(field.name for field in fields(Runtime)) == passed
     assert not compose_config().runtime.compile
     assert compose_config("runtime=gpu", "runtime.compile=true").runtime.compile
+
+
+def test_a_stage_derives_its_rate_and_refuses_steps_that_destroy_a_pretrained_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = [f"{i}?" for i in range(40)]  # 3 steps of 16
+    derived = run(tmp_path / "auto", *prompts, lr="auto")
+    assert derived["peak_relative_step"] == pytest.approx(card_peak())
+    rates = [row["optim/lr"] for row in read_rows(tmp_path / "auto" / "out" / "metrics.jsonl") if "optim/lr" in row]
+    assert max(rates) == derived["lr"]
+    assert f"sft: lr {derived['lr']:.3g}, derived from 3 steps; peak relative step 5.0e-04" in capsys.readouterr().out
+    monkeypatch.setattr(step_size, "WEIGHTS", 1000)
+    run(tmp_path / "real", *prompts, lr="auto")
+    with pytest.raises(
+        MemphisError, match=r"^sft.optim.lr=0.0002: the peak relative step of stage sft is 5.3e-02 in 3"
+    ):
+        run(tmp_path / "refused", *prompts)
+    allowed = run(tmp_path / "allowed", *prompts, allow_large_steps=["sft"])
+    assert allowed["peak_relative_step"] == pytest.approx(5.3e-2, rel=0.01)
+    assert run(tmp_path / "adamw", *prompts, optimizer="adamw")["peak_relative_step"] is None
