@@ -24,12 +24,16 @@ from memphis.training import distributed
 from memphis.training import model as models
 from memphis.training.batches import sequences_of
 from memphis.training.layers import compile_layers, decoder_layers, recompute
-from memphis.training.loop import train
+from memphis.training.loop import hold_out, train
 from memphis.training.probe import examine
 from memphis.training.train_plan import TrainPlan
 from memphis.training.verdict import Verdict, choose
 
 CHECKPOINT_EVERY_S = float(os.environ.get("MEMPHIS_CHECKPOINT_S", "300"))
+# The tiny scale states its longest step: norm of the update / norm of the weights, of conf/sft/tiny.yaml in 28 steps,
+# where gradients are far below sqrt(eps) of Adalite. Models of at most so many weights are of that scale; no other
+# states one.
+TINY_PEAK_STEP, TINY_PARAMETERS = 0.035, 20_000_000
 
 
 def train_stage(
@@ -59,16 +63,19 @@ def train_stage(
         freeze_embeddings=config.model.freeze_embeddings,
         packed=packing == "packed",
     )
+    examples, heldout = hold_out(examples, context.seed)
     per_epoch = math.ceil(len(examples) / knobs.global_batch_size)
     max_steps = None
     if like:
         summaries = [read_json(path / "stage.json")["summary"] for path in like]
         tokens = sum(summary["tokens"] for summary in summaries)
-        enough = math.ceil(tokens / (counts["tokens"] / max(1, per_epoch)))
+        mine = sum(len(sequence.input_ids) for example in examples for sequence in example.sequences)
+        enough = math.ceil(tokens / (mine / max(1, per_epoch)))
         max_steps = max(sum(summary["steps"] for summary in summaries), enough)
     plan = TrainPlan.of(
         knobs,
         family=KINDS[context.kind].family,
+        peak_step=TINY_PEAK_STEP if model.num_parameters() <= TINY_PARAMETERS else None,
         objective=knobs.objective,
         epochs=math.ceil(max_steps / max(1, per_epoch)) if max_steps else knobs.epochs,
         max_steps=max_steps,
@@ -87,7 +94,8 @@ def train_stage(
         print(
             f"{context.kind}: activations of {number} of {len(decoder_layers(model))} layers are recomputed", flush=True
         )
-    summary = {**run_loop(context, model, examples, plan, source), **chosen, "examples": counts}
+    summary = {**run_loop(context, model, examples, plan, source, heldout), **chosen, "examples": counts}
+    warnings += summary.pop("warnings", [])
     shares = {"trunc_frac": counts["truncated"], "drop_frac": counts["rows"] - counts["kept"]}
     done = {"step": summary["steps"], "steps": summary["steps"], "tokens": summary["tokens"]}
     if distributed.rank() == 0:
@@ -158,8 +166,9 @@ def run_loop(
     examples: Sequence[Example],
     plan: TrainPlan,
     tokenizer: Any,
+    heldout: Sequence[Example] = (),
 ) -> dict[str, Any]:
-    """Train and save the model with its tokenizer. tokenizer: an object or a directory."""
+    """Train and save the model with its tokenizer. tokenizer: an object or a directory. heldout: see `train`."""
     if context.runtime.compile:
         compile_layers(model)
     summary = train(
@@ -171,6 +180,7 @@ def run_loop(
         should_stop=STOP.is_set,
         kill_point=context.kill_point,
         checkpoint_every=CHECKPOINT_EVERY_S,
+        heldout=heldout,
     )
     dtype = next(model.parameters()).dtype
     models.save(model, tokenizer, context.out / "model", dtype)

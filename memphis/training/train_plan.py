@@ -21,6 +21,7 @@ class TrainPlan(Training):
     """Settings of one stage of training: the knobs of its section, and what the stage adds to them.
 
     family: prefix of its metrics. lr_key: config key of the learning rate; None = `<family>.optim.lr`.
+    peak_step: norm of the largest update / norm of the weights that the scale states; a warning only.
     objective: cross-entropy of every example's first sequence, or another loss.
     max_steps: cuts the run short; the schedule then ends there. beta2: of AdamW.
     dtype: of forward and backward passes (bfloat16 = autocast). Master weights keep the dtype the model was loaded in.
@@ -31,6 +32,7 @@ class TrainPlan(Training):
 
     family: Literal["base", "sft", "rank"]
     lr_key: str | None = None
+    peak_step: float | None = None
     seed: int
     objective: Objective = CrossEntropy()
     max_length: Length = 2**31  # examples are cut before; NEFTune's length, where it has none of its own
@@ -52,6 +54,11 @@ class TrainPlan(Training):
     def shared(self) -> bool:
         """True if sequences of an example share the computation of their prompt."""
         return self.packing == "packed"
+
+    @property
+    def learning_rate(self) -> str:
+        """Learning rate as it is typed, `sft.optim.lr=1e-05`."""
+        return f"{self.lr_key or f'{self.family}.optim.lr'}={self.optim.lr}"
 
     @property
     def ce_column(self) -> int:
