@@ -151,7 +151,7 @@ def train(
             **speed(totals, seconds),
             **_memory(model.device),
         }
-        if step == 0:
+        if step in (0, total - 1):  # W&B may get no other row than the last
             row[f"{plan.family}/{name}_before"] = guard.state["before"]
         if step + 1 == total:
             after = row[f"{plan.family}/{name}_after"] = cross_entropy(model, scored, plan, forward)
