@@ -1,7 +1,7 @@
 """Guard of a training run: it stops one that destroys the model, and warns of steps that are too long or nothing."""
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 from memphis.errors import MemphisError
 from memphis.methods.schedules import SCHEDULES
@@ -25,7 +25,8 @@ class Guard:
     def __init__(self, plan: TrainPlan, vocabulary: int, total: int) -> None:
         self.plan, self.total = plan, total
         self.limit = SHARE * math.log(vocabulary)
-        self.state: dict[str, Any] = {"before": 0.0, "high": 0, "update_ratio": 0.0}
+        # before: the loss of the scored rows. start: that or, where it is higher, the first step's, which has noise.
+        self.state: dict[str, Any] = {"before": 0.0, "start": None, "high": 0, "update_ratio": 0.0}
 
     def step(self, number: int, row: dict[str, Any]) -> None:
         """Judge a step whose loss was finite. number: from 1. row: its metrics; the loss is that before the update.
@@ -35,15 +36,19 @@ class Guard:
         family = self.plan.family
         # an objective that has no likelihood among its terms tells that of the chosen sample
         loss = row[f"{family}/ce"] if f"{family}/ce" in row else -row[f"{family}/chosen_logp"]
-        self.state["high"] = self.state["high"] + 1 if self._destroyed(loss) else 0
+        if self.state["start"] is None:
+            self.state["start"] = max(self.state["before"], loss)
+        start = self.state["start"]
+        self.state["high"] = self.state["high"] + 1 if self._destroyed(start, loss) else 0
         self.state["update_ratio"] = max(self.state["update_ratio"], row["optim/update_ratio"])
         if self.state["high"] == IN_A_ROW:
-            self._stop(loss, f"in {IN_A_ROW} steps in a row, up to step {number} of {self.total}")
+            self._stop(start, loss, f"in {IN_A_ROW} steps in a row, up to step {number} of {self.total}")
 
     def end(self, after: float) -> None:
         """Judge the loss after the last step. Raises MemphisError if the model is destroyed."""
-        if self._destroyed(after) or not math.isfinite(after):
-            self._stop(after, f"after the last of {self.total} steps")
+        before = self.state["before"]
+        if self._destroyed(before, after) or not math.isfinite(after):
+            self._stop(before, after, f"after the last of {self.total} steps")
 
     def warnings(self) -> list[str]:
         """Return what the user should know of a run that ended, one line each."""
@@ -64,13 +69,13 @@ class Guard:
             )
         return found
 
-    def _destroyed(self, loss: float) -> bool:
-        return loss > self.state["before"] + RISE and loss > self.limit
+    def _destroyed(self, before: float, loss: float) -> bool:
+        return loss > before + RISE and loss > self.limit
 
-    def _stop(self, loss: float, when: str) -> None:
+    def _stop(self, before: float, loss: float, when: str) -> NoReturn:
         key, _, _ = self.plan.learning_rate.partition("=")
         raise MemphisError(
-            f"{self.plan.learning_rate}: training destroyed the model: its loss was {self.state['before']:.2f} before "
+            f"{self.plan.learning_rate}: training destroyed the model: its loss was {before:.2f} before "
             f"and {loss:.2f} {when}, where guessing gives {self.limit / SHARE:.2f}; lower the learning rate, for "
             f"instance {key}={self.plan.optim.lr / 10:.2g}"
         )

@@ -48,8 +48,8 @@ def test_a_destroyed_model_stops_the_run_within_three_steps(plan, rejected: int,
         train(model, examples, plan, out_dir=tmp_path, log=log)
     rows = read_rows(log.path)
     assert len(rows) == 3
-    before, loss = rows[0][f"{plan.family}/seen_before"], rows[2].get(f"{plan.family}/ce")
-    loss = -rows[2]["rank/chosen_logp"] if loss is None else loss
+    first, _, loss = (row.get(f"{plan.family}/ce", -row.get("rank/chosen_logp", 0.0)) for row in rows)
+    before = max(first, rows[0][f"{plan.family}/seen_before"])
     assert loss > before + 1
     assert str(caught.value) == (
         f"{plan.family}.optim.lr=1.0: training destroyed the model: its loss was {before:.2f} before and {loss:.2f} in 2 "
@@ -94,7 +94,8 @@ def test_both_thresholds_twice_in_a_row() -> None:
     assert judged(5.6, 1.0, 5.6, 5.5, 5.6, 2.0) == "went on"
     assert judged(5.4, 5.4, 5.4) == "went on"  # a rise, but better than guessing
     assert judged(6.9, 6.9, 6.9, before=6.8, family="base") == "went on"  # guesses, as it did before
-    assert judged(7.9, 7.9, before=6.8, family="base") == "stopped at 2"
+    assert judged(6.9, 8.0, 8.0, before=6.8, family="base") == "stopped at 3"
+    assert judged(6.0, 6.9, 6.9) == "went on"  # the first window, which no step can have changed, is the start
 
 
 def test_steps_that_are_too_long_are_told(tmp_path: Path) -> None:
