@@ -71,6 +71,20 @@ def play(out):
         shown.finished(stage("pairs-1"), record(), True)
 
 
+@pytest.mark.parametrize(("name", "text"), [("heldout", "held-out loss"), ("seen", "loss of trained rows")])
+def test_losses_before_and_after_training_stand_side_by_side(name, text):
+    out = io.StringIO()
+    with Console(plan("sft"), stream=out) as shown:
+        shown.started(stage("sft"))
+        shown.rows(stage("sft"), 0, [{"step": 1, "steps": 2, "sft/loss": 2.0, f"sft/{name}_before": 1.47}])
+        shown.rows(stage("sft"), 1, [{"step": 2, "steps": 2, "sft/loss": 1.0, f"sft/{name}_after": 0.99}])
+        shown.finished(stage("sft"), record(72.0), False)
+    assert (
+        out.getvalue().splitlines()[-1]
+        == f"[1/1] sft: done in 1 m 12 s · loss 1.000 · {text} 1.470 before · 0.990 after"
+    )
+
+
 def test_plain_lines(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     out = io.StringIO()

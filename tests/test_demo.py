@@ -57,6 +57,7 @@ def scores(run: Path) -> dict[str, dict[str, Any]]:
 
 def test_it_ends_with_a_table_a_figure_and_samples(demo: tuple[Path, str]) -> None:
     run, out = demo
+    assert "warning: " not in out
     assert list(scores(run)) == ["base", "SFT", "iteration 1", "iteration 2", "iteration 3"]
     for name in (
         "report.html",

@@ -23,6 +23,7 @@ from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.store import Stage, Store, read_json
 from memphis.training.step_size import card_peak, refuse_large, step_size
+from memphis.training.train_plan import MANY, SCORED
 
 # Hub id -> (bytes to fetch, mean tokens of a row with the GPT-NeoX tokenizer); sources: docs/recipe.md.
 KNOWN = {
@@ -166,6 +167,8 @@ class Costs:
             rows -= sum(local.rows - local.examples for local in self.local.values())
             tokens -= sum((one.rows - one.examples) * one.tokens / (one.examples or 1) for one in self.local.values())
             counted = self.local.keys() == self._sources.keys() and all(one.exact for one in self.local.values())
+        if rows >= MANY:
+            rows, tokens = rows - SCORED, tokens * (rows - SCORED) / rows
         steps = knobs.epochs * math.ceil(rows / knobs.global_batch_size)
         return Estimate(rows, knobs.epochs * tokens, steps, known=counted)
 

@@ -25,6 +25,10 @@ QUIET_SECONDS = 15.0  # at least this long between two plain lines about the sam
 # End of a metric's name -> its text.
 _FACTS: dict[str, Callable[[float], str]] = {
     "/loss": lambda value: f"loss {value:.3f}",
+    "/heldout_before": lambda value: f"held-out loss {value:.3f} before",
+    "/heldout_after": lambda value: f"{value:.3f} after",
+    "/seen_before": lambda value: f"loss of trained rows {value:.3f} before",
+    "/seen_after": lambda value: f"{value:.3f} after",
     "/tokens_per_sec": lambda value: f"{rounded(value)} tokens/s",
     "pairs/count": lambda value: f"{rounded(value)} pairs",
     "pairs/questions_with_pair_frac": lambda value: f"{100 * value:.0f} % of questions gave one",

@@ -19,7 +19,7 @@ from memphis.store import write_json
 from memphis.training import checks, distributed
 from memphis.training import model as models
 from memphis.training.probe import examine, probe
-from memphis.training.train_plan import TrainPlan
+from memphis.training.train_plan import SCORED, TrainPlan
 from memphis.training.verdict import choose
 
 
@@ -29,7 +29,9 @@ def run(context: Context, config: BaseForm) -> dict[str, Any]:
 
 def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
     difficulty = Difficulty(base.max_number, base.max_factor, base.max_steps)
-    texts = base_corpus(base.texts, context.seed, difficulty)
+    # The texts to train on are the first ones of more: what is scored is kept out, and changes nothing.
+    texts = base_corpus(base.texts + SCORED, context.seed, difficulty)
+    texts, others = texts[: base.texts], texts[base.texts :]
     with tempfile.TemporaryDirectory() as elsewhere:  # every rank makes its own, that of rank 0 is kept
         place = context.out / "model" if distributed.rank() == 0 else Path(elsewhere)
         place.mkdir(exist_ok=True)
@@ -57,8 +59,10 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
         micro_batch_tokens=context.runtime.micro_batch_tokens,
         packing=choose(verdict, "auto", base.max_positions),
     )
-    examples = tokens.text_examples(texts, tokenizer, max_length=base.max_positions)
-    return {**run_loop(context, model, examples, plan, tokenizer), "packing": asdict(verdict)}
+    examples, heldout = (
+        tokens.text_examples(some, tokenizer, max_length=base.max_positions) for some in (texts, others)
+    )
+    return {**run_loop(context, model, examples, plan, tokenizer, heldout), "packing": asdict(verdict)}
 
 
 def _pin(context: Context) -> dict[str, Any]:

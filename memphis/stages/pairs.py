@@ -7,6 +7,7 @@ question without the hint.
 import math
 from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from memphis.answers import equal, pairs
@@ -17,8 +18,9 @@ from memphis.errors import MemphisError
 from memphis.jsonl import read_rows, write_rows
 from memphis.stages.context import Context
 from memphis.stages.symbolic import Algebra
-from memphis.store import write_json
+from memphis.store import read_json, write_json
 
+WORSE = 0.1  # nats a token by which training may raise a loss without being the reason that no pair was found
 FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: a warning, not an error
 
 
@@ -76,7 +78,7 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
     context.log(_lengths(read_rows(context.inputs["samples"] / "samples.jsonl"), paired))
     context.log(counts)
     if not paired:
-        raise MemphisError(_no_pairs(counts))
+        raise MemphisError(_no_pairs(counts, _worsened(context.inputs["samples"])))
     warnings = []
     if len(paired) < FEW_PAIRS:
         warnings.append(f"only {len(paired)} pairs in iteration {context.iteration}; expect little effect")
@@ -160,8 +162,28 @@ def pass_at(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def _no_pairs(counts: dict[str, Any]) -> str:
-    if counts["gen/valid_frac"] < 0.05:
+def _worsened(samples: Path) -> str | None:
+    """Return the reason if training made the model of the samples worse by itself, in the last stage that did."""
+    path: Path | None = samples
+    while path is not None and (path / "stage.json").exists():
+        record = read_json(path / "stage.json")
+        summary, kind = record["summary"], record["kind"]
+        for name, what in (("heldout", "held-out loss"), ("seen", "loss of trained rows")):
+            before, after = (summary.get(f"{name}_{when}", 0.0) for when in ("before", "after"))
+            if after > before + WORSE and kind in record["config"]:
+                return (
+                    f"stage {record['name']} made the model worse, its {what} was {before:.2f} before and {after:.2f} "
+                    f"after: lower {kind}.optim.lr={summary['lr']:.3g}"
+                )
+        read = record["reads"].get("updated") or record["reads"].get("model")  # of a merge, or of any other
+        path = path.parent / read if read else None
+    return None
+
+
+def _no_pairs(counts: dict[str, Any], worsened: str | None) -> str:
+    if worsened is not None:
+        why = worsened
+    elif counts["gen/valid_frac"] < 0.05:
         why = "almost no sample has a rationale and an answer: train longer (sft.epochs, sft.optim.lr)"
     elif counts["gen/pass@1"] < 0.01:
         why = "almost no answer is right: the questions are too hard for this model"

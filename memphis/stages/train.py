@@ -24,13 +24,15 @@ from memphis.training import distributed
 from memphis.training import model as models
 from memphis.training.batches import sequences_of
 from memphis.training.layers import compile_layers, decoder_layers, recompute
-from memphis.training.loop import train
+from memphis.training.loop import hold_out, train
 from memphis.training.probe import examine
-from memphis.training.step_size import at_rate, refuse_large, step_size
+from memphis.training.step_size import WEIGHTS, StepSize, at_rate, card_peak, refuse_large, step_size
 from memphis.training.train_plan import TrainPlan
 from memphis.training.verdict import Verdict, choose
 
 CHECKPOINT_EVERY_S = float(os.environ.get("MEMPHIS_CHECKPOINT_S", "300"))
+# The tiny scale's largest step, norm of the update / norm of the weights: that of conf/sft/tiny.yaml in 28 steps.
+TINY_PEAK_STEP = 0.035
 
 
 def train_stage(
@@ -60,12 +62,14 @@ def train_stage(
         freeze_embeddings=config.model.freeze_embeddings,
         packed=packing == "packed",
     )
+    examples, heldout = hold_out(examples, context.seed)
     per_epoch = math.ceil(len(examples) / knobs.global_batch_size)
     max_steps = None
     if like:
         summaries = [read_json(path / "stage.json")["summary"] for path in like]
         tokens = sum(summary["tokens"] for summary in summaries)
-        enough = math.ceil(tokens / (counts["tokens"] / max(1, per_epoch)))
+        mine = sum(len(sequence.input_ids) for example in examples for sequence in example.sequences)
+        enough = math.ceil(tokens / (mine / max(1, per_epoch)))
         max_steps = max(sum(summary["steps"] for summary in summaries), enough)
     size = step_size(knobs, max_steps or max(1, knobs.epochs * per_epoch))
     if context.kind not in context.runtime.allow_large_steps:
@@ -75,6 +79,7 @@ def train_stage(
         knobs,
         optim=at_rate(knobs.optim, size.lr),
         family=KINDS[context.kind].family,
+        peak_step=_stated_peak(model, size),
         objective=knobs.objective,
         epochs=math.ceil(max_steps / max(1, per_epoch)) if max_steps else knobs.epochs,
         max_steps=max_steps,
@@ -94,12 +99,20 @@ def train_stage(
         print(
             f"{context.kind}: activations of {number} of {len(decoder_layers(model))} layers are recomputed", flush=True
         )
-    summary = {**run_loop(context, model, examples, plan, source), **chosen, "examples": counts}
+    summary = {**run_loop(context, model, examples, plan, source, heldout), **chosen, "examples": counts}
+    warnings += summary.pop("warnings", [])
     shares = {"trunc_frac": counts["truncated"], "drop_frac": counts["rows"] - counts["kept"]}
     done = {"step": summary["steps"], "steps": summary["steps"], "tokens": summary["tokens"]}
     if distributed.rank() == 0:
         context.log(done | {f"{plan.family}/{name}": count / counts["rows"] for name, count in shares.items()})
     return summary | ({"warnings": warnings} if warnings else {})
+
+
+def _stated_peak(model: PreTrainedModel, size: StepSize) -> float | None:
+    """Return the largest relative step that the model's scale means to take; None with AdamW, which states none."""
+    if size.peak is None:
+        return None
+    return TINY_PEAK_STEP if model.num_parameters() <= WEIGHTS else card_peak()
 
 
 def refuse_early(context: Context, config: TrainerForm) -> None:
@@ -165,8 +178,9 @@ def run_loop(
     examples: Sequence[Example],
     plan: TrainPlan,
     tokenizer: Any,
+    heldout: Sequence[Example] = (),
 ) -> dict[str, Any]:
-    """Train and save the model with its tokenizer. tokenizer: an object or a directory."""
+    """Train and save the model with its tokenizer. tokenizer: an object or a directory. heldout: see `train`."""
     if context.runtime.compile:
         compile_layers(model)
     summary = train(
@@ -178,6 +192,7 @@ def run_loop(
         should_stop=STOP.is_set,
         kill_point=context.kill_point,
         checkpoint_every=CHECKPOINT_EVERY_S,
+        heldout=heldout,
     )
     dtype = next(model.parameters()).dtype
     models.save(model, tokenizer, context.out / "model", dtype)

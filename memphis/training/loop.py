@@ -10,7 +10,9 @@ import hashlib
 import math
 import resource
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from memphis.config.sections import Optim
-from memphis.data.tokens import Example
+from memphis.data.tokens import IGNORE, Example
 from memphis.devices import peak_flops
 from memphis.errors import MemphisError, Stopped
 from memphis.jsonl import RowLog
@@ -31,9 +33,10 @@ from memphis.training import checkpoint, distributed
 from memphis.training.attention import attending
 from memphis.training.batches import FlatBatch, cut, flatten, num_tokens, partition
 from memphis.training.forward import target_logps
+from memphis.training.guard import Guard
 from memphis.training.objective import Totals, embedding_noise, objective, sums_by_column
 from memphis.training.rounded_step import rounded_step
-from memphis.training.train_plan import TrainPlan
+from memphis.training.train_plan import MANY, SCORED, TrainPlan
 
 Forward = Callable[..., Tensor]  # `target_logps`, or its replacement while parameters are in shards
 
@@ -60,6 +63,7 @@ def train(
     kill_point: Callable[[str], None] = lambda _: None,
     checkpoint_every: float = 600.0,
     reference: PreTrainedModel | None = None,
+    heldout: Sequence[Example] = (),
 ) -> dict[str, Any]:
     """Train `model` in place; continues by itself from out_dir/checkpoint, bit for bit on CPU.
 
@@ -68,14 +72,18 @@ def train(
     kill_point: called with "step" after every step and "checkpoint" between writing and renaming a checkpoint.
     checkpoint_every: seconds. The directory is left there at the end; the caller removes it.
     reference: of an objective that needs one; None = the model as it is before the first step.
-    Returns steps, tokens, label_tokens, skipped_nonfinite, loss (of the last finite step) and seconds.
+    heldout: not among `examples`; scored before and after. Without any, SCORED trained ones are, and named `seen`.
+    Returns steps, tokens, label_tokens, skipped_nonfinite, loss (of the last finite step), seconds, update_ratio (the
+    largest), heldout_before and heldout_after (nats a token), heldout_rows, or seen_…; warnings, if there are any.
     On several devices all call it alike; rank 0 writes rows. The model's parameters are in shards afterwards.
-    Raises Stopped, after writing a checkpoint, when should_stop(); MemphisError if there are no examples or
-    MAX_NONFINITE consecutive steps had a loss or gradient that is not finite.
+    Raises Stopped, after writing a checkpoint, when should_stop(); MemphisError if there are no examples,
+    MAX_NONFINITE consecutive steps had a loss or gradient that is not finite, or the model is destroyed; see Guard.
     """
     if not examples:
         raise MemphisError(f"{plan.family}: there are no examples to train on; see the counts of the stages before it")
     total = num_steps(len(examples), plan)
+    name, scored = ("heldout", heldout) if heldout else ("seen", _first_trained(examples, plan, total))
+    guard = Guard(plan, model.get_input_embeddings().weight.shape[0], total)
     forward = distributed.shard(model, target_logps, by_layer=plan.packing == "packed")
     first = distributed.rank() == 0
     params = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -88,14 +96,18 @@ def train(
         "in_a_row": 0,
         "loss": 0.0,
         "seconds": 0.0,
+        "guard": guard.state,
     }
     extra: dict[str, Tensor] = {}
     start = 0
     if (resumed := checkpoint.read(directory, params, optimizer)) is not None:
         state, extra = resumed
         start, counters = state["step"], state["counters"]
-    elif plan.objective.needs_reference:
-        extra["reference"] = score(reference or model, examples, plan, target_logps if reference else forward)
+        guard.state = counters["guard"]
+    else:
+        guard.state["before"] = cross_entropy(model, scored, plan, forward)
+        if plan.objective.needs_reference:
+            extra["reference"] = score(reference or model, examples, plan, target_logps if reference else forward)
     if first:
         log.cut(0 if resumed is None else state["offset"])
 
@@ -137,13 +149,18 @@ def train(
             **speed(totals, seconds),
             **_memory(model.device),
         }
+        if step in (0, total - 1):  # W&B may get no other row than the last
+            row[f"{plan.family}/{name}_before"] = guard.state["before"]
+        if step + 1 == total:
+            after = row[f"{plan.family}/{name}_after"] = cross_entropy(model, scored, plan, forward)
         if first:
             log(row)
+        if finite:
+            guard.step(step + 1, row)
         if counters["in_a_row"] == MAX_NONFINITE:
             ids = ", ".join(examples[key].id for key in keys)
-            key = plan.lr_key or f"{plan.family}.optim.lr"
             raise MemphisError(
-                f"{key}={plan.optim.lr}: loss or gradient was not finite in {MAX_NONFINITE} steps in "
+                f"{plan.learning_rate}: loss or gradient was not finite in {MAX_NONFINITE} steps in "
                 f"a row, up to step {step + 1} with examples {ids}; lower the learning rate or look at these examples"
             )
         kill_point("step")
@@ -156,6 +173,8 @@ def train(
             if stop:
                 raise Stopped(f"{plan.family}: checkpoint written after step {step + 1} of {total}")
     model.eval()
+    guard.end(after)
+    warnings = guard.warnings()
     return {
         "steps": total,
         "tokens": counters["tokens"],
@@ -163,7 +182,50 @@ def train(
         "skipped_nonfinite": counters["skipped"],
         "loss": counters["loss"],
         "seconds": counters["seconds"],
+        "update_ratio": guard.state["update_ratio"],
+        f"{name}_before": guard.state["before"],
+        f"{name}_after": after,
+        f"{name}_rows": len(scored),
+        **({"warnings": warnings} if warnings else {}),
     }
+
+
+def hold_out(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+    """Return (examples to train on, about SCORED that are kept out), the latter none if there are fewer than MANY.
+
+    A function of `seed`. Examples of one question (`id`) stay together, as one would give the other away; a question
+    with more than SCORED is not kept out.
+    """
+    out: set[str] = set()
+    if len(examples) >= MANY:
+        sizes = Counter(example.id for example in examples)
+        names = [name for name, size in sizes.items() if size <= SCORED]
+        held = 0
+        for place in epoch_order(len(names), seed, -1):  # an order of its own: no epoch has this number
+            if held >= SCORED:
+                break
+            out.add(names[place])
+            held += sizes[names[place]]
+    return [e for e in examples if e.id not in out], [e for e in examples if e.id in out]
+
+
+def _first_trained(examples: Sequence[Example], plan: TrainPlan, total: int) -> list[Example]:
+    """Return the SCORED first examples of the first epoch, or fewer if the run ends before."""
+    order = epoch_order(len(examples), plan.seed, 0)
+    return [examples[key] for key in order[: min(SCORED, total * plan.global_batch_size)]]
+
+
+def cross_entropy(
+    model: PreTrainedModel, examples: Sequence[Example], plan: TrainPlan, forward: Forward = target_logps
+) -> float:
+    """Return the mean over target tokens, in nats and without noise, of the sequences whose likelihood is trained."""
+    alone = [
+        replace(e, sequences=(e.gold if plan.objective.gold and e.gold else e.sequences[0],), gold=None)
+        for e in examples
+    ]
+    # the first token of a sequence has no predictor
+    targets = sum(label != IGNORE for e in alone for label in e.sequences[0].labels[1:])
+    return -score(model, alone, plan, forward).double().sum().item() / max(1, targets)
 
 
 @torch.no_grad()

@@ -14,6 +14,8 @@ from memphis.ranges import RULES, Length, Positive, Ratio
 Packing = Literal["packed", "padded", "equal"]
 GOLD = -1  # column of an example's gold sequence; 0 = its chosen (or only) sequence, 1.. = rejected ones
 NO_NOISE = Neftune(alpha=0.0)
+# Rows scored before and after a run: kept out of its training if there are MANY in all, else some of the trained ones.
+SCORED, MANY = 50, 500
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class TrainPlan(Training):
     """Settings of one stage of training: the knobs of its section, and what the stage adds to them.
 
     family: prefix of its metrics. lr_key: config key of the learning rate; None = `<family>.optim.lr`.
+    peak_step: norm of the largest update / norm of the weights that the scale states; a warning only.
     objective: cross-entropy of every example's first sequence, or another loss.
     max_steps: cuts the run short; the schedule then ends there. beta2: of AdamW.
     dtype: of forward and backward passes (bfloat16 = autocast). Master weights keep the dtype the model was loaded in.
@@ -31,6 +34,7 @@ class TrainPlan(Training):
 
     family: Literal["base", "sft", "rank"]
     lr_key: str | None = None
+    peak_step: float | None = None
     seed: int
     optim: Optim
     objective: Objective = CrossEntropy()
@@ -53,6 +57,11 @@ class TrainPlan(Training):
     def shared(self) -> bool:
         """True if sequences of an example share the computation of their prompt."""
         return self.packing == "packed"
+
+    @property
+    def learning_rate(self) -> str:
+        """Learning rate as it is typed, `sft.optim.lr=1e-05`."""
+        return f"{self.lr_key or f'{self.family}.optim.lr'}={self.optim.lr}"
 
     @property
     def ce_column(self) -> int:

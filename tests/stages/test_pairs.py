@@ -12,6 +12,7 @@ from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS
 from memphis.stages import pairs
 from memphis.stages.context import Context, Runtime, Worker
+from memphis.store import write_json
 
 KNOBS = {
     "mode": "zip",
@@ -35,7 +36,7 @@ def run(
     tmp_path: Path, samples: dict[str, list[dict[str, object]]], examples: str = "pairs", **knobs: object
 ) -> tuple[dict[str, object], Path]:
     for name in ("data", "samples", "out"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
     questions = [
         {"id": name, "source": "s", "prompt": f"What is {name}?", "rationale": "r", "answer": "4"} for name in samples
     ]
@@ -120,6 +121,37 @@ def test_no_pair_stops_with_the_likely_reason(tmp_path: Path, texts: list[str], 
     with pytest.raises(MemphisError, match=reason) as caught:
         run(tmp_path, {"q": [sample(text) for text in texts]})
     assert "unique_correct" in str(caught.value)
+
+
+def test_no_pair_is_put_down_to_a_training_that_made_the_model_worse(tmp_path: Path) -> None:
+    def stage(folder: str, kind: str, reads: dict[str, str], **summary: float) -> None:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        config = {kind: {"optim": {"lr": "auto"}}} if kind in ("sft", "rank") else {}
+        write_json(
+            tmp_path / folder / "stage.json",
+            {"name": folder, "kind": kind, "config": config, "reads": reads, "summary": {"lr": 2e-4} | summary},
+        )
+
+    def reason() -> str | None:
+        return pairs._worsened(tmp_path / "samples")
+
+    assert reason() is None  # no record
+    stage("samples", "generate", {"data": "data", "model": "merge-1"})
+    stage("merge-1", "merge", {"previous": "sft", "updated": "rank-1", "sft": "sft"})
+    stage("rank-1", "rank", {"model": "sft", "pairs": "pairs-1"}, heldout_before=1.0, heldout_after=1.09)
+    stage("sft", "sft", {"data": "data", "model": "base"}, seen_before=1.5, seen_after=14.5)
+    stage("base", "base", {}, heldout_before=6.5, heldout_after=9.9)  # no stage of the config
+    why = "stage sft made the model worse, its loss of trained rows was 1.50 before and 14.50 after: lower sft.optim.lr"
+    assert reason() == f"{why}=0.0002"
+    stage("rank-1", "rank", {"model": "sft", "pairs": "pairs-1"}, heldout_before=1.0, heldout_after=1.2)
+    assert str(reason()).startswith(
+        "stage rank-1 made the model worse, its held-out loss was 1.00 before and 1.20 after"
+    )
+    stage("rank-1", "rank", {"model": "sft", "pairs": "pairs-1"})
+    with pytest.raises(MemphisError, match=rf"^no pair at all in this iteration; {why}=0.0002 \("):
+        run(tmp_path, {"q": [sample("nothing")]})
+    stage("sft", "sft", {"data": "data", "model": "base"}, seen_before=1.5, seen_after=1.2)
+    assert reason() is None
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(8, 3, 1), (8, 3, 4), (5, 0, 2), (5, 5, 3), (6, 4, 3)])

@@ -1,6 +1,7 @@
 """Tests of trained stages: the warning about rows that they cannot use, and the number of layers they recompute."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from memphis.config.sections import Optim
 from memphis.errors import MemphisError
 from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS, cut
+from memphis.runs import REPOSITORY
 from memphis.shape import from_config
 from memphis.stages import sft, train
 from memphis.stages.context import Context, Runtime, Worker
 from memphis.training import step_size
+from memphis.training.guard import TIMES
 from memphis.training.step_size import card_peak
 from memphis.training.train_plan import TrainPlan
 from memphis.training.verdict import Verdict
@@ -48,7 +51,7 @@ def run(
     ]
     write_rows(folder / "data" / "sft.jsonl", rows)
     model = write(folder / "model" / "model")
-    plain = to_dict(compose_config(f"sft.max_length={max_length}", "sft.epochs=1"))
+    plain = to_dict(compose_config(f"sft.max_length={max_length}", "sft.epochs=1", "sft.warmup_ratio=0"))
     config = cut("sft", plain)
     config["model"] |= {"checkpointing": checkpointing, "packing": packing}
     config["sft"]["optim"] |= {"lr": lr, "name": optimizer}
@@ -69,6 +72,28 @@ def test_rows_left_out_are_told(tmp_path: Path) -> None:
     assert (last["sft/drop_frac"], last["sft/trunc_frac"]) == (0.5, 0.0)
     assert last["step"] == last["steps"] == len(steps)
     assert "warnings" not in run(tmp_path / "all", "a?", "c?")
+
+
+def test_of_many_rows_some_are_kept_out_of_training(tmp_path: Path) -> None:
+    many = run(tmp_path / "many", *(f"{number}?" for number in range(500)))
+    assert (many["examples"]["kept"], many["heldout_rows"], many["steps"]) == (500, 50, 29)  # of 16 of 450 rows
+    assert many["heldout_after"] < many["heldout_before"]
+    assert "warnings" not in many
+    rows = read_rows(tmp_path / "many" / "out" / "metrics.jsonl")
+    assert [row["sft/heldout_before"] for row in rows if "sft/heldout_before" in row] == 2 * [many["heldout_before"]]
+    assert [row["sft/heldout_after"] for row in rows if "sft/heldout_after" in row] == [many["heldout_after"]]
+    few = run(tmp_path / "few", "a?", "c?")
+    assert few["seen_rows"] == 2
+    assert not any("heldout" in key for key in few)
+
+
+@pytest.mark.parametrize("method", sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml")))
+def test_no_laptop_setting_can_be_warned_of_a_long_step(method: str) -> None:
+    """Check the longest step of any number of them, which is the first without warm-up: lr / sqrt(eps) of Adalite."""
+    cfg = compose_config(f"method={method}")
+    for optim in (cfg.sft.optim, cfg.rank.optim):
+        assert optim.name == "adalite"
+        assert optim.lr / math.sqrt(optim.eps) < TIMES * train.TINY_PEAK_STEP
 
 
 def test_no_row_left_is_one_line_before_the_model_is_loaded(tmp_path: Path) -> None:

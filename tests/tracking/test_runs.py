@@ -103,6 +103,10 @@ def test_the_table_of_metrics_is_what_a_run_sends(whole: Whole) -> None:
     found -= {"_step", "_runtime", "_timestamp", "global_step", "tokens", "iteration", "base/step"}
     unlisted = {key for key in found if not any(pattern.fullmatch(key) for pattern in patterns.values())}
     assert not unlisted
+    # few rows and few pairs: trained ones are scored, and nothing is called held-out; the base model has texts of its own
+    scored = {key for key in found if re.search("(heldout|seen)_", key)}
+    families = ("base/heldout", "sft/seen", "rank/seen")
+    assert scored == {f"{family}_{when}" for family in families for when in ("before", "after")}
     missing = {key for key, always in listed.items() if always and not any(patterns[key].fullmatch(k) for k in found)}
     assert not missing
 
