@@ -108,6 +108,12 @@ def _source_faults(data: Data) -> list[str]:
             faults.append(f"{key}.human=mixed: say why in {key}.note")
         if source.questions and source.kind != "cot":
             faults.append(f"{key}.questions=true: kind {source.kind!r} has no answers to compare with; use false")
+        if source.heldout is not None and source.kind != "cot":
+            faults.append(f"{key}.heldout: kind {source.kind!r} has no answers to compare with; leave it out")
+        if source.heldout == "" or (isinstance(source.heldout, float) and not 0 < source.heldout < 1):
+            faults.append(f"{key}.heldout={source.heldout!r}: a share between 0 and 1, a file, a split, or null")
+        if source.heldout == source.split:
+            faults.append(f"{key}.heldout={source.heldout!r}: the split that is trained on; name another, or a share")
         if source.title_exclude is not None and source.kind != "instruct":
             faults.append(f"{key}.title_exclude: kind {source.kind!r} has no titles; leave it out")
     return faults

@@ -102,12 +102,13 @@ class EvaluateForm:
 
 
 Form = TypeVar("Form")
+ABSENT = ("micro_batch_tokens", "heldout")  # fields that a spec has only where they say something
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:
     """Convert the config of a spec to the typed form of its kind.
 
-    Every field must be present, even one that has a default, and unknown fields are refused.
+    Every field but those of ABSENT must be present, even one that has a default, and unknown fields are refused.
     Raises MemphisError that names the field.
     """
     adapter: TypeAdapter[Form] = TypeAdapter(form)
@@ -116,6 +117,7 @@ def parse(form: type[Form], config: dict[str, Any]) -> Form:
     except ValidationError as error:
         raise MemphisError("; ".join(line(item) for item in error.errors())) from None
     fields = flatten(adapter.dump_python(value, mode="json", by_alias=True)).keys()
-    if missing := fields - flatten(config).keys() - {"micro_batch_tokens"}:
-        raise MemphisError(f"{', '.join(sorted(missing))}: missing in the stage's config")
+    missing = [name for name in sorted(fields - flatten(config).keys()) if name.split(".")[-1] not in ABSENT]
+    if missing:
+        raise MemphisError(f"{', '.join(missing)}: missing in the stage's config")
     return value

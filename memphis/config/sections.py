@@ -96,6 +96,9 @@ class SourceRows:
     title_exclude: str | None = None  # regular expression; rows whose title matches are left out
     licence: str = "unknown"
     note: str = ""
+    # rows that are never trained on, for eval=heldout: a share in (0, 1), chosen by the hashes of the prompts, or all
+    # rows of a .jsonl, .json or .parquet file or of another split
+    heldout: float | str | None = None
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -104,6 +107,12 @@ class Source(SourceRows):
 
     path: str
     revision: str | None = None
+
+    @property
+    def heldout_file(self) -> str | None:
+        """Path of the file with the held-out rows, if they are in one."""
+        named = isinstance(self.heldout, str) and self.heldout.endswith((".jsonl", ".json", ".parquet"))
+        return str(self.heldout) if named else None
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
