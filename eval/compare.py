@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.records import Answers, Evaluation, answers, find
-from eval.suites import SUITES
+from eval.suites import Column, measured
 from eval.text import aligned
 from memphis.errors import MemphisError
 
@@ -59,12 +59,25 @@ def compare(a: Evaluation, b: Evaluation, *, resamples: int = RESAMPLES, seed: i
         for side in (a, b):
             if "not_loadable" in side.records[suite]:
                 raise MemphisError(f"{side.file}: the model could not be loaded, so there is nothing to compare")
-        for column in SUITES[suite].columns:
+        for column in _both(a, b, suite):
             pairs = {task: _paired(a, b, suite, task) for task in column.tasks}
             results = [_result(suite, task, {task: pair}, resamples, seed) for task, pair in pairs.items()]
             whole = [_result(suite, column.name, pairs, resamples, seed)] if len(pairs) > 1 else []
             found.append([*whole, *results])
     return found
+
+
+def _both(a: Evaluation, b: Evaluation, suite: str) -> list[Column]:
+    """Return the columns of a suite that both have. Raises MemphisError if there are none, or their tasks differ."""
+    mine, theirs = ({column.name: column for column in measured(one.records[suite])} for one in (a, b))
+    where = f"suite {suite}: {a.file.parent} and {b.file.parent}"
+    if not mine.keys() & theirs.keys():
+        raise MemphisError(f"{where} measured nothing in common: {', '.join(mine)}, and {', '.join(theirs)}")
+    both = [column for name, column in mine.items() if name in theirs]
+    for column in both:
+        if column.tasks != theirs[column.name].tasks:
+            raise MemphisError(f"{where} differ in the tasks of {column.name}; compare evaluations of the same data")
+    return both
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

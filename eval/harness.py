@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +26,10 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import handle_non_serializable
 from tqdm import tqdm
 
+from eval import heldout
 from eval.adapters import MAX_GEN_TOKENS, language_model, replaced
 from eval.records import read_samples
-from eval.suites import Column, find_suite, pooled_stderr, stderr_over_seeds
+from eval.suites import Column, find_suite, pooled_stderr, stderr_over_seeds, wilson
 from eval.tasks import SHOTS_SEED, load_task
 from memphis.errors import MemphisError
 from memphis.jsonl import atomic_write
@@ -65,18 +67,20 @@ def evaluate(
     out: Path,
     log: Callable[[dict[str, Any]], None],
     kill_point: Callable[[str], None],
+    asking: heldout.Asking | None = None,
 ) -> dict[str, Any]:
     """Score the weights that `engine` holds, which are those of `model_dir`, and return the record of the suite.
 
     fingerprint: of the weights, for the record.
-    data_dir: suite tiny: the data stage's directory (test.jsonl, dev.jsonl). The benchmarks: a local mirror of their
-        data, None for the hub.
+    data_dir: the data stage's directory (test.jsonl, dev.jsonl, heldout.jsonl) for its suites. The benchmarks: a local
+        mirror of their data, None for the hub.
     limit: number of items of every task, from its beginning; such a record is marked as not comparable.
     seeds: of tasks that sample: each is run once per seed. Greedy tasks are run once and do not depend on them.
     allow_truncated: score a benchmark suite although prompts must be cut to fit the model's context.
     out: gets tasks/<unit>.json and samples/<unit>.jsonl.gz. A unit that is there is not run again; suites that share
         requests share units if they share `out`.
     log: called once per unit and once with the columns.
+    asking: how suite heldout asks and judges; only that suite needs it.
 
     The record has, per task and per column, score (0..1), count of correct answers, n items, stderr, metric, filter and
     shots; a column's stderr is the pooled one. Where several seeds were used, `seeds` lists them, `counts` has the
@@ -84,6 +88,8 @@ def evaluate(
     Raises MemphisError for missing data, prompts that do not fit, and a model whose log-likelihoods are not numbers.
     """
     chosen = find_suite(suite)
+    if asking is not None:
+        chosen = replace(chosen, columns=heldout.columns(data_dir))
     (out / "tasks").mkdir(exist_ok=True)
     (out / "samples").mkdir(exist_ok=True)
     seeds_of = {column.name: list(seeds) if column.sampled else list(seeds)[:1] for column in chosen.columns}
@@ -103,8 +109,13 @@ def evaluate(
             if not files[unit.name].exists():
                 alike = [u for u in units[step - 1 :] if (u.column, u.seed) == (column, seed)]
                 batch = [u for u in alike if not files[u.name].exists()]
-                model = language_model(engine, model_dir, seed)
-                for done, result, samples in _run(model, batch, load, limit, engine.dtype):
+                if asking is None:
+                    model = language_model(engine, model_dir, seed)
+                    ran = _run(model, batch, load, limit, engine.dtype)
+                else:
+                    asked = heldout.ask(engine, model_dir, data_dir, [one.task for one in batch], asking, limit)
+                    ran = [(one, *found) for one, found in zip(batch, asked, strict=True)]
+                for done, result, samples in ran:
                     name = f"samples/{done.name}.jsonl.gz"
                     _write_samples(out / name, samples)
                     kill_point("task")
@@ -119,6 +130,10 @@ def evaluate(
         for task in column.tasks
     }
     columns = {column.name: _column(column, [tasks[task] for task in column.tasks]) for column in chosen.columns}
+    if not find_suite(suite).columns:
+        columns = {column.name: columns[column.name] | {"tasks": list(column.tasks)} for column in chosen.columns}
+    if asking is not None:
+        columns = {name: whole | wilson(whole["count"], whole["n"]) for name, whole in columns.items()}
     record = {
         "suite": suite,
         "columns": columns,
@@ -250,6 +265,7 @@ def _numbers(name: str, result: dict[str, Any]) -> dict[str, Any]:
     return {
         metric: result["score"],
         f"{metric}/stderr": result["stderr"],
+        **{f"{metric}/{end}": result[end] for end in ("low", "high") if end in result},
         f"eval/{name}/n": result["n"],
         f"eval/{name}/n_shot": result["shots"],
     }

@@ -18,8 +18,8 @@ from memphis.errors import MemphisError
 from memphis.store import Stage, derived_seed, file_identity
 
 # All of the config that a kind reads. "-x" leaves x out, "-x=v" where its value is like v (null, or a pattern), "x?k=v"
-# is x if k is v, and "x:a>b" replaces the value a of x by b. Threads, processes and micro-batches change rounding alone
-# and enter no key, except where a mean is taken over each micro-batch.
+# is x if k is v or has it, and "x:a>b" replaces the value a of x by b. Threads, processes and micro-batches change
+# rounding alone and enter no key, except where a mean is taken over each micro-batch.
 TRAINER = (
     "model.freeze_embeddings",
     "model.dtype",
@@ -47,7 +47,10 @@ READS: dict[str, tuple[str, ...]] = {
         "runtime.micro_batch_tokens?rank.reduction=microbatch_mean",
     ),
     "merge": ("slerp",),
-    "evaluate": ("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
+    "evaluate": (
+        *("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
+        *("generate.max_new_tokens?eval.suites=heldout", "pairs.answer?eval.suites=heldout"),
+    ),
 }
 
 
@@ -334,8 +337,10 @@ def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in READS[kind]:
         key, _, condition = entry.partition("?")
-        if condition and lookup(plain, condition.partition("=")[0]) != condition.partition("=")[2]:
-            continue
+        if condition:
+            value, wanted = lookup(plain, condition.partition("=")[0]), condition.partition("=")[2]
+            if wanted != value and not (isinstance(value, list) and wanted in value):
+                continue
         key, _, alias = key.partition(":")
         if key.startswith("-"):
             name, _, like = key[1:].partition("=")

@@ -201,6 +201,7 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         (["model=hf"], "model.path"),
         (["model=hf", "model.path=a/b", "eval.suites=[tiny]", "data=memphis"], "asks the questions of data=tiny"),
         (["data=local", "eval=none"], "data.path"),
+        ([*LOCAL, "eval=heldout"], "'heldout' asks held-out rows, and no source has any; set data.sources.X.heldout"),
         (["+data.path=my.jsonl"], "no source refers to it; use data=local"),
         ([*LOCAL, "data.sources.local.kind=poem"], "kind='poem': unknown kind; 'tiny', 'cot', 'instruct', 'chat'"),
         ([*LOCAL, "~data.sources.local.kind"], "data.sources.local.kind: missing"),

@@ -49,6 +49,10 @@ def contradictions(config: Config) -> list[str]:
         for suite in {"tiny", "dev"} & set(config.eval.suites):
             cure = "use eval=card, eval=current or eval=none"
             faults.append(f"eval.suites: suite {suite!r} asks the questions of data=tiny; {cure}")
+    rows = [source for source in config.data.sources.values() if isinstance(source, Source)]
+    if "heldout" in config.eval.suites and all(source.heldout is None for source in rows):
+        cure = "set data.sources.X.heldout to a share, a file or a split"
+        faults.append(f"eval.suites: suite 'heldout' asks held-out rows, and no source has any; {cure}")
     if len(set(config.eval.seeds)) < len(config.eval.seeds):
         faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
     faults += _teaching_faults(config)

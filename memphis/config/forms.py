@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from memphis.config.faults import line
 from memphis.config.sections import (
+    Answer,
     Engine,
     Generate,
     ModelDtype,
@@ -95,14 +96,25 @@ class MergeForm:
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
+class AnswerLength(Engine):
+    max_new_tokens: Positive
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Judging:
+    answer: Answer
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
 class EvaluateForm:
     eval: Questions
     model: ModelDtype
-    generate: Engine
+    generate: AnswerLength | Engine
+    pairs: Judging | None = None  # set, as is the answers' length, where held-out rows are asked and judged
 
 
 Form = TypeVar("Form")
-ABSENT = ("micro_batch_tokens", "heldout")  # fields that a spec has only where they say something
+ABSENT = ("micro_batch_tokens", "heldout", "pairs")  # fields that a spec has only where they say something
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:

@@ -264,7 +264,7 @@ class Slerp:
     dot_threshold: Ratio = 0.9995
 
 
-Suite = Literal["tiny", "dev", "card", "current"]
+Suite = Literal["tiny", "dev", "heldout", "card", "current"]
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -280,7 +280,7 @@ class Questions:
     @property
     def own(self) -> bool:
         """True if a suite asks the questions of the data stage."""
-        return bool({"tiny", "dev"} & set(self.suites))
+        return bool({"tiny", "dev", "heldout"} & set(self.suites))
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ def unique(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the first row of each prompt: a model's greedy answer to the same prompt is the same."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        found.setdefault(*keys(row), row)
+        found.setdefault(keys(row)[0], row)
     return list(found.values())
 
 

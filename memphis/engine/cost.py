@@ -392,7 +392,7 @@ class Costs:
         prompt = max((r.longest_prompt or 0 for r in self.local.values()), default=0)
         short = []
         for suite in self.cfg.eval.suites if "scores" in built else ():
-            if CONTEXTS[suite] > context:
+            if CONTEXTS.get(suite, 0) > context:
                 refused = "; it is refused, or eval.allow_truncated=true" if suite in ("card", "current") else ""
                 short.append(f"suite {suite} needs about {CONTEXTS[suite]:,}{refused}")
         if "samples" in built and prompt + asked > context:
