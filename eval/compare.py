@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.records import Answers, Evaluation, answers, find
-from eval.suites import Column, measured
+from eval.suites import HELDOUT, Column, measured, wilson
 from eval.text import aligned
 from memphis.errors import MemphisError
 
@@ -152,6 +152,10 @@ def report(found: Sequence[Sequence[PairedResult]], *, per_task: bool, flips: in
         "only A, only B: items that one side alone got right. p: exact (McNemar) for one task, bootstrap over",
         "items within each task for a benchmark of several.",
     ]
+    for whole, *_ in found:
+        if whole.suite == HELDOUT.name:
+            a, b = (_interval(whole, share) for share in (whole.a, whole.b))
+            lines.append(f"{whole.suite}/{whole.name}: 95 % Wilson interval of A {a}, of B {b}.")
     if any(task.n < FEW for _, *tasks in found for task in tasks):
         lines.append(f"Some tasks have fewer than {FEW} items: intervals and p-values of their benchmarks are rough.")
     if per_task and (count := sum(len(tasks) for _, *tasks in found)):
@@ -162,6 +166,11 @@ def report(found: Sequence[Sequence[PairedResult]], *, per_task: bool, flips: in
             shown = " ".join(items[:flips]) or "none"
             lines.append(f"{whole.suite}/{whole.name}, right in {side} alone ({len(items)}): {shown}{more}")
     return "\n".join(lines)
+
+
+def _interval(one: PairedResult, share: float) -> str:
+    ends = wilson(round(share * one.n), one.n)
+    return f"{100 * ends['low']:.2f} to {100 * ends['high']:.2f}"
 
 
 def _row(name: str, one: PairedResult) -> list[str]:
@@ -186,6 +195,9 @@ def main(argv: list[str] | None = None) -> int:
     found = compare(a, b, resamples=arguments.resamples, seed=arguments.seed)
     print(f"A: {a.file.parent}\nB: {b.file.parent}\n")
     print(report(found, per_task=arguments.per_task, flips=max(0, arguments.flips)))
+    for suite in dict.fromkeys(whole.suite for whole, *_ in found):
+        if (limit := a.records[suite]["limit"]) is not None:
+            print(f"Suite {suite}: the first {limit} items of each task alone, not comparable with full results.")
     return 0
 
 

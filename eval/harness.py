@@ -152,6 +152,7 @@ def evaluate(
     }
     row = {f"eval/{key}": record[key] for key in ("truncated_prompts", "empty_answers")}
     row["eval/wall_s"] = record["seconds"]
+    row |= {} if limit is None else {"eval/limit": limit}
     for name, whole in columns.items():
         row |= _numbers(f"{suite}/{name}", whole)
     log(row)

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.suites import Column, stderr_over_seeds, wilson
+from eval.suites import ACCURACY, Column, stderr_over_seeds, wilson
 from memphis.data import prompts, tokens
 from memphis.errors import MemphisError
 from memphis.jsonl import read_rows
 from memphis.sampling import Completion, Engine, fitting
 from memphis.store import digest
-
-METRIC = "acc"  # right answers over rows; an answer without end or in another format is wrong
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def columns(data_dir: Path | None) -> tuple[Column, ...]:
             name,
             f"Held-out rows of {name}",
             tuple(f"{name}/{origin}" for origin in origins) if len(origins) > 1 else (name,),
-            METRIC,
+            ACCURACY,
             "none",
             shots=0,
             variant="heldout",
@@ -78,7 +76,7 @@ def ask(
     for task in tasks:
         mine, answered = answered[: len(rows[task][:limit])], answered[len(rows[task][:limit]) :]
         samples = [_sample(k, row, one, asking) for k, (row, one, _) in enumerate(mine)]
-        right = [float(sample[METRIC]) for sample in samples]
+        right = [float(sample[ACCURACY]) for sample in samples]
         count, n = round(sum(right)), len(samples)
         result = {
             "task": task,
@@ -88,7 +86,7 @@ def ask(
             "n_all": len(rows[task]),
             "stderr": stderr_over_seeds([right]),
             **wilson(count, n),
-            "metric": METRIC,
+            "metric": ACCURACY,
             "filter": "none",
             "shots": 0,
             "version": 1.0,
@@ -116,7 +114,7 @@ def _sample(index: int, row: Mapping[str, Any], completion: Completion, asking: 
         "doc_hash": digest(document),
         "prompt_hash": digest(prompts.render_cot(row["prompt"])),
         "target_hash": digest(row["answer"]),
-        METRIC: float(asking.judge(completion, row)),
+        ACCURACY: float(asking.judge(completion, row)),
     }
 
 

@@ -159,7 +159,9 @@ CARD = Suite(
     data="benchmarks",
 )
 
+# One's own rows: a column per source. An answer without end, or not in the format of training, is wrong.
 HELDOUT = Suite("heldout", (), data="stage")
+ACCURACY = "acc"  # its metric
 
 SUITES: Mapping[str, Suite] = {
     suite.name: suite for suite in (TINY, DEV, HELDOUT, CURRENT, CARD, Suite("none", (), data="stage"))

@@ -48,8 +48,11 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
                 asking=_asking(config, algebra) if suite == HELDOUT.name else None,
             ) | {"model": origin}
     write_json(context.out / "record.json", records)
+    limited = {} if config.eval.limit is None else {"limit": config.eval.limit}
     columns = {
-        f"{suite}/{name}": column for suite, record in records.items() for name, column in record["columns"].items()
+        f"{suite}/{name}": column | limited
+        for suite, record in records.items()
+        for name, column in record["columns"].items()
     }
     return {"columns": columns}
 

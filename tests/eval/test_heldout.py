@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from eval import table
 from eval.compare import compare, report
+from eval.compare import main as compare_main
 from eval.records import find
 from eval.suites import measured, wilson
 from memphis.config.forms import parse
@@ -17,6 +19,7 @@ from memphis.errors import MemphisError
 from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS
 from memphis.recipe import recipe
+from memphis.runs.console import scores
 from memphis.sampling import Completion
 from memphis.stages import context, evaluate
 from memphis.stages.context import Context, Runtime, Worker
@@ -134,11 +137,17 @@ def test_prompts_are_those_of_training(tmp_path: Path, model: Path) -> None:
     assert seen == [render_cot(row["prompt"]) for row in SUMS[:2]]
 
 
-def test_a_limit_is_marked_as_not_comparable(tmp_path: Path, model: Path) -> None:
-    _, out, engine = build(tmp_path, model, [*SUMS, *WORDS], right, "eval.limit=2")
+def test_a_limit_is_marked_as_not_comparable(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary, out, engine = build(tmp_path, model, [*SUMS, *WORDS], right, "eval.limit=2")
     record = find(out).records["heldout"]
     assert (record["comparable"], record["limit"], engine.asked) == (False, 2, 6)
     assert record["tasks"]["sums"]["n_all"] == 5
+    assert read_rows(out / "metrics.jsonl")[-1]["eval/limit"] == 2
+    assert "heldout/sums 100.0 (34.2 to 100.0), first 2 only %" in scores(summary["columns"])
+    assert table.main([str(out), "--results", str(tmp_path / "none")]) == 0
+    assert "100.0 (34.2 to 100.0), N = 2, first 2 only: not comparable |" in capsys.readouterr().out
+    assert compare_main([str(out), str(out)]) == 0
+    assert "the first 2 items of each task alone, not comparable with full results" in capsys.readouterr().out
 
 
 def test_finished_sources_are_not_asked_again(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,13 +171,26 @@ def test_two_models_are_compared_row_by_row(tmp_path: Path, model: Path) -> None
     (sums,), words = compare(find(a), find(b))
     assert (sums.n, sums.only_a, sums.only_b) == (5, ["sums/0", "sums/1"], ["sums/4"])
     assert [one.name for one in words] == ["words", "words/a/b", "words/c d"]
-    assert "heldout/sums" in report([[sums], words], per_task=True, flips=0)
+    text = report([[sums], words], per_task=True, flips=0)
+    assert "heldout/sums: 95 % Wilson interval of A 11.76 to 76.93, of B 3.62 to 62.45." in text
     _, other, _ = build(tmp_path / "c", model, WORDS[:3])
     with pytest.raises(MemphisError, match="differ in the tasks of words; compare evaluations of the same data"):
         compare(find(a), find(other))
     _, apart, _ = build(tmp_path / "d", model, SUMS[:3])
     with pytest.raises(MemphisError, match="measured nothing in common"):
         compare(find(other), find(apart))
+
+
+def test_the_table_shows_sources_and_their_origins(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = build(tmp_path, model, [*SUMS, *WORDS])
+    results = tmp_path / "results"
+    for words in ([str(out), "--save"], []):  # then from the committed copy, which has no samples
+        assert table.main([*words, "--per-task", "--results", str(results)]) == 0
+        text = capsys.readouterr().out
+        assert "| Model | sums | words | words/a/b | words/c d |" in text
+        assert "| 40.0 (11.8 to 76.9), N = 5 | 50.0 (18.8 to 81.2), N = 6 | 100.0 (43.9 to 100.0), N = 3 |" in text
 
 
 def test_a_damaged_interval_is_refused(tmp_path: Path, model: Path) -> None:
