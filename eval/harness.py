@@ -29,8 +29,8 @@ from tqdm import tqdm
 from eval import heldout
 from eval.adapters import MAX_GEN_TOKENS, language_model, replaced
 from eval.records import read_samples
-from eval.suites import Column, find_suite, pooled_stderr, stderr_over_seeds, wilson
-from eval.tasks import SHOTS_SEED, load_task
+from eval.suites import TASKS, Column, find_suite, pooled_stderr, stderr_over_seeds, wilson
+from eval.tasks import SHOTS_SEED, load_task, named_tasks
 from memphis.errors import MemphisError
 from memphis.jsonl import atomic_write
 from memphis.sampling import Engine
@@ -67,6 +67,7 @@ def evaluate(
     out: Path,
     log: Callable[[dict[str, Any]], None],
     kill_point: Callable[[str], None],
+    tasks: Sequence[str] = (),
     asking: heldout.Asking | None = None,
 ) -> dict[str, Any]:
     """Score the weights that `engine` holds, which are those of `model_dir`, and return the record of the suite.
@@ -80,6 +81,7 @@ def evaluate(
     out: gets tasks/<unit>.json and samples/<unit>.jsonl.gz. A unit that is there is not run again; suites that share
         requests share units if they share `out`.
     log: called once per unit and once with the columns.
+    tasks: names of lm-eval's tasks and groups, for suite tasks.
     asking: how suite heldout asks and judges; only that suite needs it.
 
     The record has, per task and per column, score (0..1), count of correct answers, n items, stderr, metric, filter and
@@ -88,8 +90,12 @@ def evaluate(
     Raises MemphisError for missing data, prompts that do not fit, and a model whose log-likelihoods are not numbers.
     """
     chosen = find_suite(suite)
+    named: dict[str, Any] = {}
     if asking is not None:
         chosen = replace(chosen, columns=heldout.columns(data_dir))
+    elif suite == TASKS.name:
+        columns_named, named = named_tasks(tasks)
+        chosen = replace(chosen, columns=columns_named)
     (out / "tasks").mkdir(exist_ok=True)
     (out / "samples").mkdir(exist_ok=True)
     seeds_of = {column.name: list(seeds) if column.sampled else list(seeds)[:1] for column in chosen.columns}
@@ -99,10 +105,12 @@ def evaluate(
     with _undisturbed(), tempfile.TemporaryDirectory() as folder:
 
         def load(unit: _Unit) -> Any:
+            if unit.task in named:
+                return named[unit.task]
             return load_task(chosen, unit.column, unit.task, data_dir, Path(folder))
 
         missing = {unit.task: unit for unit in units if not files[unit.name].exists()}
-        if missing and chosen.data == "benchmarks" and not allow_truncated:
+        if missing and chosen.data != "stage" and not allow_truncated:
             _refuse_cut(language_model(engine, model_dir, 0), suite, list(missing.values()), load, limit)
         for step, unit in enumerate(units, start=1):
             column, task, seed = unit
@@ -124,12 +132,12 @@ def evaluate(
             title = f"{task}-s{seed}" if column.sampled else task  # the column has the plain name
             log({"step": step, "steps": len(units)} | _numbers(f"{suite}/{title}", found[unit.name]))
             kill_point("task-done")
-    tasks = {
+    results = {
         task: _over_seeds(column, {seed: found[column.unit(task, seed)] for seed in seeds_of[column.name]}, out)
         for column in chosen.columns
         for task in column.tasks
     }
-    columns = {column.name: _column(column, [tasks[task] for task in column.tasks]) for column in chosen.columns}
+    columns = {column.name: _column(column, [results[task] for task in column.tasks]) for column in chosen.columns}
     if not find_suite(suite).columns:
         columns = {column.name: columns[column.name] | {"tasks": list(column.tasks)} for column in chosen.columns}
     if asking is not None:
@@ -137,7 +145,7 @@ def evaluate(
     record = {
         "suite": suite,
         "columns": columns,
-        "tasks": tasks,
+        "tasks": results,
         "comparable": limit is None,
         "limit": limit,
         "seed": seeds[0],
@@ -146,9 +154,9 @@ def evaluate(
         "dtype": engine.dtype,
         "fingerprint": fingerprint,
         "versions": {name.replace("lm-eval", "lm_eval"): version for name, version in installed().items()},
-        "seconds": round(sum(task["seconds"] for task in tasks.values()), 2),
-        "truncated_prompts": sum(task["truncated_prompts"] for task in tasks.values()),
-        "empty_answers": sum(task["empty_answers"] for task in tasks.values()),
+        "seconds": round(sum(task["seconds"] for task in results.values()), 2),
+        "truncated_prompts": sum(task["truncated_prompts"] for task in results.values()),
+        "empty_answers": sum(task["empty_answers"] for task in results.values()),
     }
     row = {f"eval/{key}": record[key] for key in ("truncated_prompts", "empty_answers")}
     row["eval/wall_s"] = record["seconds"]
@@ -195,7 +203,10 @@ def _result(
     samples = results["samples"][task]
     counted = [sample for sample in samples if sample["filter"] == column.filter]
     empty = _check_answers(task, counted, dtype)
-    count = round(sum(float(sample[column.metric]) for sample in counted))
+    values = [float(sample[column.metric]) for sample in counted]
+    if other := set(values) - {0.0, 1.0}:
+        raise MemphisError(f"{task}: {column.metric} of an item is {max(other)}, neither right nor wrong; leave it out")
+    count = round(sum(values))
     stderr = results["results"][task][f"{column.metric}_stderr,{column.filter}"]
     result = {
         "task": task,

@@ -48,7 +48,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Suite:
-    """Columns and the origin of their data: "stage" = the data stage, "benchmarks" = hub or mirror.
+    """Columns and the origin of their data: "stage" = the data stage, "benchmarks" = hub or mirror, "hub" = hub alone.
 
     columns: () where the data decide; a record lists them then, see `measured`.
     """
@@ -162,9 +162,11 @@ CARD = Suite(
 # One's own rows: a column per source. An answer without end, or not in the format of training, is wrong.
 HELDOUT = Suite("heldout", (), data="stage")
 ACCURACY = "acc"  # its metric
+# Tasks and groups of lm-eval by name, a column each.
+TASKS = Suite("tasks", (), data="hub")
 
 SUITES: Mapping[str, Suite] = {
-    suite.name: suite for suite in (TINY, DEV, HELDOUT, CURRENT, CARD, Suite("none", (), data="stage"))
+    suite.name: suite for suite in (TINY, DEV, HELDOUT, CURRENT, CARD, TASKS, Suite("none", (), data="stage"))
 }
 
 

@@ -25,6 +25,7 @@ SUITE_TITLES = {  # each suite has a table of its own
 
 LISTED_TITLES = {  # suites whose columns the data decide; nothing published to compare them with
     "heldout": "Held-out rows of the run's own sources (suite `heldout`): % right, 95 % Wilson interval, rows",
+    "tasks": "Single tasks of lm-eval, as it has them (`eval.tasks`): % right ± one standard error, items",
 }
 
 

@@ -49,6 +49,7 @@ READS: dict[str, tuple[str, ...]] = {
     "merge": ("slerp",),
     "evaluate": (
         *("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
+        *("eval.tasks", "-eval.tasks=[]"),
         *("generate.max_new_tokens?eval.suites=heldout", "pairs.answer?eval.suites=heldout"),
     ),
 }
@@ -305,7 +306,7 @@ class Pipeline:
 
     def evaluate(self, model: Stage, data: Stage, *, at: str) -> None:
         """Add an evaluation of `model`, if `eval.at` requests one here and it has none yet."""
-        if self._cfg.eval.suites and self._cfg.eval.at == at:
+        if self._cfg.eval.names and self._cfg.eval.at == at:
             label = str(model.iteration) if KINDS[model.kind].cycle else model.name
             self("evaluate", model.iteration, name=f"evaluate-{label}", model=model, data=data)
 

@@ -53,6 +53,8 @@ def contradictions(config: Config) -> list[str]:
     if "heldout" in config.eval.suites and all(source.heldout is None for source in rows):
         cure = "set data.sources.X.heldout to a share, a file or a split"
         faults.append(f"eval.suites: suite 'heldout' asks held-out rows, and no source has any; {cure}")
+    if len(set(config.eval.tasks)) < len(config.eval.tasks):
+        faults.append(f"eval.tasks={config.eval.tasks}: the same task twice; name each once")
     if len(set(config.eval.seeds)) < len(config.eval.seeds):
         faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
     faults += _teaching_faults(config)

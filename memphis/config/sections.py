@@ -272,10 +272,16 @@ class Questions:
     """Settings that select the questions of an evaluation."""
 
     suites: list[Suite] = Field(default_factory=lambda: list[Suite](["card", "current"]))
+    tasks: list[str] = Field(default_factory=list)  # further tasks and groups of lm-eval, by name, as it has them
     limit: Positive | None = None  # first n items per task; such results are marked as not comparable
     # a sampled column is the mean over these; greedy ones run once
     seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     allow_truncated: bool = False  # score card and current although prompts do not fit the model's context
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the records: the suites, and `tasks` for single tasks."""
+        return [*self.suites, *(["tasks"] if self.tasks else [])]
 
     @property
     def own(self) -> bool:

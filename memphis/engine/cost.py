@@ -430,7 +430,7 @@ def check_architecture(cfg: Config, stages: Sequence[Stage], store: Store) -> No
         shown = ", ".join(f"{name} {getattr(theirs, name)} (base model: {getattr(mine, name)})" for name in differing)
         raise MemphisError(
             f"sft.from={cfg.sft.from_!r}: a checkpoint of another architecture: {shown}; "
-            "choose its own base model with model=hf model.path=…, or leave sft.from out"
+            "add model=hf, which makes it its own base model, or leave sft.from out"
         )
 
 

@@ -32,7 +32,7 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
     origin, weights = _origin(context.inputs["model"]), fingerprint(model)
     records = {}
     with Algebra() if config.pairs and config.pairs.answer.symbolic else nullcontext() as algebra:
-        for suite in config.eval.suites:
+        for suite in config.eval.names:
             records[suite] = evaluate(
                 engine,
                 model,
@@ -45,6 +45,7 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
                 out=context.out,
                 log=context.log,
                 kill_point=between,
+                tasks=config.eval.tasks,
                 asking=_asking(config, algebra) if suite == HELDOUT.name else None,
             ) | {"model": origin}
     write_json(context.out / "record.json", records)
