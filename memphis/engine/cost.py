@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 from memphis import memory
 from memphis.config import Config, Model, Source, TinyTask
-from memphis.config.sections import Rank, Sft
+from memphis.config.sections import Rank, Sft, TinyBase
 from memphis.devices import GPUS, cores, gpus
 from memphis.engine.preview import NOTHING, Preview
 from memphis.errors import MemphisError
@@ -58,18 +58,21 @@ class Estimate:
 
 def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None:
     """Return the shape of the run's model, from files on this disk, else from the config; None if neither has it."""
-    base = cfg.model.base
-    if base is not None:
-        return Shape(
-            hidden=base.hidden,
-            layers=base.layers,
-            heads=base.heads,
-            kv_heads=base.heads,
-            intermediate=base.intermediate,
-            vocab_size=base.vocab_size,
-        )
+    if cfg.model.base is not None:
+        return _built(cfg.model.base)
     place = checkpoint_of(cfg, stages, store)
     return read_shape(place) if place else cfg.model.shape
+
+
+def _built(base: TinyBase) -> Shape:
+    return Shape(
+        hidden=base.hidden,
+        layers=base.layers,
+        heads=base.heads,
+        kv_heads=base.heads,
+        intermediate=base.intermediate,
+        vocab_size=base.vocab_size,
+    )
 
 
 def checkpoint_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Path | None:
@@ -351,6 +354,8 @@ class Costs:
                     found.append((source.path, KNOWN[source.path][0] if source.path in KNOWN else None))
         if "scores" in left and self.cfg.eval.data_dir is None and {"card", "current"} & set(self.cfg.eval.suites):
             found.append(("the benchmarks, unless cached", BENCHMARKS))
+        if "scores" in left and self.cfg.eval.tasks:
+            found.append((f"data of {', '.join(self.cfg.eval.tasks)}, unless cached", None))
         return found
 
     def lines(self) -> list[str]:
@@ -424,14 +429,30 @@ def check_architecture(cfg: Config, stages: Sequence[Stage], store: Store) -> No
     mine, theirs = shape_of(cfg, stages, store), read_shape(place)
     if mine is None or theirs is None:
         return
-    names = ("hidden", "layers", "heads", "kv_heads", "intermediate")
-    differing = [name for name in names if getattr(mine, name) != getattr(theirs, name)]
-    if differing:
+    if differing := _differing(mine, theirs):
         shown = ", ".join(f"{name} {getattr(theirs, name)} (base model: {getattr(mine, name)})" for name in differing)
         raise MemphisError(
             f"sft.from={cfg.sft.from_!r}: a checkpoint of another architecture: {shown}; "
             "add model=hf, which makes it its own base model, or leave sft.from out"
         )
+
+
+def start_of(cfg: Config, overrides: Sequence[str]) -> Config:
+    """Return the config with the checkpoint in directory `sft.from` as the model to start from, where the built model
+    has another architecture and no other was typed: `sft.from=X` alone is enough for any model."""
+    place, base = Path(cfg.sft.from_ or "").expanduser(), cfg.model.base
+    typed = any(item.lstrip("+~").startswith(("model=", "model.")) for item in overrides)
+    if typed or base is None or cfg.sft.skipped or cfg.sft.from_ is None or not (place / "config.json").is_file():
+        return cfg
+    theirs = read_shape(place)
+    if theirs is not None and not _differing(_built(base), theirs):
+        return cfg
+    return replace(cfg, model=replace(cfg.model, base=None, path=cfg.sft.from_))
+
+
+def _differing(mine: Shape, theirs: Shape) -> list[str]:
+    names = ("hidden", "layers", "heads", "kv_heads", "intermediate")
+    return [name for name in names if getattr(mine, name) != getattr(theirs, name)]
 
 
 def parts(need: memory.Memory) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets import config as datasets_config
+from huggingface_hub import constants
 from lm_eval.tasks import TaskManager
 
 from eval import table, tasks
@@ -115,7 +117,8 @@ def test_a_limit_is_marked(tmp_path: Path, model: Path) -> None:
     ],
 )
 def test_what_cannot_be_counted_is_refused(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for module in (constants, datasets_config):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", True)
     with pytest.raises(MemphisError, match=message):
         tasks.named_tasks([name])
 
