@@ -132,7 +132,7 @@ def _result(
     ]
     only_a = [item for item, value in differences if value < 0]
     only_b = [item for item, value in differences if value > 0]
-    if len(pairs) == 1:
+    if len(pairs) == 1 or suite == HELDOUT.name:  # rows of one source, whatever their origins
         p = mcnemar(len(only_a), len(only_b))
     else:  # resamples on the other side of zero; one is added, because no resampling can show a p-value of 0
         p = min(1.0, 2 * (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (resamples + 1))

@@ -39,7 +39,7 @@ def preview(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     tokenizer = Path(request["tokenizer"] or folder / "none")
     vocabulary = tokens.load_tokenizer(tokenizer) if tokenizer.exists() else None
     for spec in request["sources"]:
-        ((name, _),) = spec["places"].items()
+        (name,) = spec["config"]["sources"]
         out = folder / f"source-{len(sources)}"
         try:
             summary = data.run(context(spec, out), parse(DataForm, spec["config"]))
