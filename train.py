@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 from experiments import report
 from memphis import config, runs
 from memphis.engine import launch, plan
+from memphis.engine.cost import start_of
 from memphis.errors import STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.recipe import recipe
 from memphis.runs import export
@@ -35,7 +36,7 @@ from memphis.tracking import Tracker
 
 def train(composed: DictConfig, overrides: list[str]) -> str:
     """Execute one run, from config to table. Returns the text to print."""
-    cfg = config.from_hydra(composed, overrides)
+    cfg = start_of(config.from_hydra(composed, overrides), overrides)
     store = Store(runs.root_of(cfg) / "store")
     with disk.explained(store.root.parent):
         stages = recipe(cfg, store.root / "identities.json")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.records import Answers, Evaluation, answers, find
-from eval.suites import SUITES
+from eval.suites import HELDOUT, Column, measured, wilson
 from memphis.errors import MemphisError, run_command
 from memphis.formatting import aligned
 
@@ -58,12 +58,25 @@ def compare(a: Evaluation, b: Evaluation, *, resamples: int = RESAMPLES, seed: i
         for side in (a, b):
             if "not_loadable" in side.records[suite]:
                 raise MemphisError(f"{side.file}: the model could not be loaded, so there is nothing to compare")
-        for column in SUITES[suite].columns:
+        for column in _both(a, b, suite):
             pairs = {task: _paired(a, b, suite, task) for task in column.tasks}
             results = [_result(suite, task, {task: pair}, resamples, seed) for task, pair in pairs.items()]
             whole = [_result(suite, column.name, pairs, resamples, seed)] if len(pairs) > 1 else []
             found.append([*whole, *results])
     return found
+
+
+def _both(a: Evaluation, b: Evaluation, suite: str) -> list[Column]:
+    """Return the columns of a suite that both have. Raises MemphisError if there are none, or their tasks differ."""
+    mine, theirs = ({column.name: column for column in measured(one.records[suite])} for one in (a, b))
+    where = f"suite {suite}: {a.file.parent} and {b.file.parent}"
+    if not mine.keys() & theirs.keys():
+        raise MemphisError(f"{where} measured nothing in common: {', '.join(mine)}, and {', '.join(theirs)}")
+    both = [column for name, column in mine.items() if name in theirs]
+    for column in both:
+        if column.tasks != theirs[column.name].tasks:
+            raise MemphisError(f"{where} differ in the tasks of {column.name}; compare evaluations of the same data")
+    return both
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -118,7 +131,7 @@ def _result(
     ]
     only_a = [item for item, value in differences if value < 0]
     only_b = [item for item, value in differences if value > 0]
-    if len(pairs) == 1:
+    if len(pairs) == 1 or suite == HELDOUT.name:  # rows of one source, whatever their origins
         p = mcnemar(len(only_a), len(only_b))
     else:  # resamples on the other side of zero; one is added, because no resampling can show a p-value of 0
         p = min(1.0, 2 * (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (resamples + 1))
@@ -138,6 +151,10 @@ def report(found: Sequence[Sequence[PairedResult]], *, per_task: bool, flips: in
         "only A, only B: items that one side alone got right. p: exact (McNemar) for one task, bootstrap over",
         "items within each task for a benchmark of several.",
     ]
+    for whole, *_ in found:
+        if whole.suite == HELDOUT.name:
+            a, b = (_interval(whole, share) for share in (whole.a, whole.b))
+            lines.append(f"{whole.suite}/{whole.name}: 95 % Wilson interval of A {a}, of B {b}.")
     if any(task.n < FEW for _, *tasks in found for task in tasks):
         lines.append(f"Some tasks have fewer than {FEW} items: intervals and p-values of their benchmarks are rough.")
     if per_task and (count := sum(len(tasks) for _, *tasks in found)):
@@ -148,6 +165,11 @@ def report(found: Sequence[Sequence[PairedResult]], *, per_task: bool, flips: in
             shown = " ".join(items[:flips]) or "none"
             lines.append(f"{whole.suite}/{whole.name}, right in {side} alone ({len(items)}): {shown}{more}")
     return "\n".join(lines)
+
+
+def _interval(one: PairedResult, share: float) -> str:
+    ends = wilson(round(share * one.n), one.n)
+    return f"{100 * ends['low']:.2f} to {100 * ends['high']:.2f}"
 
 
 def _row(name: str, one: PairedResult) -> list[str]:
@@ -172,6 +194,9 @@ def main(argv: list[str] | None = None) -> int:
     found = compare(a, b, resamples=arguments.resamples, seed=arguments.seed)
     print(f"A: {a.file.parent}\nB: {b.file.parent}\n")
     print(report(found, per_task=arguments.per_task, flips=max(0, arguments.flips)))
+    for suite in dict.fromkeys(whole.suite for whole, *_ in found):
+        if (limit := a.records[suite]["limit"]) is not None:
+            print(f"Suite {suite}: the first {limit} items of each task alone, not comparable with full results.")
     return 0
 
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +26,11 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import handle_non_serializable
 from tqdm import tqdm
 
+from eval import heldout
 from eval.adapters import MAX_GEN_TOKENS, language_model, replaced
 from eval.records import read_samples
-from eval.suites import Column, find_suite, pooled_stderr, stderr_over_seeds
-from eval.tasks import SHOTS_SEED, load_task
+from eval.suites import TASKS, Column, find_suite, pooled_stderr, stderr_over_seeds, wilson
+from eval.tasks import SHOTS_SEED, load_task, named_tasks
 from memphis.errors import MemphisError
 from memphis.jsonl import atomic_write
 from memphis.sampling import Engine
@@ -65,18 +67,22 @@ def evaluate(
     out: Path,
     log: Callable[[dict[str, Any]], None],
     kill_point: Callable[[str], None],
+    tasks: Sequence[str] = (),
+    asking: heldout.Asking | None = None,
 ) -> dict[str, Any]:
     """Score the weights that `engine` holds, which are those of `model_dir`, and return the record of the suite.
 
     fingerprint: of the weights, for the record.
-    data_dir: suite tiny: the data stage's directory (test.jsonl, dev.jsonl). The benchmarks: a local mirror of their
-        data, None for the hub.
+    data_dir: the data stage's directory (test.jsonl, dev.jsonl, heldout.jsonl) for its suites. The benchmarks: a local
+        mirror of their data, None for the hub.
     limit: number of items of every task, from its beginning; such a record is marked as not comparable.
     seeds: of tasks that sample: each is run once per seed. Greedy tasks are run once and do not depend on them.
     allow_truncated: score a benchmark suite although prompts must be cut to fit the model's context.
     out: gets tasks/<unit>.json and samples/<unit>.jsonl.gz. A unit that is there is not run again; suites that share
         requests share units if they share `out`.
     log: called once per unit and once with the columns.
+    tasks: names of lm-eval's tasks and groups, for suite tasks.
+    asking: how suite heldout asks and judges; only that suite needs it.
 
     The record has, per task and per column, score (0..1), count of correct answers, n items, stderr, metric, filter and
     shots; a column's stderr is the pooled one. Where several seeds were used, `seeds` lists them, `counts` has the
@@ -84,6 +90,12 @@ def evaluate(
     Raises MemphisError for missing data, prompts that do not fit, and a model whose log-likelihoods are not numbers.
     """
     chosen = find_suite(suite)
+    named: dict[str, Any] = {}
+    if asking is not None:
+        chosen = replace(chosen, columns=heldout.columns(data_dir))
+    elif suite == TASKS.name:
+        columns_named, named = named_tasks(tasks)
+        chosen = replace(chosen, columns=columns_named)
     (out / "tasks").mkdir(exist_ok=True)
     (out / "samples").mkdir(exist_ok=True)
     seeds_of = {column.name: list(seeds) if column.sampled else list(seeds)[:1] for column in chosen.columns}
@@ -93,18 +105,25 @@ def evaluate(
     with _undisturbed(), tempfile.TemporaryDirectory() as folder:
 
         def load(unit: _Unit) -> Any:
+            if unit.task in named:
+                return named[unit.task]
             return load_task(chosen, unit.column, unit.task, data_dir, Path(folder))
 
         missing = {unit.task: unit for unit in units if not files[unit.name].exists()}
-        if missing and chosen.data == "benchmarks" and not allow_truncated:
+        if missing and chosen.data != "stage" and not allow_truncated:
             _refuse_cut(language_model(engine, model_dir, 0), suite, list(missing.values()), load, limit)
         for step, unit in enumerate(units, start=1):
             column, task, seed = unit
             if not files[unit.name].exists():
                 alike = [u for u in units[step - 1 :] if (u.column, u.seed) == (column, seed)]
                 batch = [u for u in alike if not files[u.name].exists()]
-                model = language_model(engine, model_dir, seed)
-                for done, result, samples in _run(model, batch, load, limit, engine.dtype):
+                if asking is None:
+                    model = language_model(engine, model_dir, seed)
+                    ran = _run(model, batch, load, limit, engine.dtype)
+                else:
+                    asked = heldout.ask(engine, model_dir, data_dir, [one.task for one in batch], asking, limit)
+                    ran = [(one, *found) for one, found in zip(batch, asked, strict=True)]
+                for done, result, samples in ran:
                     name = f"samples/{done.name}.jsonl.gz"
                     _write_samples(out / name, samples)
                     kill_point("task")
@@ -113,16 +132,20 @@ def evaluate(
             title = f"{task}-s{seed}" if column.sampled else task  # the column has the plain name
             log({"step": step, "steps": len(units)} | _numbers(f"{suite}/{title}", found[unit.name]))
             kill_point("task-done")
-    tasks = {
+    results = {
         task: _over_seeds(column, {seed: found[column.unit(task, seed)] for seed in seeds_of[column.name]}, out)
         for column in chosen.columns
         for task in column.tasks
     }
-    columns = {column.name: _column(column, [tasks[task] for task in column.tasks]) for column in chosen.columns}
+    columns = {column.name: _column(column, [results[task] for task in column.tasks]) for column in chosen.columns}
+    if not find_suite(suite).columns:
+        columns = {column.name: columns[column.name] | {"tasks": list(column.tasks)} for column in chosen.columns}
+    if asking is not None:
+        columns = {name: whole | wilson(whole["count"], whole["n"]) for name, whole in columns.items()}
     record = {
         "suite": suite,
         "columns": columns,
-        "tasks": tasks,
+        "tasks": results,
         "comparable": limit is None,
         "limit": limit,
         "seed": seeds[0],
@@ -131,12 +154,13 @@ def evaluate(
         "dtype": engine.dtype,
         "fingerprint": fingerprint,
         "versions": {name.replace("lm-eval", "lm_eval"): version for name, version in installed().items()},
-        "seconds": round(sum(task["seconds"] for task in tasks.values()), 2),
-        "truncated_prompts": sum(task["truncated_prompts"] for task in tasks.values()),
-        "empty_answers": sum(task["empty_answers"] for task in tasks.values()),
+        "seconds": round(sum(task["seconds"] for task in results.values()), 2),
+        "truncated_prompts": sum(task["truncated_prompts"] for task in results.values()),
+        "empty_answers": sum(task["empty_answers"] for task in results.values()),
     }
     row = {f"eval/{key}": record[key] for key in ("truncated_prompts", "empty_answers")}
     row["eval/wall_s"] = record["seconds"]
+    row |= {} if limit is None else {"eval/limit": limit}
     for name, whole in columns.items():
         row |= _numbers(f"{suite}/{name}", whole)
     log(row)
@@ -179,7 +203,10 @@ def _result(
     samples = results["samples"][task]
     counted = [sample for sample in samples if sample["filter"] == column.filter]
     empty = _check_answers(task, counted, dtype)
-    count = round(sum(float(sample[column.metric]) for sample in counted))
+    values = [float(sample[column.metric]) for sample in counted]
+    if other := set(values) - {0.0, 1.0}:
+        raise MemphisError(f"{task}: {column.metric} of an item is {max(other)}, neither right nor wrong; leave it out")
+    count = round(sum(values))
     stderr = results["results"][task][f"{column.metric}_stderr,{column.filter}"]
     result = {
         "task": task,
@@ -250,6 +277,7 @@ def _numbers(name: str, result: dict[str, Any]) -> dict[str, Any]:
     return {
         metric: result["score"],
         f"{metric}/stderr": result["stderr"],
+        **{f"{metric}/{end}": result[end] for end in ("low", "high") if end in result},
         f"eval/{name}/n": result["n"],
         f"eval/{name}/n_shot": result["shots"],
     }

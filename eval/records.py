@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.suites import SUITES
+from eval.suites import SUITES, measured, wilson
 from memphis.errors import MemphisError
 from memphis.pipeline import KINDS
 from memphis.store import read_json, sha256
@@ -152,9 +152,11 @@ def _check(suite: str, record: Mapping[str, Any]) -> None:
         whole = all(type(number) is int for number in (count, n))
         if not (whole and n > 0 and 0 <= count <= n * draws(result) and abs(score - count / n / draws(result)) < 1e-9):
             raise ValueError(f"{name} has score {score}, count {count} of {n}")
+        if "low" in result and any(abs(result[end] - value) > 1e-9 for end, value in wilson(count, n).items()):
+            raise ValueError(f"{name} has the interval {result['low']} to {result['high']}")
         if stderr is not None and not (math.isfinite(stderr) and stderr >= 0):
             raise ValueError(f"{name} has stderr {stderr}")
-    for column in SUITES[suite].columns:
+    for column in measured(record):
         whole, parts = record["columns"][column.name], [record["tasks"][task] for task in column.tasks]
         for key in ("count", "n"):
             if sum(part[key] for part in parts) != whole[key]:

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from memphis.errors import MemphisError
 
@@ -40,12 +41,17 @@ class Column:
 
     def unit(self, task: str, seed: int) -> str:
         """Return the name of the files of one task: equal for equal requests, so that suites can share them."""
-        return "-".join([task, *([self.variant] if self.variant else []), *([f"s{seed}"] if self.sampled else [])])
+        return "-".join(
+            [quote(task, safe=""), *([self.variant] if self.variant else []), *([f"s{seed}"] if self.sampled else [])]
+        )
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Columns and the origin of their data: "stage" = the tiny task's data stage, "benchmarks" = hub or mirror."""
+    """Columns and the origin of their data: "stage" = the data stage, "benchmarks" = hub or mirror, "hub" = hub alone.
+
+    columns: () where the data decide; a record lists them then, see `measured`.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -153,8 +159,14 @@ CARD = Suite(
     data="benchmarks",
 )
 
+# One's own rows: a column per source. An answer without end, or not in the format of training, is wrong.
+HELDOUT = Suite("heldout", (), data="stage")
+ACCURACY = "acc"  # its metric
+# Tasks and groups of lm-eval by name, a column each.
+TASKS = Suite("tasks", (), data="hub")
+
 SUITES: Mapping[str, Suite] = {
-    suite.name: suite for suite in (TINY, DEV, CURRENT, CARD, Suite("none", (), data="stage"))
+    suite.name: suite for suite in (TINY, DEV, HELDOUT, CURRENT, CARD, TASKS, Suite("none", (), data="stage"))
 }
 
 
@@ -163,6 +175,27 @@ def find_suite(name: str) -> Suite:
     if name not in SUITES:
         raise MemphisError(f"eval.suites: {name} is unknown; use some of {', '.join(SUITES)}")
     return SUITES[name]
+
+
+def measured(record: Mapping[str, Any]) -> tuple[Column, ...]:
+    """Return the columns of a record: its suite's, or those that it lists where the suite has none of its own."""
+    return SUITES[record["suite"]].columns or tuple(
+        Column(name, one["title"], tuple(one["tasks"]), one["metric"], one["filter"], one["shots"])
+        for name, one in record.get("columns", {}).items()
+    )
+
+
+def wilson(count: int, n: int) -> dict[str, float]:
+    """Return the ends of the 95 % Wilson interval, `low` and `high` in [0, 1], of the share `count` / `n`.
+
+    It stays inside [0, 1] and has a width where none or all of the answers are right.
+    """
+    z, share = 1.959964, count / n
+    centre, spread = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return {
+        "low": max(0.0, (centre - spread) / (1 + z**2 / n)),
+        "high": min(1.0, (centre + spread) / (1 + z**2 / n)),
+    }
 
 
 def stderr_over_seeds(draws: Sequence[Sequence[float]]) -> float | None:

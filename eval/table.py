@@ -15,6 +15,7 @@ from eval.records import Evaluation, find_all, load
 from eval.suites import SUITES
 from eval.table_rows import (
     FOLDER,
+    LISTED_TITLES,
     NOISE,
     RESULTS,
     SUITE_TITLES,
@@ -23,6 +24,7 @@ from eval.table_rows import (
     Row,
     best_two,
     describe,
+    listed_rows,
     ordered,
     our_rows,
     read_reference,
@@ -38,8 +40,10 @@ CSV_COLUMNS = (
 )
 
 
-def markdown(rows: Sequence[Row], reference: Reference, *, per_task: bool = False) -> str:
-    """Return everything that belongs between the markers."""
+def markdown(
+    rows: Sequence[Row], reference: Reference, *, per_task: bool = False, own: Sequence[Evaluation] = ()
+) -> str:
+    """Return everything that belongs between the markers. own: evaluations, of which it also shows LISTED_TITLES."""
     ours = [row for row in rows if not row.published and row.cells]
     parts = []
     for suite, title in SUITE_TITLES.items():
@@ -52,6 +56,10 @@ def markdown(rows: Sequence[Row], reference: Reference, *, per_task: bool = Fals
             parts.append(_task_table(measured, suite))
     if per_task and not ours:
         parts.append("Numbers of single tasks were not published, and nothing of ours is in this table yet.")
+    for suite, title in LISTED_TITLES.items():
+        if lines := listed_rows(own, suite, reference, per_task=per_task):
+            align = ["---", *["---:"] * (len(lines[0]) - 1)]
+            parts += [f"**{title}**", _table([lines[0], align, *lines[1:]])]
     return "\n\n".join([*parts, "\n".join(f"- {printable(note, one_line=True)}" for note in notes(rows, reference))])
 
 
@@ -226,7 +234,8 @@ def save(evaluations: Sequence[Evaluation], folder: Path, reference: Reference) 
     files = []
     for evaluation in evaluations:
         words = describe(evaluation, reference)
-        records = {suite: evaluation.records[suite] for suite in SUITE_TITLES if suite in evaluation.records}
+        shown = (*SUITE_TITLES, *LISTED_TITLES)
+        records = {suite: evaluation.records[suite] for suite in shown if suite in evaluation.records}
         name = "".join(c if c.isalnum() or c in "._-" else "-" for c in words["model"])[:80]
         files.append(folder / f"{name}-{digest(records)[:8]}.json")
         write_json(files[-1], {**words, "stage": evaluation.stage, "records": records})
@@ -237,7 +246,8 @@ def collect(results: Path, named: Sequence[Evaluation]) -> list[Evaluation]:
     """Return the committed copies and the ones named, each record once."""
     found: dict[str, Evaluation] = {}
     for evaluation in [*map(load, sorted(results.glob("*.json"))), *named]:
-        found.setdefault(digest([evaluation.records.get(suite) for suite in SUITE_TITLES]), evaluation)
+        shown = (*SUITE_TITLES, *LISTED_TITLES)
+        found.setdefault(digest([evaluation.records.get(suite) for suite in shown]), evaluation)
     return list(found.values())
 
 
@@ -258,8 +268,9 @@ def main(argv: list[str] | None = None) -> int:
             raise MemphisError("--save: name the runs whose records are to be copied")
         for file in save(named, arguments.results, reference):
             print(f"wrote {file}")
-    rows = [*reference.rows, *our_rows(collect(arguments.results, named), reference)]
-    text = markdown(rows, reference, per_task=arguments.per_task)
+    collected = collect(arguments.results, named)
+    rows = [*reference.rows, *our_rows(collected, reference)]
+    text = markdown(rows, reference, per_task=arguments.per_task, own=collected)
     target = arguments.write or (FOLDER.parent / "README.md" if arguments.check else None)
     wanted = {target: between_markers(target, text)} if target else {}
     if arguments.csv:

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 
 from eval.records import Evaluation
-from eval.suites import SUITES, pooled_stderr
+from eval.suites import SUITES, measured, pooled_stderr
 from memphis.errors import MemphisError
+from memphis.formatting import score_text
 from memphis.store import read_json
 
 FOLDER = Path(__file__).resolve().parent
@@ -20,6 +21,11 @@ NOISE = 1.96  # standard errors of a difference; below it a difference is not si
 SUITE_TITLES = {  # each suite has a table of its own
     "card": "Measured as the model card did (suite `card`)",
     "current": "Measured by lm-evaluation-harness as it is today (suite `current`)",
+}
+
+LISTED_TITLES = {  # suites whose columns the data decide; nothing published to compare them with
+    "heldout": "Held-out rows of the run's own sources (suite `heldout`): % right, 95 % Wilson interval, rows",
+    "tasks": "Single tasks of lm-eval, as it has them (`eval.tasks`): % right ± one standard error, items",
 }
 
 
@@ -113,7 +119,7 @@ def our_rows(evaluations: Iterable[Evaluation], reference: Reference) -> list[Ro
     rows = []
     for evaluation in evaluations:
         suites = [suite for suite in SUITE_TITLES if suite in evaluation.records]
-        if not suites:
+        if not suites and not LISTED_TITLES.keys() & evaluation.records.keys():
             held, cure = ", ".join(evaluation.records), "evaluate with eval=card or eval=current"
             raise MemphisError(f"{evaluation.file}: the table has no column for suite {held}; {cure}")
         words = describe(evaluation, reference)
@@ -146,6 +152,33 @@ def _our_row(evaluation: Evaluation, suite: str, words: Mapping[str, Any], refer
     published = reference.published(words["hub"])
     excluded = published.excluded if published else {}
     return Row(**row, cells=cells, excluded=excluded, tasks=tasks, facts=facts)
+
+
+def listed_rows(
+    evaluations: Iterable[Evaluation], suite: str, reference: Reference, *, per_task: bool
+) -> list[list[str]]:
+    """Return the table of a suite of LISTED_TITLES: a header and a row per evaluation that has it; [] without any.
+
+    A limited record is marked. per_task: also the single tasks of a column.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for evaluation in evaluations:
+        record = evaluation.records.get(suite, {})
+        cells = {}
+        for column in measured(record) if "columns" in record else ():
+            cells[column.name] = record["columns"][column.name]
+            if per_task and len(column.tasks) > 1:
+                cells |= {task: record["tasks"][task] for task in column.tasks}
+        if cells:
+            name = f"{describe(evaluation, reference)['model']} (ours)"
+            only = "" if record["limit"] is None else f", first {record['limit']} only: not comparable"
+            found.append((name, {key: f"{score_text(cell)}, N = {cell['n']}{only}" for key, cell in cells.items()}))
+    names = list(dict.fromkeys(name for _, cells in found for name in cells))
+    return (
+        [["Model", *names], *([name, *(cells.get(key, "–") for key in names)] for name, cells in found)]
+        if found
+        else []
+    )
 
 
 def _cell(result: Mapping[str, Any]) -> Cell:

@@ -8,7 +8,9 @@ For a machine without network, fill that cache elsewhere: evaluate any model the
 command that the error names.
 """
 
+import importlib.metadata
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from memphis.errors import MemphisError
 from memphis.jsonl import read_rows
 
 _STOCK = Path(lm_eval.tasks.__file__).parent
+_VERSION = importlib.metadata.version("lm-eval")
+METRICS = ("exact_match", "acc_norm", "acc")  # each item is right or wrong
 SHOTS_SEED = 1234  # lm-eval's default; it decides which demonstrations GSM8K shows
 MAX_ANSWER_TOKENS = 96  # twice the longest right answer of the tiny task
 
@@ -41,6 +45,49 @@ def load_task(suite: Suite, column: Column, task: str, data_dir: Path | None, fo
         raise MemphisError(_missing(suite, task, data_dir, error)) from error
     loaded.set_fewshot_seed(seed=SHOTS_SEED)
     return loaded
+
+
+def named_tasks(names: Sequence[str]) -> tuple[tuple[Column, ...], dict[str, Any]]:
+    """Return a column for each of these tasks and groups of lm-eval, and the loaded tasks by name.
+
+    A column counts the first of METRICS that its tasks have, after their first filter.
+    Raises MemphisError for an unknown name, for data that cannot be had, and for tasks with other metrics alone.
+    """
+    manager = TaskManager()
+    columns: list[Column] = []
+    loaded: dict[str, Any] = {}
+    for name in names:
+        if (entry := manager.task_index.get(name)) is None:
+            cure = "`lm-eval ls tasks` lists those there are"
+            raise MemphisError(f"eval.tasks: {name} is no task or group of lm-eval {_VERSION}; {cure}")
+        try:
+            found = manager.load([name])["tasks"]
+        except (OSError, ValueError, RuntimeError, DatasetsError) as error:  # RuntimeError: data that bring a script
+            where = (entry.cfg or {}).get("dataset_path"), (entry.cfg or {}).get("dataset_name")
+            raise MemphisError(_not_here("eval.tasks", name, where, "or leave it out", _reason(error))) from error
+        described = {(_metric(name, task), task.config.num_fewshot or 0, _samples(task)) for task in found.values()}
+        if len(described) > 1:
+            raise MemphisError(f"eval.tasks: the tasks of {name} differ in metric or shots; name single ones of them")
+        (((metric, filter_name), shots, sampled),) = described
+        for task in found.values():
+            task.set_fewshot_seed(seed=SHOTS_SEED)
+        title = f"{name} ({metric})"
+        columns.append(Column(name, title, tuple(found), metric, filter_name, shots, variant="named", sampled=sampled))
+        loaded |= found
+    return tuple(columns), loaded
+
+
+def _metric(name: str, task: Any) -> tuple[str, str]:
+    metric = next((one for one in METRICS if one in task.aggregation()), None)
+    if metric is None:
+        has = ", ".join(task.aggregation())
+        raise MemphisError(f"eval.tasks: {name} is measured by {has}; only tasks with {', '.join(METRICS)} are counted")
+    return metric, next((one["name"] for one in task.config.filter_list or ()), "none")
+
+
+def _samples(task: Any) -> bool:
+    settings = task.config.generation_kwargs or {}
+    return bool(settings.get("do_sample") and settings.get("temperature", 1.0) > 0)
 
 
 def write_task(suite: Suite, column: Column, task: str, data_dir: Path | None, folder: Path) -> Path:
@@ -116,23 +163,32 @@ def _tiny(task: str, data_dir: Path | None, split: str) -> dict[str, Any]:
 
 
 def _missing(suite: Suite, task: str, data_dir: Path | None, error: Exception) -> str:
-    text = str(error.__cause__ or error) if isinstance(error, DatasetGenerationError) else str(error)
-    reason = " ".join(text.split()).partition(" with any supported extension")[0][:300] or type(error).__name__
+    reason = _reason(error)
     if suite.data == "stage":
         return f"data of {task} in {data_dir} cannot be read ({reason}); remove that stage and run the command again"
-    _, folder, (repository, config) = _places(task)
+    _, folder, where = _places(task)
     if data_dir is not None:
         return (
             f"eval.data_dir={data_dir}: the data of {task} in its folder {folder} cannot be read ({reason}); restore "
             "the mirror, or take the hub's with eval.data_dir=null"
         )
-    arguments = ", ".join(repr(word) for word in (repository, config) if word)
+    return _not_here("eval.data_dir=null", task, where, "or give a mirror with eval.data_dir=<directory>", reason)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error.__cause__ or error) if isinstance(error, DatasetGenerationError) else str(error)
+    return " ".join(text.split()).partition(" with any supported extension")[0][:300] or type(error).__name__
+
+
+def _not_here(key: str, task: str, where: tuple[str | None, str | None], cure: str, reason: str) -> str:
+    """Return the error for data that are neither cached nor to be had. where: hub name of the data, configuration."""
+    arguments = ", ".join(repr(word) for word in where if word)
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     cache = datasets_config.HF_DATASETS_CACHE
     return (
-        f"eval.data_dir=null: {task} needs the data set {repository}, which is not in {cache} and cannot be had "
+        f"{key}: {task} needs the data set {where[0] or 'of its tasks'}, which is not in {cache} and cannot be had "
         f'from the hub{offline}; where there is network type `python -c "import datasets; '
-        f'datasets.load_dataset({arguments})"`, or give a mirror with eval.data_dir=<directory> ({reason})'
+        f'datasets.load_dataset({arguments})"`, {cure} ({reason})'
     )
 
 

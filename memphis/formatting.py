@@ -1,7 +1,8 @@
 """Formatting of numbers and text for people."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Control characters (a line break and a tab excepted), lone surrogates, and what changes the reading direction.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -46,6 +47,16 @@ def rounded(number: float) -> str:
 def percent(score: float, stderr: float | None) -> str:
     """Format a share and its standard error, both from 0 to 1, in percentage points: `45.3 ± 2.0`."""
     return f"{100 * score:.1f}" if stderr is None else f"{100 * score:.1f} ± {100 * stderr:.1f}"
+
+
+def score_text(column: Mapping[str, Any]) -> str:
+    """Format the score of an evaluation's column: as `percent` does, `45.3 (41.0 to 49.7)` where it has an interval
+    (`low`, `high`), and with the number of items to which it was limited."""
+    if "low" in column:
+        text = f"{percent(column['score'], None)} ({100 * column['low']:.1f} to {100 * column['high']:.1f})"
+    else:
+        text = percent(column["score"], column["stderr"])
+    return f"{text}, first {column['limit']} only" if "limit" in column else text
 
 
 def size_text(size: float) -> str:

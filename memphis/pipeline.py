@@ -7,6 +7,7 @@ Everything that READS selects enters a stage's key, nothing else of the config d
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +17,9 @@ from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.store import Stage, derived_seed, file_identity
 
-# All of the config that a kind reads. "-x" leaves x out, "x?k=v" is x if k is v, and "x:a>b" replaces the value a of x
-# by b. Threads, processes and micro-batches change rounding alone and enter no key, except where a mean is taken over
-# each micro-batch.
+# All of the config that a kind reads. "-x" leaves x out, "-x=v" where its value is like v (null, or a pattern), "x?k=v"
+# is x if k is v or has it, and "x:a>b" replaces the value a of x by b. Threads, processes and micro-batches change
+# rounding alone and enter no key, except where a mean is taken over each micro-batch.
 TRAINER = (
     "model.freeze_embeddings",
     "model.dtype",
@@ -31,6 +32,7 @@ TRAINER = (
 READS: dict[str, tuple[str, ...]] = {
     "data": (
         *("data.sources", "-data.sources.*.path", "-data.sources.*.revision"),  # those are external inputs
+        *("-data.sources.*.heldout=null", "-data.sources.*.heldout=*.[jp]*"),  # none, and a file, which is external too
         *("data.max_drop_frac", "data.min_rationale_chars"),
     ),
     "base": ("model.base",),
@@ -45,7 +47,11 @@ READS: dict[str, tuple[str, ...]] = {
         "runtime.micro_batch_tokens?rank.reduction=microbatch_mean",
     ),
     "merge": ("slerp",),
-    "evaluate": ("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
+    "evaluate": (
+        *("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
+        *("eval.tasks", "-eval.tasks=[]"),
+        *("generate.max_new_tokens?eval.suites=heldout", "pairs.answer?eval.suites=heldout"),
+    ),
 }
 
 
@@ -60,8 +66,12 @@ class External:
 
 
 def _sources(cfg: Config) -> list[External]:
-    found = cfg.data.sources.items()
-    return [External(n, f"data.sources.{n}.path", s.path, s.revision) for n, s in found if isinstance(s, Source)]
+    found = [(name, source) for name, source in cfg.data.sources.items() if isinstance(source, Source)]
+    files = [(name, source.heldout_file) for name, source in found]
+    return [
+        *(External(n, f"data.sources.{n}.path", s.path, s.revision) for n, s in found),
+        *(External(f"{n}.heldout", f"data.sources.{n}.heldout", file) for n, file in files if file is not None),
+    ]
 
 
 def _checkpoint(cfg: Config) -> list[External]:
@@ -296,7 +306,7 @@ class Pipeline:
 
     def evaluate(self, model: Stage, data: Stage, *, at: str) -> None:
         """Add an evaluation of `model`, if `eval.at` requests one here and it has none yet."""
-        if self._cfg.eval.suites and self._cfg.eval.at == at:
+        if self._cfg.eval.names and self._cfg.eval.at == at:
             label = str(model.iteration) if KINDS[model.kind].cycle else model.name
             self("evaluate", model.iteration, name=f"evaluate-{label}", model=model, data=data)
 
@@ -328,11 +338,14 @@ def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for entry in READS[kind]:
         key, _, condition = entry.partition("?")
-        if condition and lookup(plain, condition.partition("=")[0]) != condition.partition("=")[2]:
-            continue
+        if condition:
+            value, wanted = lookup(plain, condition.partition("=")[0]), condition.partition("=")[2]
+            if wanted != value and not (isinstance(value, list) and wanted in value):
+                continue
         key, _, alias = key.partition(":")
         if key.startswith("-"):
-            _leave_out(found, key[1:].split(".")[1:] if KINDS[kind].flat else key[1:].split("."))
+            name, _, like = key[1:].partition("=")
+            _leave_out(found, name.split(".")[1:] if KINDS[kind].flat else name.split("."), like)
             continue
         value = copy.deepcopy(lookup(plain, key))
         if alias and value == alias.partition(">")[0]:
@@ -346,13 +359,14 @@ def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _leave_out(found: dict[str, Any], path: list[str]) -> None:
-    """Remove the value at `path`; `*` stands for every key."""
+def _leave_out(found: dict[str, Any], path: list[str], like: str) -> None:
+    """Remove the value at `path`; `*` stands for every key. like: only a value that matches; "" = any."""
     for key in list(found) if path[0] == "*" else [path[0]]:
-        if len(path) == 1:
-            found.pop(key, None)
-        elif isinstance(found.get(key), dict):
-            _leave_out(found[key], path[1:])
+        if len(path) > 1:
+            if isinstance(found.get(key), dict):
+                _leave_out(found[key], path[1:], like)
+        elif key in found and (not like or fnmatchcase("null" if found[key] is None else str(found[key]), like)):
+            del found[key]
 
 
 def _identity(item: External, cache: Path) -> tuple[str, str]:

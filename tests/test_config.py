@@ -132,11 +132,13 @@ def test_every_option_of_every_group_composes(group: str) -> None:
     extra = {
         "model": ["model.path=owner/name"],
         "data": ["eval=none"],
+        "eval": ["data=local", "data.path=my.jsonl", "data.sources.local.heldout=0.1"],
         "sft": ["sft.max_length=512"],
         "rank": ["rank.max_length=512", "data.sources.tiny.questions=100"],
     }.get(group, [])
     for option in options(group):
-        typed = [item for item in extra if not (group == "model" and option == "tiny")]
+        tiny = (group, option) in (("model", "tiny"), ("eval", "tiny"), ("eval", "dev"))
+        typed = [] if tiny else list(extra)
         typed += ["data.path=my.jsonl"] if (group, option) == ("data", "local") else []
         assert compose_config(f"{group}={option}", *typed)
 
@@ -201,6 +203,7 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         (["model=hf"], "model.path"),
         (["model=hf", "model.path=a/b", "eval.suites=[tiny]", "data=memphis"], "asks the questions of data=tiny"),
         (["data=local", "eval=none"], "data.path"),
+        ([*LOCAL, "eval=heldout"], "'heldout' asks held-out rows, and no source has any; set data.sources.X.heldout"),
         (["+data.path=my.jsonl"], "no source refers to it; use data=local"),
         ([*LOCAL, "data.sources.local.kind=poem"], "kind='poem': unknown kind; 'tiny', 'cot', 'instruct', 'chat'"),
         ([*LOCAL, "~data.sources.local.kind"], "data.sources.local.kind: missing"),
@@ -233,6 +236,13 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
 def test_contradictions_name_the_key(overrides: list[str], message: str) -> None:
     with pytest.raises(MemphisError, match=message):
         compose_config(*overrides)
+
+
+def test_a_checkpoint_to_continue_from_is_its_own_base_model() -> None:
+    cfg = compose_config("model=hf", "sft.from=a/b", *LOCAL)
+    assert cfg == compose_config("model=hf", "sft.from=a/b", "model.path=a/b", *LOCAL)
+    assert compose_config("model=hf", "sft.from=a/b", "model.path=c/d", *LOCAL).model.path == "c/d"
+    assert compose_config("sft.from=a/b").model.path is None  # the tiny base model, of which it is a checkpoint
 
 
 def test_round_trip_through_a_plain_dictionary() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from memphis import devices
 from memphis.engine import plan
-from memphis.engine.cost import Costs
+from memphis.engine.cost import Costs, start_of
 from memphis.errors import MemphisError
 from memphis.recipe import recipe
 from memphis.store import Store
@@ -167,6 +167,20 @@ def test_a_checkpoint_of_another_architecture_is_refused(store: Store, tmp_path:
         check(store, f"sft.from={tmp_path}/other")
     (tmp_path / "other" / "config.json").write_text(json.dumps({**plain, "hidden_size": 128, "vocab_size": 768}))
     check(store, f"sft.from={tmp_path}/other")
+
+
+def test_a_checkpoint_alone_is_the_model_to_start_from(tmp_path: Path) -> None:
+    typed, place = f"sft.from={tmp_path}", tmp_path / "config.json"
+    cfg = compose_config(typed)
+    plain = {"num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 344, "vocab_size": 768}
+    place.write_text(json.dumps({**plain, "hidden_size": 128}))
+    assert start_of(cfg, [typed]) == cfg  # a checkpoint of the built model
+    for other in ({**plain, "hidden_size": 64}, {"n_embd": 128}):
+        place.write_text(json.dumps(other))
+        model = start_of(cfg, [typed]).model
+        assert (model.path, model.base) == (str(tmp_path), None)
+        assert start_of(cfg, [typed, "model=tiny"]) == cfg
+    assert start_of(compose_config(), []) == compose_config()
 
 
 def test_the_plan_of_the_cards_recipe_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

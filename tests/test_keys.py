@@ -40,7 +40,7 @@ COMPOSITIONS: dict[str, list[str]] = {
         f"exp-memphis_cot-{name}": ["+exp=memphis_cot", f"method={name}", "seed=1"]
         for name in ("star", "rft", "spin", "dpo", "sft_continued", "sft_only", "none")
     },
-    **{f"eval-{name}": [f"eval={name}"] for name in options("eval")},
+    **{f"eval-{name}": [f"eval={name}"] for name in options("eval") if name != "heldout"},
     "eval-final": ["eval.at=final"],
     "eval-limit": ["eval.limit=5", "eval.seeds=[0,1]"],
     "eval-mirror": ["eval=current", "eval.data_dir={mirror}", "eval.allow_truncated=true"],
@@ -112,6 +112,11 @@ COMPOSITIONS: dict[str, list[str]] = {
         )
     },
     **{f"model-{name}": [f"model={name}", "method=sft_only", "eval=none"] for name in ("pythia_410m", "stablelm_3b")},
+    **{
+        f"heldout-{name}": [*("data=local", "data.path={rows}", "eval=heldout"), f"data.sources.local.heldout={value}"]
+        for name, value in (("share", "0.1"), ("split", "test"), ("file", "{rows}"))
+    },
+    "tasks": ["eval=none", "eval.at=every", "eval.tasks=[piqa,mmlu]"],
     "card-rank-on-stablelm": ["model=stablelm_3b", "rank=card", "sft=card", "eval=current", "iterations=2"],
 }
 

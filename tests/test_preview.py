@@ -101,6 +101,12 @@ def stages_of(store: Store, *overrides: str) -> dict[str, Stage]:
     return {stage.name: stage for stage in recipe(compose_config(*overrides), store.root / "identities.json")}
 
 
+def test_held_out_rows_and_a_checkpoint_that_is_base_and_sft_are_examined(store: Store, files: Path) -> None:
+    held = f"data.sources.local.heldout={files / 'rows.jsonl'}"
+    text = refused(store, *words(files), held, f"sft.from={files / 'model'}", "until=sft")
+    assert "data.sources.local: all 39 rows are held out" in text
+
+
 def test_a_run_records_the_verdict_rows_tokens_and_steps_that_its_plan_said(files: Path, tmp_path: Path) -> None:
     """Compare exactly: rows and tokens are counted by the stages' own code."""
     typed = (*words(files), "until=sft", "model.dtype=float32")

@@ -14,6 +14,7 @@ from memphis.errors import MemphisError
 from memphis.losses import KNOBS, LOSSES
 from memphis.pipeline import KINDS, READS, cut
 from memphis.recipe import recipe
+from memphis.runs import REPOSITORY
 from memphis.store import Stage, flatten
 from tests.composing import compose_config
 
@@ -22,8 +23,13 @@ CONFIGURATIONS = {
     "default": (),
     "card": ("+exp=memphis_cot",),
     "rationalized": ("method=star", "rank.examples=rationalized"),
+    "heldout": (
+        *("data=local", "data.path=owner/rows", "eval=heldout", "eval.tasks=[piqa]"),
+        f"data.sources.local.heldout={REPOSITORY / 'tests/golden/slerp.json'}",
+    ),
     "means": ("sft.reduction=microbatch_mean", "rank.reduction=microbatch_mean"),
 }
+IDENTITIES = Path("nowhere/identities.json")  # of no folder: nothing is written
 KEYED = [(kind, entry) for kind, entries in READS.items() for entry in entries]
 
 
@@ -33,7 +39,7 @@ def composed(name: str) -> Config:
 
 
 def chains() -> list[list[Stage]]:
-    return [recipe(composed(name), Path("identities.json")) for name in CONFIGURATIONS]
+    return [recipe(composed(name), IDENTITIES) for name in CONFIGURATIONS]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,7 @@ def test_without_an_entry_keys_move(
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_every_stage_has_a_config_of_its_typed_form(name: str) -> None:
-    for stage in recipe(composed(name), Path("identities.json")):
+    for stage in recipe(composed(name), IDENTITIES):
         form = parse(KINDS[stage.kind].form, stage.config)
         assert type(form) is KINDS[stage.kind].form
 

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from memphis import config
 from memphis.config import Config
+from memphis.engine.cost import start_of
 from memphis.engine.plan import last_model
 from memphis.errors import MemphisError
 from memphis.privacy import masked
@@ -90,7 +91,7 @@ def enumerate_runs(overrides: list[str]) -> tuple[list[SweepRun], list[str]]:
         for words in typed:
             kept = [word for word in words if word.lstrip("+").partition("=")[0] != "sweep"]
             try:
-                cfg = config.from_hydra(composer.compose(words), words)
+                cfg = start_of(config.from_hydra(composer.compose(words), words), words)
                 if cfg.tracking.group is None:  # as `train.py -m` groups the runs of a sweep: by the name of its file
                     files = [word.partition("=")[2] for word in words if word not in kept]
                     cfg = replace(cfg, tracking=replace(cfg.tracking, group="+".join(files) or None))

@@ -18,7 +18,7 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 MAX_BYTES = 200_000
 SCHEMA = 1
 _KEPT = ("seed", "status", "complete", "commit", "dirty", "key", "scores", "iterations", "costs")  # of a run
-_NUMBERS = ("count", "n", "score", "stderr")  # of a score; titles are written once
+_NUMBERS = ("count", "n", "score", "stderr", "low", "high", "limit")  # of a score, if there; titles are written once
 
 
 def dumps(comparison: Comparison) -> str:
@@ -30,7 +30,12 @@ def dumps(comparison: Comparison) -> str:
 
     def kept(run: dict[str, Any]) -> dict[str, Any]:
         scores = [
-            {**row, "columns": {name: {k: column[k] for k in _NUMBERS} for name, column in row["columns"].items()}}
+            {
+                **row,
+                "columns": {
+                    name: {k: column[k] for k in _NUMBERS if k in column} for name, column in row["columns"].items()
+                },
+            }
             for row in run["scores"]
         ]
         return {key: run[key] for key in _KEPT} | {"scores": scores}

@@ -13,7 +13,7 @@ from experiments.report.arms import Comparison
 from experiments.report.results import COUNTS, columns_of
 from experiments.report.templating import render
 from memphis.config.methods import CHOICES
-from memphis.formatting import duration, percent, rounded
+from memphis.formatting import duration, percent, rounded, score_text
 
 
 def run_page(
@@ -92,7 +92,7 @@ def _score_rows(scores: Sequence[dict[str, Any]], control: Mapping[str, Any] | N
     last = [row for row in control["scores"] if row["columns"]][-1:] if control else []
     for row, prefix in [*((row, "") for row in scores), *((row, "control: ") for row in last)]:
         cells = [row["columns"].get(name) for name in columns]
-        shown = ["–" if c is None else percent(c["score"], c["stderr"]) for c in cells]
+        shown = ["–" if c is None else score_text(c) for c in cells]
         rows.append([prefix + row["label"], *shown])
     return rows
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.report.results import columns_of, own_stages, total
 from experiments.report.tables import markdown_table
-from memphis.formatting import aligned, duration, percent, rounded
+from memphis.formatting import aligned, duration, rounded, score_text
 from memphis.pipeline import KINDS
 from memphis.store import read_json
 
@@ -21,7 +21,7 @@ def _table(scores: Sequence[dict[str, Any]]) -> list[list[str]]:
         cells = [row["label"]]
         for name, last in columns.items():
             cell = row["columns"].get(name)
-            text = "–" if cell is None else percent(cell["score"], cell["stderr"])
+            text = "–" if cell is None else score_text(cell)
             cells.append(text if cell is None or cell["n"] == last["n"] else f"{text} (N = {cell['n']})")
         rows.append(cells)
     return rows

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eval import table
-from eval.suites import find_suite
+from eval.suites import ACCURACY, HELDOUT, find_suite
 from eval.table_rows import RESULTS, SUITE_TITLES, our_rows, read_reference
 from experiments.report import folders
 from experiments.report.arms import Comparison
@@ -96,6 +96,7 @@ def _of_factor(wr: Any, factor: Factor, columns: Sequence[str]) -> list[Any]:
     for column in columns:
         suite, _, name = column.partition("/")
         scores += [f"eval/{column}/{found.metric}" for found in find_suite(suite).columns if found.name == name]
+        scores += [f"eval/{column}/{ACCURACY}"] if suite == HELDOUT.name else []
     curves = {
         "iteration": ["gen/pass@1", "merge/drift_sft", *scores],
         "global_step": ["rank/loss", "rank/margin"],

@@ -8,6 +8,7 @@ or files, and asks the machine for one thing, what `model.dtype=auto` means here
 import json
 import shlex
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any, cast
 
@@ -71,6 +72,9 @@ def from_dict(plain: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
         config = _ADAPTER.validate_json(json.dumps(plain))
     except ValidationError as error:
         raise MemphisError(joined([line(item) for item in error.errors()])) from None
+    start = config.sft.from_ if config.model.base is None and not config.sft.skipped else None
+    if config.model.path is None and start is not None:  # the checkpoint is the model to start from, too
+        config = replace(config, model=replace(config.model, path=start))
     # A key that was deleted does not ask for its default; a source and a shape need not say everything.
     missing = flatten(to_dict(config)).keys() - flatten(plain).keys()
     optional = ("data.sources.", "model.shape.")
@@ -135,6 +139,8 @@ def today(plain: dict[str, Any]) -> dict[str, Any]:
         found["model"] = {"packing": Model().packing, **kept}
     if isinstance(plain.get("runtime"), dict):
         found["runtime"] = {"threads": Runtime().threads, **plain["runtime"]}
+    if isinstance(evaluation := plain.get("eval"), dict):
+        found["eval"] = {"tasks": [], **evaluation}
     added = {key: getattr(Sft().optim, key) for key in ("eps", "beta_decay", "allow_large_steps")}
     for name in ("sft", "rank"):
         if isinstance(section := plain.get(name), dict) and isinstance(section.get("optim"), dict):

@@ -49,6 +49,12 @@ def contradictions(config: Config) -> list[str]:
         for suite in {"tiny", "dev"} & set(config.eval.suites):
             cure = "use eval=card, eval=current or eval=none"
             faults.append(f"eval.suites: suite {suite!r} asks the questions of data=tiny; {cure}")
+    rows = [source for source in config.data.sources.values() if isinstance(source, Source)]
+    if "heldout" in config.eval.suites and all(source.heldout is None for source in rows):
+        cure = "set data.sources.X.heldout to a share, a file or a split"
+        faults.append(f"eval.suites: suite 'heldout' asks held-out rows, and no source has any; {cure}")
+    if len(set(config.eval.tasks)) < len(config.eval.tasks):
+        faults.append(f"eval.tasks={config.eval.tasks}: the same task twice; name each once")
     if len(set(config.eval.seeds)) < len(config.eval.seeds):
         faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
     faults += _teaching_faults(config)
@@ -112,6 +118,12 @@ def _source_faults(data: Data) -> list[str]:
             faults.append(f"{key}.human=mixed: say why in {key}.note")
         if source.questions and source.kind != "cot":
             faults.append(f"{key}.questions=true: kind {source.kind!r} has no answers to compare with; use false")
+        if source.heldout is not None and source.kind != "cot":
+            faults.append(f"{key}.heldout: kind {source.kind!r} has no answers to compare with; leave it out")
+        if source.heldout == "" or (isinstance(source.heldout, float) and not 0 < source.heldout < 1):
+            faults.append(f"{key}.heldout={source.heldout!r}: a share between 0 and 1, a file, a split, or null")
+        if source.heldout == source.split:
+            faults.append(f"{key}.heldout={source.heldout!r}: the split that is trained on; name another, or a share")
         if source.title_exclude is not None and source.kind != "instruct":
             faults.append(f"{key}.title_exclude: kind {source.kind!r} has no titles; leave it out")
     return faults

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from memphis.config.faults import line
 from memphis.config.sections import (
+    Answer,
     Engine,
     Generate,
     ModelDtype,
@@ -95,19 +96,31 @@ class MergeForm:
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
+class AnswerLength(Engine):
+    max_new_tokens: Positive
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
+class Judging:
+    answer: Answer
+
+
+@dataclass(config=RULES, frozen=True, kw_only=True)
 class EvaluateForm:
     eval: Questions
     model: ModelDtype
-    generate: Engine
+    generate: AnswerLength | Engine
+    pairs: Judging | None = None  # set, as is the answers' length, where held-out rows are asked and judged
 
 
 Form = TypeVar("Form")
+ABSENT = ("micro_batch_tokens", "heldout", "pairs", "tasks")  # fields that a spec has only where they say something
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:
     """Convert the config of a spec to the typed form of its kind.
 
-    Every field must be present, even one that has a default, and unknown fields are refused.
+    Every field but those of ABSENT must be present, even one that has a default, and unknown fields are refused.
     Raises MemphisError that names the field.
     """
     adapter: TypeAdapter[Form] = TypeAdapter(form)
@@ -116,6 +129,7 @@ def parse(form: type[Form], config: dict[str, Any]) -> Form:
     except ValidationError as error:
         raise MemphisError("; ".join(line(item) for item in error.errors())) from None
     fields = flatten(adapter.dump_python(value, mode="json", by_alias=True)).keys()
-    if missing := fields - flatten(config).keys() - {"micro_batch_tokens"}:
-        raise MemphisError(f"{', '.join(sorted(missing))}: missing in the stage's config")
+    missing = [name for name in sorted(fields - flatten(config).keys()) if name.split(".")[-1] not in ABSENT]
+    if missing:
+        raise MemphisError(f"{', '.join(missing)}: missing in the stage's config")
     return value

@@ -98,6 +98,9 @@ class SourceRows:
     title_exclude: str | None = None  # regular expression; rows whose title matches are left out
     licence: str = "unknown"
     note: str = ""
+    # rows that are never trained on, for eval=heldout: a share in (0, 1), chosen by the hashes of the prompts, or all
+    # rows of a .jsonl, .json or .parquet file or of another split
+    heldout: float | str | None = None
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -106,6 +109,12 @@ class Source(SourceRows):
 
     path: str
     revision: str | None = None
+
+    @property
+    def heldout_file(self) -> str | None:
+        """Path of the file with the held-out rows, if they are in one."""
+        named = isinstance(self.heldout, str) and self.heldout.endswith((".jsonl", ".json", ".parquet"))
+        return str(self.heldout) if named else None
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -277,7 +286,7 @@ class Slerp:
     dot_threshold: Ratio = 0.9995
 
 
-Suite = Literal["tiny", "dev", "card", "current"]
+Suite = Literal["tiny", "dev", "heldout", "card", "current"]
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -285,15 +294,21 @@ class Questions:
     """Settings that select the questions of an evaluation."""
 
     suites: list[Suite] = Field(default_factory=lambda: list[Suite](["card", "current"]))
+    tasks: list[str] = Field(default_factory=list)  # further tasks and groups of lm-eval, by name, as it has them
     limit: Positive | None = None  # first n items per task; such results are marked as not comparable
     # a sampled column is the mean over these; greedy ones run once
     seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     allow_truncated: bool = False  # score card and current although prompts do not fit the model's context
 
     @property
+    def names(self) -> list[str]:
+        """Names of the records: the suites, and `tasks` for single tasks."""
+        return [*self.suites, *(["tasks"] if self.tasks else [])]
+
+    @property
     def own(self) -> bool:
         """True if a suite asks the questions of the data stage."""
-        return bool({"tiny", "dev"} & set(self.suites))
+        return bool({"tiny", "dev", "heldout"} & set(self.suites))
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)

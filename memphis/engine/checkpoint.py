@@ -11,6 +11,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from memphis.config import Config
+from memphis.config.sections import TinyBase
 from memphis.errors import MemphisError
 from memphis.pipeline import is_base
 from memphis.shape import Shape, from_config
@@ -20,18 +21,22 @@ from memphis.training.tensors import check_whole
 
 def shape_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Shape | None:
     """Return the shape of the run's model, from files on this disk, else from the config; None if neither has it."""
-    base = cfg.model.base
-    if base is not None:
-        return Shape(
-            hidden=base.hidden,
-            layers=base.layers,
-            heads=base.heads,
-            kv_heads=base.heads,
-            intermediate=base.intermediate,
-            vocab_size=base.vocab_size,
-        )
+    if cfg.model.base is not None:
+        return built_shape(cfg.model.base)
     place = checkpoint_of(cfg, stages, store)
     return read_shape(place) if place else cfg.model.shape
+
+
+def built_shape(base: TinyBase) -> Shape:
+    """Return the shape of a base model that is built here."""
+    return Shape(
+        hidden=base.hidden,
+        layers=base.layers,
+        heads=base.heads,
+        kv_heads=base.heads,
+        intermediate=base.intermediate,
+        vocab_size=base.vocab_size,
+    )
 
 
 def checkpoint_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Path | None:

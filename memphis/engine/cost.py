@@ -14,13 +14,22 @@ from memphis import memory
 from memphis.config import Config, Model, Source, TinyTask
 from memphis.config.sections import Rank, Sft
 from memphis.devices import GPUS, cores, gpus
-from memphis.engine.checkpoint import cached, checkpoint_of, context_of, parameters_of, read_shape, shape_of
+from memphis.engine.checkpoint import (
+    built_shape,
+    cached,
+    checkpoint_of,
+    context_of,
+    parameters_of,
+    read_shape,
+    shape_of,
+)
 from memphis.engine.preview import NOTHING, Preview
 from memphis.errors import MemphisError
 from memphis.formatting import size_text
 from memphis.jsonl import read_rows
 from memphis.losses import ALONE
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
+from memphis.shape import Shape
 from memphis.store import Stage, Store, read_json
 from memphis.training.step_size import card_peak, refuse_large, step_size
 from memphis.training.train_plan import MANY, SCORED
@@ -332,6 +341,8 @@ class Costs:
                     found.append((source.path, KNOWN[source.path][0] if source.path in KNOWN else None))
         if "scores" in left and self.cfg.eval.data_dir is None and {"card", "current"} & set(self.cfg.eval.suites):
             found.append(("the benchmarks, unless cached", BENCHMARKS))
+        if "scores" in left and self.cfg.eval.tasks:
+            found.append((f"data of {', '.join(self.cfg.eval.tasks)}, unless cached", None))
         return found
 
     def lines(self) -> list[str]:
@@ -374,7 +385,7 @@ class Costs:
         prompt = max((r.longest_prompt or 0 for r in self.local.values()), default=0)
         short = []
         for suite in self.cfg.eval.suites if "scores" in built else ():
-            if CONTEXTS[suite] > context:
+            if CONTEXTS.get(suite, 0) > context:
                 refused = "; it is refused, or eval.allow_truncated=true" if suite in ("card", "current") else ""
                 short.append(f"suite {suite} needs about {CONTEXTS[suite]:,}{refused}")
         if "samples" in built and prompt + asked > context:
@@ -411,14 +422,30 @@ def check_architecture(cfg: Config, stages: Sequence[Stage], store: Store) -> No
     mine, theirs = shape_of(cfg, stages, store), read_shape(place)
     if mine is None or theirs is None:
         return
-    names = ("hidden", "layers", "heads", "kv_heads", "intermediate")
-    differing = [name for name in names if getattr(mine, name) != getattr(theirs, name)]
-    if differing:
+    if differing := _differing(mine, theirs):
         shown = ", ".join(f"{name} {getattr(theirs, name)} (base model: {getattr(mine, name)})" for name in differing)
         raise MemphisError(
             f"sft.from={cfg.sft.from_!r}: a checkpoint of another architecture: {shown}; "
-            "choose its own base model with model=hf model.path=…, or leave sft.from out"
+            "add model=hf, which makes it its own base model, or leave sft.from out"
         )
+
+
+def start_of(cfg: Config, overrides: Sequence[str]) -> Config:
+    """Return the config with the checkpoint in directory `sft.from` as the model to start from, where the built model
+    has another architecture and no other was typed: `sft.from=X` alone is enough for any model."""
+    place, base = Path(cfg.sft.from_ or "").expanduser(), cfg.model.base
+    typed = any(item.lstrip("+~").startswith(("model=", "model.")) for item in overrides)
+    if typed or base is None or cfg.sft.skipped or cfg.sft.from_ is None or not (place / "config.json").is_file():
+        return cfg
+    theirs = read_shape(place)
+    if theirs is not None and not _differing(built_shape(base), theirs):
+        return cfg
+    return replace(cfg, model=replace(cfg.model, base=None, path=cfg.sft.from_))
+
+
+def _differing(mine: Shape, theirs: Shape) -> list[str]:
+    names = ("hidden", "layers", "heads", "kv_heads", "intermediate")
+    return [name for name in names if getattr(mine, name) != getattr(theirs, name)]
 
 
 def parts(need: memory.Memory) -> str:

@@ -70,18 +70,19 @@ def examine(cfg: Config, stages: Sequence[Stage], needed: Sequence[Stage], store
 
     needed: those of the run's stages that are built now. Raises MemphisError if that process fails.
     """
-    models = [stage for stage in needed if _given(stage) and _on_disk(stage.places["model"])]
+    # By key: base and SFT are one stage where a checkpoint takes the place of both.
+    models = {stage.key: stage for stage in needed if _given(stage) and _on_disk(stage.places["model"])}
     sources = [spec for stage in needed if KINDS[stage.kind].leaves == "rows" for spec in _local_sources(stage)]
     if not models and not sources:
         return NOTHING
     with tempfile.TemporaryDirectory(prefix="memphis-plan-") as name:
         folder = Path(name)
         bases = [stage for stage in stages if is_base(stage)]
-        places = [folder / stage.key for stage in bases if stage in models]
+        places = [folder / stage.key for stage in bases if stage.key in models]
         places += [store.path(stage) for stage in bases if (store.path(stage) / "model").is_dir()]
         request = {
             "device": "auto" if gpus(cfg.runtime.device) else "cpu",
-            "models": [stage.spec() for stage in models],
+            "models": [stage.spec() for stage in models.values()],
             "sources": sources,
             "tokenizer": next((str(place / "model") for place in places), None),
             "sft": {"max_length": cfg.sft.max_length, "eos": cfg.data.eos, "overlong": cfg.data.overlong},
@@ -170,7 +171,7 @@ def _on_disk(place: str) -> bool:
 
 def _local_sources(stage: Stage) -> Iterator[dict[str, Any]]:
     """Yield the spec of a data stage once for each local source, with that source alone."""
-    for name, place in stage.places.items():
-        if Path(place).exists():
-            own = {**stage.config, "sources": {name: stage.config["sources"][name]}}
-            yield {**stage.spec(), "config": own, "places": {name: place}}
+    for name, source in stage.config["sources"].items():
+        places = {role: stage.places[role] for role in (name, f"{name}.heldout") if role in stage.places}
+        if places and all(Path(place).exists() for place in places.values()):
+            yield {**stage.spec(), "config": {**stage.config, "sources": {name: source}}, "places": places}

@@ -150,7 +150,7 @@ class Run:
             path = self.cfg.model.path or ""
             for spelling in (path, Path(path).expanduser().absolute()):  # a published table shows no local path
                 reason = reason.removeprefix(f"model.path={spelling}: ")
-            records = {suite: {"suite": suite, "not_loadable": reason} for suite in self.cfg.eval.suites}
+            records = {suite: {"suite": suite, "not_loadable": reason} for suite in self.cfg.eval.names}
             hub = path if any("@" in stage.external.get("model", "") for stage in self.stages) else None
             write_json(self.path / "record.json", {"model": hub or Path(path).name, "hub": hub, "records": records})
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memphis.engine.plan import Step, jobs
-from memphis.formatting import duration, percent, printable, rounded
+from memphis.formatting import duration, printable, rounded, score_text
 from memphis.store import Stage
 
 QUIET_SECONDS = 15.0  # at least this long between two plain lines about the same stage
@@ -42,7 +42,7 @@ _STYLES = {"done": "green", "store": "cyan", "running": "bold", "to do": "dim"}
 
 def scores(columns: Mapping[str, Mapping[str, Any]]) -> str:
     """Format an evaluation's columns: `tiny/word 45.3 ± 2.0 %, …`."""
-    return ", ".join(f"{name} {percent(column['score'], column['stderr'])} %" for name, column in columns.items())
+    return ", ".join(f"{name} {score_text(column)} %" for name, column in columns.items())
 
 
 def arms(ended: Sequence[tuple[Sequence[str], str]]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from memphis.config import FREE, Source, to_dict
-from memphis.formatting import percent
+from memphis.formatting import score_text
 from memphis.pipeline import BUDGET, KINDS
 from memphis.privacy import masked
 from memphis.runs import Run
@@ -173,7 +173,7 @@ def _table(head: str, align: str, rows: Sequence[Sequence[object]]) -> str:
 
 def _score_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        (f"{c['title']} (`{name}`)", f"{c['metric']}, {c['shots']}-shot", percent(c["score"], c["stderr"]), c["n"])
+        (f"{c['title']} (`{name}`)", f"{c['metric']}, {c['shots']}-shot", score_text(c), c["n"])
         for name, c in columns.items()
     ]
     return _table("| benchmark | metric | score (%) ± standard error | N |", "| --- | --- | ---: | ---: |", rows)

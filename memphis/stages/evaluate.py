@@ -1,13 +1,20 @@
-"""Evaluate stage: run the benchmark suites on one model with lm-evaluation-harness, on the job's engine."""
+"""Evaluate stage: run the suites on one model, on the job's engine: benchmarks with lm-evaluation-harness, and held-out
+rows, judged as stage pairs judges."""
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from eval.harness import evaluate
-from eval.suites import find_suite
-from memphis.config.forms import EvaluateForm
+from eval.heldout import Asking
+from eval.suites import HELDOUT, find_suite
+from memphis.config.forms import AnswerLength, EvaluateForm
 from memphis.errors import Stopped
+from memphis.sampling import Completion
 from memphis.stages.context import STOP, Context
+from memphis.stages.pairs import judge_sample
+from memphis.stages.symbolic import Algebra
 from memphis.store import read_json, write_json
 from memphis.training.model import fingerprint
 
@@ -24,25 +31,43 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
 
     origin, weights = _origin(context.inputs["model"]), fingerprint(model)
     records = {}
-    for suite in config.eval.suites:
-        records[suite] = evaluate(
-            engine,
-            model,
-            suite,
-            fingerprint=weights,
-            data_dir=context.inputs["data"] if find_suite(suite).data == "stage" else mirror,
-            limit=config.eval.limit,
-            seeds=config.eval.seeds,
-            allow_truncated=config.eval.allow_truncated,
-            out=context.out,
-            log=context.log,
-            kill_point=between,
-        ) | {"model": origin}
+    with Algebra() if config.pairs and config.pairs.answer.symbolic else nullcontext() as algebra:
+        for suite in config.eval.names:
+            records[suite] = evaluate(
+                engine,
+                model,
+                suite,
+                fingerprint=weights,
+                data_dir=context.inputs["data"] if find_suite(suite).data == "stage" else mirror,
+                limit=config.eval.limit,
+                seeds=config.eval.seeds,
+                allow_truncated=config.eval.allow_truncated,
+                out=context.out,
+                log=context.log,
+                kill_point=between,
+                tasks=config.eval.tasks,
+                asking=_asking(config, algebra) if suite == HELDOUT.name else None,
+            ) | {"model": origin}
     write_json(context.out / "record.json", records)
+    limited = {} if config.eval.limit is None else {"limit": config.eval.limit}
     columns = {
-        f"{suite}/{name}": column for suite, record in records.items() for name, column in record["columns"].items()
+        f"{suite}/{name}": column | limited
+        for suite, record in records.items()
+        for name, column in record["columns"].items()
     }
     return {"columns": columns}
+
+
+def _asking(config: EvaluateForm, algebra: Algebra | None) -> Asking:
+    """Return how held-out rows are asked and judged: as stage pairs judges, and what it discards is wrong."""
+    assert isinstance(config.generate, AnswerLength)
+    assert config.pairs is not None
+    knobs = config.pairs.answer
+
+    def judge(completion: Completion, row: Mapping[str, Any]) -> bool:
+        return judge_sample(vars(completion), row, knobs, algebra)["correct"] is True
+
+    return Asking(config.generate.max_new_tokens, judge)
 
 
 def _origin(directory: Path) -> dict[str, Any]:

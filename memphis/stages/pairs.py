@@ -6,13 +6,14 @@ question without the hint.
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from memphis.answers import equal, pairs
 from memphis.config.forms import PairsForm
-from memphis.config.sections import Pairs
+from memphis.config.sections import Answer
 from memphis.data import prompts
 from memphis.errors import MemphisError
 from memphis.jsonl import read_rows, write_rows
@@ -32,7 +33,13 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
 
         def judge(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [
-                {"id": row["id"], "samples": [_judge(s, questions[row["id"]], knobs, algebra) for s in row["samples"]]}
+                {
+                    "id": row["id"],
+                    "samples": [
+                        judge_sample(s, questions[row["id"]], knobs.answer, algebra, unfinished=knobs.unfinished)
+                        for s in row["samples"]
+                    ],
+                }
                 for row in rows
             ]
 
@@ -91,7 +98,19 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
     return summary | ({"warnings": warnings} if warnings else {})
 
 
-def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: Pairs, solve: equal.Solve | None) -> dict[str, Any]:
+def judge_sample(
+    sample: Mapping[str, Any],
+    question: Mapping[str, Any],
+    knobs: Answer,
+    solve: equal.Solve | None,
+    *,
+    unfinished: str = "drop",
+) -> dict[str, Any]:
+    """Judge a sample (text, finished) of a question (prompt, source, answer).
+
+    Returns text, answer, valid with the reason why not, and correct: None for a sample that is discarded, which one
+    that the token limit cut off is with unfinished="drop".
+    """
     parsed = prompts.parse(sample["text"], sample["finished"])
     correct: bool | None = None
     if not parsed.reason:
@@ -100,11 +119,11 @@ def _judge(sample: dict[str, Any], question: dict[str, Any], knobs: Pairs, solve
             parsed.answer,
             question["answer"],
             options=equal.options_of(question["prompt"]),
-            mode=knobs.answer.mode,
-            kind=equal.kind_of(question["source"], knobs.answer.types),
+            mode=knobs.mode,
+            kind=equal.kind_of(question["source"], knobs.types),
             solve=solve,
         )
-    elif parsed.reason == "unfinished" and knobs.unfinished == "incorrect":
+    elif parsed.reason == "unfinished" and unfinished == "incorrect":
         correct = False
     judged = {"text": sample["text"].strip(), "valid": not parsed.reason, "reason": parsed.reason}
     return {**judged, "answer": parsed.answer, "correct": correct}

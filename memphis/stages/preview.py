@@ -39,7 +39,7 @@ def preview(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     usable = request["tokenizer"] and not any(isinstance(verdict, str) for verdict in verdicts.values())
     vocabulary = tokens.load_tokenizer(Path(request["tokenizer"])) if usable else None
     for spec in request["sources"]:
-        ((name, _),) = spec["places"].items()
+        (name,) = spec["config"]["sources"]
         out = folder / f"source-{len(sources)}"
         try:
             summary = data.run(context(spec, out), parse(DataForm, spec["config"]))

@@ -28,7 +28,7 @@ def test_units_are_shared_where_the_requests_are_equal_and_nowhere_else() -> Non
 
 
 def test_every_name_is_found_and_an_unknown_one_is_named() -> None:
-    assert [find_suite(name).name for name in SUITES] == ["tiny", "dev", "current", "card", "none"]
+    assert [find_suite(name).name for name in SUITES] == ["tiny", "dev", "heldout", "current", "card", "tasks", "none"]
     assert find_suite("none").columns == ()
     with pytest.raises(MemphisError, match=r"eval\.suites: mmlu is unknown; use some of tiny"):
         find_suite("mmlu")
