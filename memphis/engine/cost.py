@@ -176,10 +176,9 @@ class Costs:
             rows -= sum(local.rows - local.examples for local in self.local.values())
             tokens -= sum((one.rows - one.examples) * one.tokens / (one.examples or 1) for one in self.local.values())
             counted = self.local.keys() == self._sources.keys() and all(one.exact for one in self.local.values())
-        if rows >= MANY:
-            rows, tokens = rows - SCORED, tokens * (rows - SCORED) / rows
-        steps = knobs.epochs * math.ceil(rows / knobs.global_batch_size)
-        return Estimate(rows, knobs.epochs * tokens, steps, known=counted)
+        trained = rows - SCORED if rows >= MANY else rows
+        steps = knobs.epochs * math.ceil(trained / knobs.global_batch_size)
+        return Estimate(rows, knobs.epochs * tokens * trained / (rows or 1), steps, known=counted)
 
     @property
     def _taught(self) -> tuple[float | None, float]:
