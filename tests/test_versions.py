@@ -193,6 +193,8 @@ def unread(base: config.Config) -> set[str]:
         "sft.from",
         "sft.continued",
         "rank.examples",
+        "sft.optim.allow_large_steps",
+        "rank.optim.allow_large_steps",
     )
     plain = config.to_dict(base)
     found = set()
