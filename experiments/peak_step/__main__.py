@@ -25,6 +25,7 @@ from memphis.data.tokens import IGNORE, Example
 from memphis.devices import cores
 from memphis.jsonl import read_rows, write_rows
 from memphis.methods.relative_step import peak_factor
+from memphis.pipeline import KINDS
 from memphis.store import Store, read_json
 from memphis.training.loop import score
 from memphis.training.model import load
@@ -81,7 +82,7 @@ def train(arm: Arm, seed: int, model: Path, rows: Path, work: Path) -> Path:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, str(REPOSITORY / "train.py"), *words], check=True, env=environment)
     (listed,) = (work / "runs" / run).glob("**/stages.json")
-    (built,) = (row for row in read_json(listed) if row["kind"] == "sft")
+    (built,) = (row for row in read_json(listed) if KINDS[row["kind"]].knobs)
     return work / "runs" / str(built["dir"])
 
 

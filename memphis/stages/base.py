@@ -49,6 +49,7 @@ def _pretrain(context: Context, base: TinyBase) -> dict[str, Any]:
     plan = TrainPlan(
         family="base",
         lr_key="model.base.lr",
+        peak_step=1.0,  # weights that are noise have to move: no step is too long
         epochs=math.ceil(base.steps * base.batch_size / base.texts),
         max_steps=base.steps,
         global_batch_size=base.batch_size,

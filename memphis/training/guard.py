@@ -60,8 +60,7 @@ class Guard:
                 f"begins at 0: use {section}.warmup_ratio=0, or more rows or epochs"
             )
         longest = self.state["update_ratio"]
-        # Weights that are noise, as those of a base model at first, have to move.
-        if plan.family != "base" and longest > (TIMES * plan.peak_step if plan.peak_step else LONG):
+        if longest > (TIMES * plan.peak_step if plan.peak_step else LONG):
             than = f"{TIMES} times the {plan.peak_step:.2%} of this scale" if plan.peak_step else f"{LONG:.0%}"
             found.append(
                 f"{plan.family}: a step moved the weights by {longest:.2%} (optim/update_ratio), more than {than}; "
