@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizer
 from memphis.data.tokens import load_tokenizer
 from memphis.errors import NotLoadable
 from memphis.sampling import Completion, fitting, weights_stamp
+from memphis.sampling.top_p import MOST, SMALL, nucleus
 
 BATCH_SEQUENCES = 64  # enters the random draws: changing it changes samples
 
@@ -153,9 +154,23 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
     """Draw one token per row of logits [B, V] -> [B]; temperature 0 takes the most probable one."""
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities, order = (logits.float() / temperature).softmax(-1).sort(descending=True)
-    before = probabilities.cumsum(-1) - probabilities  # total of all more probable tokens
-    kept = probabilities.masked_fill(before >= top_p, 0.0)
-    kept[:, 0] = probabilities[:, 0]
+    probabilities = (logits.float() / temperature).softmax(-1)
+    if logits.device.type == "cpu" and logits.shape[-1] > SMALL and top_p < 1:
+        kept, order = torch.zeros_like(probabilities), torch.empty_like(probabilities, dtype=torch.long)
+        best, order[:, :MOST] = probabilities.topk(MOST, dim=-1)
+        inside, sure = nucleus(best, best, top_p)
+        kept[:, :MOST] = best.masked_fill(~inside, 0.0)
+        kept[~sure], order[~sure] = _sorted(probabilities[~sure], top_p)
+    else:
+        kept, order = _sorted(probabilities, top_p)
     place = torch.multinomial(kept, 1, generator=generator)
     return order.gather(-1, place)[:, 0]
+
+
+def _sorted(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Return probabilities [B, V], largest first and 0 outside of the nucleus, and the tokens in their order."""
+    ordered, order = probabilities.sort(descending=True)
+    before = ordered.cumsum(-1) - ordered  # total of all more probable tokens
+    kept = ordered.masked_fill(before >= top_p, 0.0)
+    kept[:, 0] = ordered[:, 0]
+    return kept, order

