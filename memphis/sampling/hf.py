@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizer
 from memphis.data.tokens import load_tokenizer
 from memphis.errors import NotLoadable
 from memphis.sampling import Completion, fitting, weights_stamp
+from memphis.sampling.progress import Meter
 from memphis.sampling.top_p import MOST, SMALL, nucleus
 
 BATCH_SEQUENCES = 64  # enters the random draws: changing it changes samples
@@ -26,6 +27,7 @@ class HfEngine:
 
     def __init__(self, path: Path, *, dtype: str, device: str = "cpu") -> None:
         self.dtype, self.device = dtype, device
+        self.meter = Meter()
         self._stamp: tuple[object, ...] = ()
         self.load(path)
 
@@ -55,9 +57,16 @@ class HfEngine:
         repeats = 1 if temperature == 0 else num_samples
         rows = [i for i in fitting(prompts, self.max_model_len) for _ in range(repeats)]
         found: dict[int, list[Completion]] = {i: [] for i in rows}
+        waiting = len(rows)
+
+        def count(finished: int, tokens: int) -> None:
+            nonlocal waiting
+            waiting -= finished
+            self.meter(finished, waiting, tokens)
+
         for start in range(0, len(rows), BATCH_SEQUENCES):
             batch = rows[start : start + BATCH_SEQUENCES]
-            completions = self._batch([prompts[i] for i in batch], max_new_tokens, stop, draw)
+            completions = self._batch([prompts[i] for i in batch], max_new_tokens, stop, draw, count)
             for i, completion in zip(batch, completions, strict=True):
                 found[i].append(completion)
         nothing = [Completion("", [], False)] * num_samples
@@ -68,7 +77,12 @@ class HfEngine:
 
     @torch.inference_mode()
     def _batch(
-        self, prompts: list[list[int]], max_new_tokens: int, stop: list[str], draw: Callable[[Tensor], Tensor]
+        self,
+        prompts: list[list[int]],
+        max_new_tokens: int,
+        stop: list[str],
+        draw: Callable[[Tensor], Tensor],
+        count: Callable[[int, int], None],
     ) -> list[Completion]:
         longest = max(map(len, prompts))
         input_ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=self.device)
@@ -87,9 +101,10 @@ class HfEngine:
                 logits_to_keep=1,
             ).logits[:, -1]
             tokens = draw(logits)
-            for row, token in zip(rows, tokens.tolist(), strict=True):
-                if not row.done:
-                    row.add(token, self._ends, stop, self.tokenizer)
+            going = [(row, token) for row, token in zip(rows, tokens.tolist(), strict=True) if not row.done]
+            for row, token in going:
+                row.add(token, self._ends, stop, self.tokenizer)
+            count(sum(row.done for row, _ in going), len(going))
             if all(row.done for row in rows):
                 break
             input_ids = tokens[:, None]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from memphis.errors import MemphisError, NotLoadable
 from memphis.sampling import Completion, fitting, weights_stamp
+from memphis.sampling.progress import Meter
 from memphis.sampling.top_p import SMALL, mask_rest
 
 ENVIRONMENT = {  # read when vllm is imported; values set by the user are kept
@@ -43,7 +44,7 @@ class VllmEngine:
     _shape: tuple[object, ...]
 
     def __init__(self, path: Path, *, dtype: str, device: str = "cpu") -> None:
-        self.dtype, self.device = dtype, device
+        self.dtype, self.device, self.meter = dtype, device, Meter()
         self._start(path)
 
     def load(self, path: Path) -> None:
@@ -132,6 +133,30 @@ class VllmEngine:
                 ) from error
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
         self._stamp, self._shape = weights_stamp(path), _shape(path)
+        _count(self.llm.llm_engine.output_processor, self.meter)
+
+
+def _count(processor: Any, meter: Meter) -> None:
+    """Count the steps of an engine where it takes what the model computed; what it does is not changed.
+
+    The closure must not hold the engine: its weights would stay in memory until Python looks for cycles.
+    """
+    process = processor.process_outputs
+
+    def counted(outputs: list[Any], *rest: Any, **named: Any) -> Any:
+        before = processor.get_num_unfinished_requests()
+        processed = process(outputs, *rest, **named)
+        waiting = processor.get_num_unfinished_requests()
+        meter(before - waiting, waiting, sum(map(_tokens, outputs)))
+        return processed
+
+    processor.process_outputs = counted
+
+
+def _tokens(output: Any) -> int:
+    """Count the tokens that a request got in a step: sampled, or scored as a part of its prompt."""
+    scored = output.new_prompt_logprobs_tensors
+    return len(output.new_token_ids) if scored is None else len(scored.logprobs)
 
 
 def _import_vllm(device: str) -> Any:

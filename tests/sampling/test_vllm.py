@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memphis.runs import export
-from memphis.sampling import Completion, Engine
+from memphis.sampling import Completion, Engine, progress
 from memphis.sampling.hf import HfEngine
 from memphis.sampling.top_p import SMALL
 from tests.test_export import finished
@@ -57,6 +57,24 @@ def test_a_shard_has_the_same_tokens_alone_after_another_and_after_an_evaluation
     engine.llm.generate([{"prompt_token_ids": prompt} for prompt in PROMPTS], scoring, use_tqdm=False)
     assert engine.generate(PROMPTS[:20], **SAMPLED) == alone
     assert engine.generate(PROMPTS[:20], **SAMPLED | {"seed": 12}) != alone
+
+
+def test_samples_and_scores_do_not_depend_on_who_counts(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm import SamplingParams
+
+    monkeypatch.setattr(progress, "REPORT_S", 0.0)
+    uncounted, found = engine.generate(PROMPTS, **SAMPLED), []
+    with engine.meter.reporting(lambda *counts: found.append(counts)):
+        assert engine.generate(PROMPTS, **SAMPLED) == uncounted
+    finished, waiting, tokens = zip(*found, strict=True)
+    assert (sum(finished), waiting[-1]) == (160, 0)
+    assert len(found) >= 24
+    assert sum(tokens) == sum(len(one.token_ids) for completions in uncounted for one in completions)
+    scoring, found = SamplingParams(temperature=0, prompt_logprobs=1, max_tokens=1), []
+    with engine.meter.reporting(lambda *counts: found.append(counts)):
+        engine.llm.generate([{"prompt_token_ids": prompt} for prompt in PROMPTS], scoring, use_tqdm=False)
+    assert sum(counts[0] for counts in found) == 40
+    assert sum(counts[2] for counts in found) == sum(len(prompt) - 1 for prompt in PROMPTS)
 
 
 def test_greedy_equals_transformers(engine: Engine, models: dict[str, Path]) -> None:

@@ -1,0 +1,108 @@
+"""Progress of a stage that samples, between two rows of its metrics: one small file, written anew every few seconds and
+removed at the end. Nothing of it stays in the store."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+from memphis.jsonl import atomic_write
+
+REPORT_S = 5.0  # at least this long between two reports of an engine, unless all is finished
+Report = Callable[[int, int, int], None]
+
+
+class Meter:
+    """Counter that an engine calls after each of its steps; it passes the sums on now and then."""
+
+    def __init__(self) -> None:
+        self._report: Report | None = None
+
+    @contextmanager
+    def reporting(self, report: Report) -> Iterator[None]:
+        """Call `report` with sums of finished answers and tokens since the last call, and the answers not finished."""
+        self._report, self._since = report, monotonic()
+        self._finished = self._tokens = 0
+        try:
+            yield
+        finally:
+            self._report = None
+
+    def __call__(self, finished: int, waiting: int, tokens: int) -> None:
+        """Count a step. finished: answers that ended in it, or were scored. tokens: sampled in it, or scored.
+        waiting: answers of the same request that have not ended."""
+        if self._report is None:
+            return
+        self._finished += finished
+        self._tokens += tokens
+        if waiting and monotonic() - self._since < REPORT_S:
+            return
+        self._report(self._finished, waiting, self._tokens)
+        self._finished = self._tokens = 0
+        self._since = monotonic()
+
+
+class Progress:
+    """Writer of the file `path`. Any thread may call any method.
+
+    The time left is estimated from what this process has finished since `begin`, or the first `step`, and what is left.
+    A row has answers and `of` how many, the finished share of the stage (0 to 1), tokens_per_sec and seconds_left, None
+    as long as nothing is finished; and the suite, if `share` and `seconds_left` are of this suite and others follow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self.suite: str | None = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def start(self, parts: int, done: int) -> None:
+        """Count anew. parts: what there is to do: answers, or what is named to `begin`. done: by earlier processes."""
+        with self._lock:
+            self._parts, self._before = parts, done
+            self._began: float | None = None
+            self._closed = self._batch = 0  # parts: of batches before this one, and of this one
+            self._answers = self._waiting = self._tokens = 0
+            self._write()
+
+    def begin(self, parts: int) -> None:
+        """Begin a batch of requests, with which so many parts will be finished. The batch before it is."""
+        with self._lock:
+            self._closed += self._batch
+            self._batch, self._answers, self._waiting = parts, 0, 0
+            self._began = self._began or monotonic()
+            self._write()
+
+    def step(self, finished: int, waiting: int, tokens: int) -> None:
+        """Take a report of a Meter, or of several at the same time if the parts are answers."""
+        with self._lock:
+            self._answers += finished
+            self._waiting = waiting
+            self._tokens += tokens
+            self._began = self._began or monotonic()
+            self._write()
+
+    def _write(self) -> None:
+        spent = 0.0 if self._began is None else monotonic() - self._began
+        answers, of, done = self._before + self._answers, self._parts, float(self._answers)
+        if self._batch:
+            answers, of = self._answers, self._answers + self._waiting
+            done = self._closed + self._batch * (answers / of if of else 0.0)
+        left = max(0.0, self._parts - self._before - done)
+        row = {
+            "answers": answers,
+            "of": of,
+            "share": (self._before + done) / self._parts if self._parts else 1.0,
+            "tokens_per_sec": self._tokens / spent if spent else None,
+            "seconds_left": spent / done * left if done and spent else None,
+            "suite": self.suite,
+        }
+        with atomic_write(self._path) as temporary:
+            temporary.write_text(json.dumps(row))
