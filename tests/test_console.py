@@ -135,6 +135,7 @@ def test_answers_are_counted_inside_a_shard(clock):
     shown.finished(stage("generate-1"), record(3.0), False)
     shown.started(stage("evaluate-1"))
     clock[0] += 33
+    shown.progress(stage("evaluate-1"), sampled(0, 1, None) | {"of": 0})  # no request yet: nothing to say
     shown.progress(stage("evaluate-1"), sampled(37, 1319, 30.0, "tiny"))
     assert out.getvalue().splitlines() == [
         "[1/2] generate-1: started",

@@ -163,8 +163,9 @@ class Console:
     def _tell(self, row: "_Row") -> None:
         """Print a plain line about a stage that goes on, unless the last one was just now."""
         if row is self._running and self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
-            row.printed = monotonic()
-            self._print(f"{self._title(row.stage)}: {row.facts(going=True)}")
+            if facts := row.facts(going=True):
+                row.printed = monotonic()
+                self._print(f"{self._title(row.stage)}: {facts}")
 
     def _title(self, stage: Stage) -> str:
         number = self._rows.index(self._by_key[stage.key]) + 1

@@ -62,7 +62,7 @@ class HfEngine:
         def count(finished: int, tokens: int) -> None:
             nonlocal waiting
             waiting -= finished
-            self.meter(finished, waiting, tokens)
+            self.meter(finished, waiting, tokens, max_new_tokens)
 
         for start in range(0, len(rows), BATCH_SEQUENCES):
             batch = rows[start : start + BATCH_SEQUENCES]

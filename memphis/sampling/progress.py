@@ -11,7 +11,7 @@ from time import monotonic
 from memphis.jsonl import atomic_write
 
 REPORT_S = 5.0  # at least this long between two reports of an engine, unless all is finished
-Report = Callable[[int, int, int], None]
+Report = Callable[[int, int, int, int], None]
 
 
 class Meter:
@@ -22,7 +22,7 @@ class Meter:
 
     @contextmanager
     def reporting(self, report: Report) -> Iterator[None]:
-        """Call `report` with sums of finished answers and tokens since the last call, and the answers not finished."""
+        """Call `report` as the engine calls this meter, with the sums of what was finished since the last report."""
         self._report, self._since = report, monotonic()
         self._finished = self._tokens = 0
         try:
@@ -30,16 +30,19 @@ class Meter:
         finally:
             self._report = None
 
-    def __call__(self, finished: int, waiting: int, tokens: int) -> None:
-        """Count a step. finished: answers that ended in it, or were scored. tokens: sampled in it, or scored.
-        waiting: answers of the same request that have not ended."""
+    def __call__(self, finished: int, waiting: int, tokens: int, longest: int) -> None:
+        """Count a step.
+
+        finished: answers that ended in it, or were scored. waiting: those of the same request that have not.
+        tokens: sampled in it, or scored. longest: tokens that an answer may have; 0 if it is scored.
+        """
         if self._report is None:
             return
         self._finished += finished
         self._tokens += tokens
         if waiting and monotonic() - self._since < REPORT_S:
             return
-        self._report(self._finished, waiting, self._tokens)
+        self._report(self._finished, waiting, self._tokens, longest)
         self._finished = self._tokens = 0
         self._since = monotonic()
 
@@ -47,7 +50,8 @@ class Meter:
 class Progress:
     """Writer of the file `path`. Any thread may call any method.
 
-    The time left is estimated from what this process has finished since `begin`, or the first `step`, and what is left.
+    The time left is estimated from what this process has done since `begin`, or the first `step`, and what is left.
+    Answers that have not ended count too, by their tokens: many end in the same step.
     A row has answers and `of` how many, the finished share of the stage (0 to 1), tokens_per_sec and seconds_left, None
     as long as nothing is finished; and the suite, if `share` and `seconds_left` are of this suite and others follow.
     """
@@ -69,32 +73,37 @@ class Progress:
             self._parts, self._before = parts, done
             self._began: float | None = None
             self._closed = self._batch = 0  # parts: of batches before this one, and of this one
-            self._answers = self._waiting = self._tokens = 0
+            self._answers = self._waiting = self._tokens = self._sampled = self._longest = 0
             self._write()
 
     def begin(self, parts: int) -> None:
         """Begin a batch of requests, with which so many parts will be finished. The batch before it is."""
         with self._lock:
             self._closed += self._batch
-            self._batch, self._answers, self._waiting = parts, 0, 0
+            self._batch, self._answers, self._waiting, self._sampled, self._longest = parts, 0, 0, 0, 0
             self._began = self._began or monotonic()
             self._write()
 
-    def step(self, finished: int, waiting: int, tokens: int) -> None:
+    def step(self, finished: int, waiting: int, tokens: int, longest: int) -> None:
         """Take a report of a Meter, or of several at the same time if the parts are answers."""
         with self._lock:
             self._answers += finished
-            self._waiting = waiting
+            self._waiting, self._longest = waiting, longest
             self._tokens += tokens
+            self._sampled += tokens  # by the answers of this batch
             self._began = self._began or monotonic()
             self._write()
 
     def _write(self) -> None:
         spent = 0.0 if self._began is None else monotonic() - self._began
-        answers, of, done = self._before + self._answers, self._parts, float(self._answers)
+        asked = self._answers + self._waiting if self._batch else self._parts - self._before
+        fraction = self._answers / asked if asked else 0.0
+        if asked and self._longest > 1:  # their mean length is unknown; this is the most that is left
+            fraction = max(fraction, min(1.0, self._sampled / (asked * self._longest)))
         if self._batch:
-            answers, of = self._answers, self._answers + self._waiting
-            done = self._closed + self._batch * (answers / of if of else 0.0)
+            answers, of, done = self._answers, asked, self._closed + self._batch * fraction
+        else:
+            answers, of, done = self._before + self._answers, self._parts, asked * fraction
         left = max(0.0, self._parts - self._before - done)
         row = {
             "answers": answers,

@@ -145,9 +145,10 @@ def _count(processor: Any, meter: Meter) -> None:
 
     def counted(outputs: list[Any], *rest: Any, **named: Any) -> Any:
         before = processor.get_num_unfinished_requests()
+        longest = next((state.max_tokens_param for state in processor.request_states.values()), 0)
         processed = process(outputs, *rest, **named)
         waiting = processor.get_num_unfinished_requests()
-        meter(before - waiting, waiting, sum(map(_tokens, outputs)))
+        meter(before - waiting, waiting, sum(map(_tokens, outputs)), longest if longest > 1 else 0)
         return processed
 
     processor.process_outputs = counted

@@ -39,7 +39,7 @@ def sample(worker: Worker, sampling: Sampling, shard: Shard, report: Report) -> 
     started = time.monotonic()
     knobs = sampling.knobs
     engine = worker.engine_for(knobs.engine, sampling.model, sampling.dtype)
-    report(0, len(shard.ids), 0)
+    report(0, len(shard.ids), 0, knobs.max_new_tokens)
     with engine.meter.reporting(report):
         completions = engine.generate(
             shard.prompts,

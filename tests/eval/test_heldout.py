@@ -64,7 +64,7 @@ class Talker:
     def generate(self, prompts: list[list[int]], **knobs: Any) -> list[list[Completion]]:
         assert (knobs["num_samples"], knobs["temperature"], knobs["max_new_tokens"]) == (1, 0.0, 64)
         self.asked += len(prompts)
-        self.meter(len(prompts), 0, 9)
+        self.meter(len(prompts), 0, 9, 64)
         texts = [self.tokenizer.decode(ids) for ids in prompts]
         return [[self.say(text)] for text in texts]
 

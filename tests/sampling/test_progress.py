@@ -32,13 +32,13 @@ def row(told: Progress) -> dict[str, Any]:
 
 def test_an_engine_reports_every_few_seconds_and_when_all_is_finished(clock: list[float]) -> None:
     meter, found = Meter(), []
-    meter(1, 9, 3)  # nobody asks
+    meter(1, 9, 3, 6)  # nobody asks
     with meter.reporting(lambda *counts: found.append(counts)):
         for second in range(12):
             clock[0] += 1
-            meter(1, 11 - second, 10)
-    assert found == [(5, 7, 50), (5, 2, 50), (2, 0, 20)]
-    meter(1, 0, 3)
+            meter(1, 11 - second, 10, 6)
+    assert found == [(5, 7, 50, 6), (5, 2, 50, 6), (2, 0, 20, 6)]
+    meter(1, 0, 3, 6)
     assert len(found) == 3
 
 
@@ -54,14 +54,15 @@ def test_answers_finished_by_another_process_took_no_time_of_this_one(clock: lis
             "seconds_left": None,
             "suite": None,
         }
-        told.step(0, 400, 0)
+        told.step(0, 400, 0, 100)
         clock[0] += 10
-        told.step(0, 400, 2000)
-        assert (row(told)["seconds_left"], row(told)["tokens_per_sec"]) == (None, 200.0)
+        told.step(0, 400, 2000, 100)  # of 40,000 at most
+        assert (row(told)["seconds_left"], row(told)["tokens_per_sec"]) == (190.0, 200.0)
+        assert (row(told)["answers"], row(told)["share"]) == (600, 0.62)
         clock[0] += 10
-        told.step(100, 300, 2000)  # 100 in 20 s: 300 in 60 s
+        told.step(100, 300, 2000, 100)  # 100 in 20 s: 300 in 60 s
         assert (row(told)["answers"], row(told)["share"], row(told)["seconds_left"]) == (700, 0.7, 60.0)
-        told.step(300, 0, 9)
+        told.step(300, 0, 9, 100)
         assert (row(told)["share"], row(told)["seconds_left"]) == (1.0, 0.0)
     assert not list(tmp_path.iterdir())
 
@@ -72,7 +73,7 @@ def test_batches_of_tasks_count_by_their_answers(clock: list[float], tmp_path: P
         told.suite = "first"
         told.begin(2)
         clock[0] += 10
-        told.step(50, 50, 500)  # half of two tasks in 10 s: five such parts are left
+        told.step(50, 50, 500, 0)  # half of two tasks in 10 s: five such parts are left
         assert row(told) == {
             "answers": 50,
             "of": 100,
@@ -84,7 +85,7 @@ def test_batches_of_tasks_count_by_their_answers(clock: list[float], tmp_path: P
         clock[0] += 20
         told.begin(1)
         assert (row(told)["share"], row(told)["seconds_left"]) == (0.6, 60.0)
-        told.step(4, 0, 0)
+        told.step(4, 0, 0, 0)
         assert (row(told)["answers"], row(told)["of"], row(told)["share"]) == (4, 4, 0.7)
         told.start(3, 3)
         assert row(told)["share"] == 1.0
@@ -96,9 +97,9 @@ def test_samples_and_scores_do_not_depend_on_who_counts(tmp_path: Path, monkeypa
     uncounted, found = engine.generate(PROMPTS, **SAMPLED), []
     with engine.meter.reporting(lambda *counts: found.append(counts)):
         assert engine.generate(PROMPTS, **SAMPLED) == uncounted
-    finished, waiting, tokens = zip(*found, strict=True)
+    finished, waiting, tokens, longest = zip(*found, strict=True)
     assert len(found) == 2 * 6  # two batches of sequences, six steps each
-    assert (sum(finished), waiting[-1]) == (120, 0)
+    assert (sum(finished), waiting[-1], set(longest)) == (120, 0, {6})
     assert list(waiting) == sorted(waiting, reverse=True)
     assert sum(tokens) == sum(len(one.token_ids) for completions in uncounted for one in completions)
     model, found = HfModel(engine, 0), []
@@ -106,4 +107,4 @@ def test_samples_and_scores_do_not_depend_on_who_counts(tmp_path: Path, monkeypa
     uncounted_scores = model._loglikelihood_tokens(requests)
     with engine.meter.reporting(lambda *counts: found.append(counts)):
         assert model._loglikelihood_tokens(requests) == uncounted_scores
-    assert found == [(4, 0, sum(map(len, PROMPTS)) + 8)]
+    assert found == [(4, 0, sum(map(len, PROMPTS)) + 8, 0)]

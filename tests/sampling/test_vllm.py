@@ -66,14 +66,14 @@ def test_samples_and_scores_do_not_depend_on_who_counts(engine: Engine, monkeypa
     uncounted, found = engine.generate(PROMPTS, **SAMPLED), []
     with engine.meter.reporting(lambda *counts: found.append(counts)):
         assert engine.generate(PROMPTS, **SAMPLED) == uncounted
-    finished, waiting, tokens = zip(*found, strict=True)
-    assert (sum(finished), waiting[-1]) == (160, 0)
+    finished, waiting, tokens, longest = zip(*found, strict=True)
+    assert (sum(finished), waiting[-1], set(longest)) == (160, 0, {24})
     assert len(found) >= 24
     assert sum(tokens) == sum(len(one.token_ids) for completions in uncounted for one in completions)
     scoring, found = SamplingParams(temperature=0, prompt_logprobs=1, max_tokens=1), []
     with engine.meter.reporting(lambda *counts: found.append(counts)):
         engine.llm.generate([{"prompt_token_ids": prompt} for prompt in PROMPTS], scoring, use_tqdm=False)
-    assert sum(counts[0] for counts in found) == 40
+    assert (sum(counts[0] for counts in found), {counts[3] for counts in found}) == (40, {0})
     assert sum(counts[2] for counts in found) == sum(len(prompt) - 1 for prompt in PROMPTS)
 
 

@@ -47,7 +47,7 @@ def run(inputs: dict[str, Path], out: Path, devices: int) -> bytes:
     return (out / "samples.jsonl").read_bytes()
 
 
-def unheard(finished: int, waiting: int, tokens: int) -> None:
+def unheard(finished: int, waiting: int, tokens: int, longest: int) -> None:
     """Take a report of an engine."""
 
 
