@@ -11,6 +11,7 @@ from time import monotonic
 from memphis.jsonl import atomic_write
 
 REPORT_S = 5.0  # at least this long between two reports of an engine, unless all is finished
+ENOUGH = 0.02  # of what there is to do, before time left is estimated: the first steps read prompts and sample little
 Report = Callable[[int, int, int, int], None]
 
 
@@ -53,7 +54,7 @@ class Progress:
     The time left is estimated from what this process has done since `begin`, or the first `step`, and what is left.
     Answers that have not ended count too, by their tokens: many end in the same step.
     A row has answers and `of` how many, the finished share of the stage (0 to 1), tokens_per_sec and seconds_left, None
-    as long as nothing is finished; and the suite, if `share` and `seconds_left` are of this suite and others follow.
+    as long as too little is done; and the suite, if `share` and `seconds_left` are of this suite and others follow.
     """
 
     def __init__(self, path: Path) -> None:
@@ -110,7 +111,7 @@ class Progress:
             "of": of,
             "share": (self._before + done) / self._parts if self._parts else 1.0,
             "tokens_per_sec": self._tokens / spent if spent else None,
-            "seconds_left": spent / done * left if done and spent else None,
+            "seconds_left": spent / done * left if spent and done > ENOUGH * left else None,
             "suite": self.suite,
         }
         with atomic_write(self._path) as temporary:

@@ -56,7 +56,9 @@ def test_answers_finished_by_another_process_took_no_time_of_this_one(clock: lis
         }
         told.step(0, 400, 0, 100)
         clock[0] += 10
-        told.step(0, 400, 2000, 100)  # of 40,000 at most
+        told.step(0, 400, 500, 100)  # too little to judge by
+        assert (row(told)["seconds_left"], row(told)["tokens_per_sec"]) == (None, 50.0)
+        told.step(0, 400, 1500, 100)  # 2,000 of 40,000 at most
         assert (row(told)["seconds_left"], row(told)["tokens_per_sec"]) == (190.0, 200.0)
         assert (row(told)["answers"], row(told)["share"]) == (600, 0.62)
         clock[0] += 10
