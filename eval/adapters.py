@@ -134,6 +134,7 @@ class HfModel(TemplateLM):
                 window = row_logps[len(row) - count - 1 : len(row) - 1]
                 total = window.gather(-1, targets[:, None]).sum().item()
                 scores[i] = (total, bool((window.argmax(-1) == targets).all()))
+            self.engine.meter(len(batch), len(order), sum(map(len, rows)), 0)
         return scores
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:

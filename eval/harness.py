@@ -34,6 +34,7 @@ from eval.tasks import SHOTS_SEED, load_task, named_tasks
 from memphis.errors import MemphisError
 from memphis.jsonl import atomic_write
 from memphis.sampling import Engine
+from memphis.sampling.progress import Progress
 from memphis.store import installed, read_json, write_json
 
 # Small tasks of a column are run together up to this number of items. A kill loses what is run together.
@@ -66,6 +67,7 @@ def evaluate(
     allow_truncated: bool,
     out: Path,
     log: Callable[[dict[str, Any]], None],
+    progress: Progress,
     kill_point: Callable[[str], None],
     tasks: Sequence[str] = (),
     asking: heldout.Asking | None = None,
@@ -81,6 +83,7 @@ def evaluate(
     out: gets tasks/<unit>.json and samples/<unit>.jsonl.gz. A unit that is there is not run again; suites that share
         requests share units if they share `out`.
     log: called once per unit and once with the columns.
+    progress: is told of units; whoever reads the engine's meter tells it of answers.
     tasks: names of lm-eval's tasks and groups, for suite tasks.
     asking: how suite heldout asks and judges; only that suite needs it.
 
@@ -112,6 +115,7 @@ def evaluate(
         missing = {unit.task: unit for unit in units if not files[unit.name].exists()}
         if missing and chosen.data != "stage" and not allow_truncated:
             _refuse_cut(language_model(engine, model_dir, 0), suite, list(missing.values()), load, limit)
+        progress.start(len(units), sum(file.exists() for file in files.values()))
         for step, unit in enumerate(units, start=1):
             column, task, seed = unit
             if not files[unit.name].exists():
@@ -119,8 +123,9 @@ def evaluate(
                 batch = [u for u in alike if not files[u.name].exists()]
                 if asking is None:
                     model = language_model(engine, model_dir, seed)
-                    ran = _run(model, batch, load, limit, engine.dtype)
+                    ran = _run(model, batch, load, limit, engine.dtype, progress)
                 else:
+                    progress.begin(len(batch))
                     asked = heldout.ask(engine, model_dir, data_dir, [one.task for one in batch], asking, limit)
                     ran = [(one, *found) for one, found in zip(batch, asked, strict=True)]
                 for done, result, samples in ran:
@@ -168,7 +173,12 @@ def evaluate(
 
 
 def _run(
-    model: TemplateLM, units: Sequence[_Unit], load: Callable[[_Unit], Any], limit: int | None, dtype: str
+    model: TemplateLM,
+    units: Sequence[_Unit],
+    load: Callable[[_Unit], Any],
+    limit: int | None,
+    dtype: str,
+    progress: Progress,
 ) -> list[tuple[_Unit, dict[str, Any], list[dict[str, Any]]]]:
     """Run the first of `units`, all of one column and seed, and further ones up to TOGETHER: their results and samples.
 
@@ -185,6 +195,7 @@ def _run(
     random.seed(0)  # as lm-eval's own entry point does
     np.random.seed(SHOTS_SEED)
     torch.manual_seed(units[0].seed if column.sampled else SHOTS_SEED)
+    progress.begin(len(described))
     loaded: Any = {"tasks": described, "groups": {}}
     results = lm_eval.evaluate(model, loaded, limit=items, log_samples=True)
     assert results is not None  # only other ranks of a distributed run get None

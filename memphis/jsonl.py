@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+PROGRESS = "progress.json"  # of a stage that is being built, beside its metrics.jsonl
+
 
 class RowLog:
     """Append rows to `path`. Each call opens the file anew: once another process has taken over and renamed the

@@ -113,6 +113,53 @@ def test_plain_progress_is_said_every_fifteen_seconds(clock):
     ]
 
 
+def sampled(answers, of, seconds_left, suite=None):
+    share = answers / of
+    return {"answers": answers, "of": of, "share": share, "tokens_per_sec": 104.0, "suite": suite} | {
+        "seconds_left": seconds_left
+    }
+
+
+def test_answers_are_counted_inside_a_shard(clock):
+    out = io.StringIO()
+    shown = Console(plan("generate-1", "evaluate-1"), stream=out)
+    shown.started(stage("generate-1"))
+    shown.rows(stage("generate-1"), 0, [{"step": 1, "steps": 5, "gen/questions": 256}])
+    shown.rows(stage("generate-1"), 1, [{"step": 2, "steps": 5, "gen/questions": 512}])  # of an earlier attempt
+    shown.progress(stage("generate-1"), sampled(512, 1280, None) | {"tokens_per_sec": None})
+    clock[0] += 16
+    shown.rows(stage("generate-1"), 2, [{"step": 3, "steps": 5, "gen/questions": 768}])
+    clock[0] += 16
+    shown.progress(stage("generate-1"), sampled(800, 1280, 45.0))
+    shown.progress(stage("generate-1"), sampled(801, 1280, 44.0))
+    shown.finished(stage("generate-1"), record(3.0), False)
+    shown.started(stage("evaluate-1"))
+    clock[0] += 33
+    shown.progress(stage("evaluate-1"), sampled(0, 1, None) | {"of": 0})  # no request yet: nothing to say
+    shown.progress(stage("evaluate-1"), sampled(37, 1319, 30.0, "tiny"))
+    assert out.getvalue().splitlines() == [
+        "[1/2] generate-1: started",
+        "[1/2] generate-1: 3/5 · 512 of 1,280 answers",
+        "[1/2] generate-1: 3/5 · 800 of 1,280 answers · 104 tokens/s · 45 s left",
+        "[1/2] generate-1: done in 3.0 s",
+        "[2/2] evaluate-1: started",
+        "[2/2] evaluate-1: 37 of 1,319 answers · 104 tokens/s · 30 s left in suite tiny",
+    ]
+
+
+def test_a_terminal_counts_answers_and_the_time_they_leave(terminal, clock):
+    shown = Console(plan("generate-1"), stream=terminal)
+    shown.started(stage("generate-1"))
+    shown.progress(stage("generate-1"), sampled(640, 1280, 45.0))
+    clock[0] += 5
+    view = RichConsole(width=100, file=io.StringIO())
+    view.print(shown._view(100, 20))
+    text = view.file.getvalue()
+    shown.close()
+    assert "640 of 1,280 answers · 104 tokens/s" in text
+    assert "about 40 s left" in text
+
+
 def test_scores_of_an_evaluation():
     out = io.StringIO()
     columns = {"tiny/word": {"score": 0.453, "stderr": 0.0203}, "tiny/choice": {"score": 0.25, "stderr": None}}

@@ -1,5 +1,6 @@
 """Tests of the plan: stages to build, their processes, and stages to reuse, counted on faked finished stages."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from memphis.config import to_dict
 from memphis.config.methods import method_name
 from memphis.engine import launch, plan
 from memphis.errors import MemphisError
+from memphis.jsonl import PROGRESS
 from memphis.recipe import recipe
 from memphis.store import Stage, Store, finish
 from memphis.store.claims import Claim
@@ -234,3 +236,29 @@ def test_bfloat16_that_a_processor_emulates_is_told_before_it_is_trained_with(
     cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm bf16\n")  # an ARM processor
     assert not devices.emulates_bfloat16(cpuinfo)
     assert not devices.emulates_bfloat16(tmp_path / "none")
+
+
+def test_watchers_get_rows_of_progress_while_a_stage_is_built(store: Store) -> None:
+    (stage,) = chain("until=data")[:1]
+    found: list[dict[str, int]] = []
+
+    class Watcher:
+        def progress(self, stage: Stage, row: dict[str, int]) -> None:
+            found.append(row)
+
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda *arguments: None
+
+    claim = Claim(store.publish(stage))
+    follower = launch._Follower(stage, [stage], store, [Watcher()])
+    assert claim.acquire(lambda: False)
+    for content in ("", '{"answers": 1}', '{"answers": 1}', '{"answers": 2}'):
+        if content:
+            (claim.part / PROGRESS).write_text(content)
+        assert follower.look()
+    (claim.part / PROGRESS).unlink()
+    assert follower.look()
+    finish(claim, stage.spec(), {}, 0.1, {})
+    assert not follower.look()
+    claim.release()
+    assert found == [{"answers": 1}, {"answers": 2}]

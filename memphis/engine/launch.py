@@ -24,7 +24,7 @@ from memphis.engine.history import counters, on_axes
 from memphis.engine.plan import Step, check, check_disk, jobs
 from memphis.errors import NO_SPACE, NOT_LOADABLE, STOPPED, MemphisError, NotLoadable, Stopped
 from memphis.hooks import kill_point
-from memphis.jsonl import read_rows
+from memphis.jsonl import PROGRESS, read_rows
 from memphis.pipeline import KINDS, spreads, trains
 from memphis.processes import child_environment, on_polite_signals
 from memphis.store import Stage, Store, installed
@@ -39,6 +39,7 @@ class Watcher(Protocol):
 
     def started(self, stage: Stage) -> None: ...
     def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None: ...
+    def progress(self, stage: Stage, row: dict[str, Any]) -> None: ...
     def finished(self, stage: Stage, record: dict[str, Any], reused: bool) -> None: ...
     def message(self, text: str) -> None: ...
 
@@ -203,6 +204,7 @@ class _Follower:
         self.path = store.path(stage)
         self.seen = 0  # rows
         self.size = 0  # bytes
+        self.progress = b""  # content of the file, which stages have that sample
         self.started = self.closed = False
         self.before = (0, 0)  # steps and tokens of the stages before it
 
@@ -222,6 +224,8 @@ class _Follower:
         self._read(here / "metrics.jsonl")
         if done:
             self._close(reused=False)
+        else:
+            self._read_progress(here / PROGRESS)
         return not done
 
     def replay(self) -> None:
@@ -250,6 +254,16 @@ class _Follower:
             for watcher in self.watchers:
                 watcher.rows(self.stage, self.seen, new)
         self.seen, self.size = len(rows), size
+
+    def _read_progress(self, file: Path) -> None:
+        try:
+            found = file.read_bytes()
+        except OSError:  # there is none, or it was replaced at this moment
+            return
+        if found != self.progress:
+            self.progress = found
+            for watcher in self.watchers:
+                watcher.progress(self.stage, json.loads(found))
 
     def _close(self, reused: bool) -> None:
         self.closed = True

@@ -121,9 +121,14 @@ class Console:
         with self._lock:
             row = self._by_key[stage.key]
             row.take(rows)
-            if row is self._running and self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
-                row.printed = monotonic()
-                self._print(f"{self._title(stage)}: {row.facts(going=True)}")
+            self._tell(row)
+
+    def progress(self, stage: Stage, row: Mapping[str, Any]) -> None:
+        """Take the newest row of a stage that samples (`memphis.sampling.progress.Progress`)."""
+        with self._lock:
+            mine = self._by_key[stage.key]
+            mine.sampling, mine.heard = row, monotonic()
+            self._tell(mine)
 
     def finished(self, stage: Stage, record: Mapping[str, Any], reused: bool) -> None:
         """Show the stage as finished. record: its stage.json. reused: it was taken from the store."""
@@ -154,6 +159,13 @@ class Console:
             for line in self._kept:
                 self._print(line)
             self._kept, self._running = [], None
+
+    def _tell(self, row: "_Row") -> None:
+        """Print a plain line about a stage that goes on, unless the last one was just now."""
+        if row is self._running and self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
+            if facts := row.facts(going=True):
+                row.printed = monotonic()
+                self._print(f"{self._title(row.stage)}: {facts}")
 
     def _title(self, stage: Stage) -> str:
         number = self._rows.index(self._by_key[stage.key]) + 1
@@ -191,9 +203,10 @@ class Console:
             row = self._rows[place]
             cells = [str(place + 1), row.state, printable(row.stage.name), row.time(), row.line()]
             plan.add_row(*(Text(cell, style=_STYLES[row.state]) for cell in cells))
-            if row.state == "running" and row.steps and height > 4 and not narrow:
+            done, of = row.bar()
+            if row.state == "running" and of and height > 4 and not narrow:
                 left = Text(f"{duration(s)} left" if (s := row.seconds_left()) is not None else "")
-                plan.add_row("", "", "", left, ProgressBar(row.steps, row.step, width=min(40, width - 40)))
+                plan.add_row("", "", "", left, ProgressBar(of, done, width=min(40, width - 40)))
         view.add_row(plan)
         return view
 
@@ -248,6 +261,8 @@ class _Row:
     steps: int | None = None
     printed: float = field(default_factory=lambda: monotonic())  # when its last plain line was
     values: dict[str, float] = field(default_factory=dict)
+    sampling: Mapping[str, Any] | None = None  # its newest row of progress
+    heard: float = 0.0  # when that came
     # time and number of the first step seen: a resumed stage begins with old rows
     _first: tuple[float, int] | None = None
 
@@ -263,13 +278,25 @@ class _Row:
         parts = []
         if self.steps and going:
             parts.append(f"{self.step}/{self.steps}")
+        if going:
+            parts += self._answers()
         for key, value in self.values.items():
             shown = next((show for end, show in _FACTS.items() if key.endswith(end)), None)
             if shown is not None and (value or not key.startswith("eval/")):
                 parts.append(shown(value))
         if going and (left := self.seconds_left()) is not None:
             parts.append(f"{duration(left)} left")
+        elif going and self.sampling and (seconds := self.sampling["seconds_left"]) is not None:
+            parts.append(f"{duration(seconds)} left in suite {self.sampling['suite']}")
         return " · ".join(parts)
+
+    def _answers(self) -> list[str]:
+        """Format what a stage that samples has done: `37 of 1,280 answers`, `104 tokens/s`."""
+        if not self.sampling or not self.sampling["of"]:
+            return []
+        speed = self.sampling["tokens_per_sec"]
+        said = f"{self.sampling['answers']:,} of {self.sampling['of']:,} answers"
+        return [said, f"{rounded(speed)} tokens/s"] if speed else [said]
 
     def time(self) -> str:
         if self.state == "running":
@@ -280,8 +307,14 @@ class _Row:
 
     def line(self) -> str:
         """Format the row of the plan; the time left is shown below it."""
-        steps = f"{self.step}/{self.steps}" if self.state == "running" and self.steps else ""
-        return printable(" · ".join(filter(None, [steps, self.facts(going=False), self.results])))
+        running = self.state == "running"
+        steps = f"{self.step}/{self.steps}" if running and self.steps else ""
+        answers = self._answers() if running else []
+        return printable(" · ".join(filter(None, [steps, *answers, self.facts(going=False), self.results])))
+
+    def bar(self) -> tuple[float, float]:
+        """Return how much is done of how much; 0 of 0 if that is unknown."""
+        return (self.sampling["share"], 1.0) if self.sampling else (self.step, self.steps or 0)
 
     def left(self) -> float | None:
         """Estimate the seconds until the stage is finished; None if unknown."""
@@ -293,7 +326,11 @@ class _Row:
         return self.expected
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds left from the steps seen so far; None if there are too few."""
+        """Estimate the seconds left from the steps seen so far; None if there are too few. A stage that samples says it
+        itself, for it knows what of the steps another process has done."""
+        if self.sampling:
+            left, suite = self.sampling["seconds_left"], self.sampling["suite"]
+            return None if left is None or suite else max(0.0, left - (monotonic() - self.heard))
         if self._first is None or not self.steps or self.step <= self._first[1]:
             return None
         return (monotonic() - self._first[0]) / (self.step - self._first[1]) * max(0, self.steps - self.step)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from memphis.errors import MemphisError
+from memphis.sampling.progress import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Engine(Protocol):
     name: str
     dtype: str
     max_model_len: int  # longest prompt plus completion, in tokens
+    meter: Meter  # counts the steps of whatever is sampled or scored
 
     def load(self, path: Path) -> None:
         """Continue with the weights of another checkpoint directory. Cheap if nothing changed."""

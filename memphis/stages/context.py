@@ -11,7 +11,7 @@ import torch
 
 from memphis.errors import MemphisError
 from memphis.hooks import kill_point
-from memphis.jsonl import RowLog
+from memphis.jsonl import PROGRESS, RowLog
 from memphis.sampling import Engine, open_engine
 from memphis.store import read_json
 from memphis.training import distributed
@@ -77,8 +77,10 @@ class Context:
     def __post_init__(self) -> None:
         self.log = RowLog(self.out / "metrics.jsonl")
         # Only rank 0 writes. If there is a checkpoint, the training loop cuts the log back to that instead.
-        if distributed.rank() == 0 and not (self.out / "checkpoint").exists():
-            self.log.cut(0)
+        if distributed.rank() == 0:
+            (self.out / PROGRESS).unlink(missing_ok=True)  # of a process that was killed
+            if not (self.out / "checkpoint").exists():
+                self.log.cut(0)
 
     @property
     def runtime(self) -> Runtime:

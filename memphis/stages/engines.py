@@ -11,17 +11,21 @@ from contextlib import ExitStack, closing
 
 from memphis.devices import gpu_name
 from memphis.errors import MemphisError
+from memphis.sampling.progress import Report
 from memphis.stages.context import STOP, Worker
 from memphis.stages.sampler import serve
 from memphis.stages.shards import Sampling, Shard, sample
 
 
-def sample_all(worker: Worker, sampling: Sampling, shards: Sequence[Shard], done: Callable[[], None]) -> list[float]:
+def sample_all(
+    worker: Worker, sampling: Sampling, shards: Sequence[Shard], done: Callable[[], None], report: Report
+) -> list[float]:
     """Write the samples of every shard that has none, on `runtime.num_devices` devices; returns the seconds that each
     engine took.
 
     After a polite signal, or an error in one of them, all engines finish their current shard and take no further one.
     done: called now and then, when more shards may be finished, and at the end.
+    report: called by each engine now and then, in threads of their own.
     """
     missing = deque(shard for shard in shards if not shard.path.exists())
     devices = min(worker.runtime.num_devices, len(missing))
@@ -42,10 +46,12 @@ def sample_all(worker: Worker, sampling: Sampling, shards: Sequence[Shard], done
 
     def mine(shard: Shard) -> float:
         done()
-        return sample(worker, sampling, shard)
+        return sample(worker, sampling, shard, report)
 
     with ExitStack() as stack:
-        children = [stack.enter_context(closing(_Process(device, sampling, worker))) for device in range(1, devices)]
+        children = [
+            stack.enter_context(closing(_Process(device, sampling, worker, report))) for device in range(1, devices)
+        ]
         threads = stack.enter_context(ThreadPoolExecutor(max(1, devices)))
         others = [threads.submit(work, child.sample) for child in children]
         spent = [work(mine), *(future.result() for future in others)]
@@ -59,9 +65,9 @@ class _Process:
     device: number among those that are visible here.
     """
 
-    def __init__(self, device: int, sampling: Sampling, worker: Worker) -> None:
+    def __init__(self, device: int, sampling: Sampling, worker: Worker, report: Report) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self.device, self.sampling, self.runtime = device, sampling, worker.runtime
+        self.device, self.sampling, self.runtime, self.report = device, sampling, worker.runtime, report
         self.connection, theirs = spawn.Pipe()
         gpu = gpu_name(device) if worker.device == "cuda" else None
         self.process = spawn.Process(target=serve, args=(os.getpid(), gpu, theirs))
@@ -72,7 +78,8 @@ class _Process:
         """Sample a shard in the child, like the function `sample`. Raises what that raised there."""
         try:
             self.connection.send((self.runtime, self.sampling, shard))
-            result = self.connection.recv()
+            while isinstance(result := self.connection.recv(), tuple):
+                self.report(*result)
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode or 0

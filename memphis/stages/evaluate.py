@@ -11,7 +11,9 @@ from eval.heldout import Asking
 from eval.suites import HELDOUT, find_suite
 from memphis.config.forms import AnswerLength, EvaluateForm
 from memphis.errors import Stopped
+from memphis.jsonl import PROGRESS
 from memphis.sampling import Completion
+from memphis.sampling.progress import Progress
 from memphis.stages.context import STOP, Context
 from memphis.stages.pairs import judge_sample
 from memphis.stages.symbolic import Algebra
@@ -31,8 +33,13 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
 
     origin, weights = _origin(context.inputs["model"]), fingerprint(model)
     records = {}
-    with Algebra() if config.pairs and config.pairs.answer.symbolic else nullcontext() as algebra:
+    with (
+        Algebra() if config.pairs and config.pairs.answer.symbolic else nullcontext() as algebra,
+        Progress(context.out / PROGRESS) as progress,
+        engine.meter.reporting(progress.step),
+    ):
         for suite in config.eval.names:
+            progress.suite = suite if suite != config.eval.names[-1] else None
             records[suite] = evaluate(
                 engine,
                 model,
@@ -44,6 +51,7 @@ def run(context: Context, config: EvaluateForm) -> dict[str, Any]:
                 allow_truncated=config.eval.allow_truncated,
                 out=context.out,
                 log=context.log,
+                progress=progress,
                 kill_point=between,
                 tasks=config.eval.tasks,
                 asking=_asking(config, algebra) if suite == HELDOUT.name else None,

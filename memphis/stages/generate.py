@@ -11,7 +11,8 @@ from typing import Any
 from memphis.config.forms import GenerateForm
 from memphis.data import prompts, tokens
 from memphis.errors import MemphisError, Stopped
-from memphis.jsonl import atomic_write, read_rows
+from memphis.jsonl import PROGRESS, atomic_write, read_rows
+from memphis.sampling.progress import Progress
 from memphis.stages.context import Context
 from memphis.stages.engines import sample_all
 from memphis.stages.shards import Sampling, Shard
@@ -48,9 +49,12 @@ def run(context: Context, config: GenerateForm) -> dict[str, Any]:
             context.kill_point("shard-done")
 
     sampling = Sampling(model, config.model.dtype, knobs)
-    with ThreadPoolExecutor(1) as pool:
+    each = knobs.num_samples if knobs.temperature > 0 else 1  # engines draw one greedy answer and copy it
+    there = sum(len(shard.ids) for shard in shards if shard.path.exists())
+    with ThreadPoolExecutor(1) as pool, Progress(context.out / PROGRESS) as progress:
         mark = pool.submit(fingerprint, model)  # reads all weights, while the engine starts
-        spent = sample_all(context.worker, sampling, shards, log_finished)
+        progress.start(each * len(questions), each * there)
+        spent = sample_all(context.worker, sampling, shards, log_finished, progress.step)
         if logged < len(shards):
             raise Stopped
     metrics, warnings = _join(context.out / "samples.jsonl", [shard.path for shard in shards], warnings)

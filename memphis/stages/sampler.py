@@ -10,7 +10,7 @@ from memphis.processes import POLITE, die_with_parent
 
 
 def serve(parent: int, gpu: str | None, connection: Connection) -> None:
-    """Receive shards and send back seconds or an exception, until `parent` ends this process.
+    """Receive shards and send back reports, then seconds or an exception, until `parent` ends this process.
 
     gpu: as CUDA_VISIBLE_DEVICES names it; None on a CPU.
     """
@@ -27,7 +27,7 @@ def serve(parent: int, gpu: str | None, connection: Connection) -> None:
         runtime, sampling, shard = connection.recv()
         worker = worker or Worker(runtime)
         try:
-            connection.send(sample(worker, sampling, shard))
+            connection.send(sample(worker, sampling, shard, lambda *counts: connection.send(counts)))
         except Exception as error:
             traceback.print_exc()
             known = isinstance(error, MemphisError | OSError | MemoryError)

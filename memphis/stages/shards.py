@@ -8,6 +8,7 @@ from memphis.config.sections import Generate
 from memphis.data.prompts import STOP_STRINGS
 from memphis.hooks import kill_point
 from memphis.jsonl import write_rows
+from memphis.sampling.progress import Report
 from memphis.stages.context import Worker
 
 
@@ -30,20 +31,25 @@ class Shard:
     seed: int
 
 
-def sample(worker: Worker, sampling: Sampling, shard: Shard) -> float:
-    """Write the samples of a shard; returns the seconds that its engine took, including its start or load."""
+def sample(worker: Worker, sampling: Sampling, shard: Shard, report: Report) -> float:
+    """Write the samples of a shard; returns the seconds that its engine took, including its start or load.
+
+    report: called now and then, first when the engine is ready.
+    """
     started = time.monotonic()
     knobs = sampling.knobs
     engine = worker.engine_for(knobs.engine, sampling.model, sampling.dtype)
-    completions = engine.generate(
-        shard.prompts,
-        num_samples=knobs.num_samples,
-        temperature=knobs.temperature,
-        top_p=knobs.top_p,
-        max_new_tokens=knobs.max_new_tokens,
-        stop=STOP_STRINGS,
-        seed=shard.seed,
-    )
+    report(0, len(shard.ids), 0, knobs.max_new_tokens)
+    with engine.meter.reporting(report):
+        completions = engine.generate(
+            shard.prompts,
+            num_samples=knobs.num_samples,
+            temperature=knobs.temperature,
+            top_p=knobs.top_p,
+            max_new_tokens=knobs.max_new_tokens,
+            stop=STOP_STRINGS,
+            seed=shard.seed,
+        )
     spent = time.monotonic() - started
     kill_point("generate", "shard")
     write_rows(

@@ -58,6 +58,9 @@ class Tracker:
     def message(self, text: str) -> None:
         """Do nothing: console messages are kept out of W&B."""
 
+    def progress(self, stage: Stage, row: Mapping[str, Any]) -> None:
+        """Do nothing: W&B gets what stays."""
+
     def rows(self, stage: Stage, first: int, rows: list[dict[str, Any]]) -> None:
         """Hand over rows of a stage's metrics.jsonl; those sent before, also by an earlier attempt, are left out.
 

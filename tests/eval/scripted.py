@@ -13,6 +13,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 
 from eval import harness
+from memphis.jsonl import PROGRESS
+from memphis.sampling.progress import Progress
 from memphis.store import digest
 
 Say = Callable[[Instance, int], str]  # request, seed -> generated text
@@ -83,7 +85,16 @@ class Evaluation:
 
         chosen: Any = {"limit": None, "seeds": [0], "allow_truncated": False, "fingerprint": "f" * 64, **knobs}
         engine: Any = FakeEngine()
-        return harness.evaluate(engine, out, suite, out=out, log=self.rows.append, kill_point=kill_point, **chosen)
+        return harness.evaluate(
+            engine,
+            out,
+            suite,
+            out=out,
+            log=self.rows.append,
+            progress=Progress(out / PROGRESS),
+            kill_point=kill_point,
+            **chosen,
+        )
 
     def requests(self) -> list[Instance]:
         return [request for model in self.models for request in model.requests]

@@ -15,7 +15,9 @@ from eval.adapters import language_model
 from eval.harness import evaluate
 from eval.records import load
 from eval.suites import CURRENT
+from memphis.jsonl import PROGRESS
 from memphis.sampling.hf import HfEngine
+from memphis.sampling.progress import Progress
 from memphis.training.model import fingerprint
 from tests.eval.scripted import plain_score, samples_of
 from tests.offline import train
@@ -50,6 +52,7 @@ def run(engine: Any, model: Path, suite: str, shared: Path, out: Path, **knobs: 
         data_dir=shared / "benchmarks",
         out=out,
         log=lambda row: None,
+        progress=Progress(out / PROGRESS),
         kill_point=lambda name: None,
         **chosen,
     )

@@ -12,8 +12,10 @@ import torch
 
 from eval.harness import evaluate
 from memphis.data.tiny import Difficulty, problems
-from memphis.sampling import Engine
+from memphis.jsonl import PROGRESS
+from memphis.sampling import Engine, progress
 from memphis.sampling.hf import HfEngine
+from memphis.sampling.progress import Progress
 from memphis.training.model import fingerprint
 from tests.tiny_models import vllm_engine, write_model
 
@@ -46,6 +48,7 @@ class Run:
         out.mkdir(exist_ok=True)
         self.rows: list[dict[str, Any]] = []
         self.points: list[str] = []
+        self.told: list[dict[str, Any]] = []
         self.arguments = (
             (engine, model, "tiny"),
             {
@@ -66,7 +69,16 @@ class Run:
                 raise KeyboardInterrupt
 
         positional, named = self.arguments
-        return evaluate(*positional, **named, log=self.rows.append, kill_point=kill_point)
+        told, engine = Progress(named["out"] / PROGRESS), positional[0]
+        write = told._write
+
+        def written() -> None:
+            write()
+            self.told.append(json.loads((named["out"] / PROGRESS).read_text()))
+
+        told._write = written  # type: ignore[method-assign]
+        with told, engine.meter.reporting(told.step):
+            return evaluate(*positional, **named, log=self.rows.append, progress=told, kill_point=kill_point)
 
 
 def without_seconds(record: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +115,24 @@ def test_the_record_says_what_was_measured(engine: HfEngine, model: Path, data_d
     assert [row["step"] for row in run.rows[:-1]] == [1, 2, 3]
     assert run.rows[-1]["eval/tiny/tiny_mc/acc_norm"] == record["columns"]["tiny_mc"]["score"]
     assert run.rows[-1]["eval/tiny/tiny_mc/n"] == 4
+
+
+def test_answers_are_counted_inside_a_task_and_finished_tasks_as_done(
+    engine: HfEngine, model: Path, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "REPORT_S", 0.0)
+    run = Run(engine, model, data_dir, tmp_path)
+    run()
+    assert len(run.told) > 100  # each token of tiny_gen and tiny_cot
+    first = [row for row in run.told if row["share"] < 1 / 3]
+    assert {row["of"] for row in first if row["answers"] or row["tokens_per_sec"]} == {4}
+    assert [row["share"] for row in run.told] == sorted(row["share"] for row in run.told)
+    assert (run.told[0]["share"], run.told[-1]["share"], run.told[-1]["seconds_left"]) == (0.0, 1.0, 0.0)
+    (tmp_path / "tasks" / "tiny_mc.json").unlink()
+    run.told.clear()
+    run()
+    assert (run.told[0]["share"], run.told[0]["seconds_left"]) == (2 / 3, None)
+    assert run.told[-1]["share"] == 1.0
 
 
 def test_scores_are_lm_evals(engine: HfEngine, model: Path, data_dir: Path, tmp_path: Path) -> None:

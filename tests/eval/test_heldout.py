@@ -21,6 +21,7 @@ from memphis.pipeline import KINDS
 from memphis.recipe import recipe
 from memphis.runs.console import scores
 from memphis.sampling import Completion
+from memphis.sampling.progress import Meter
 from memphis.stages import context, evaluate
 from memphis.stages.context import Context, Runtime, Worker
 from memphis.store import Stage, read_json
@@ -55,7 +56,7 @@ class Talker:
     def __init__(self, model: Path, say: Say) -> None:
         from memphis.data.tokens import load_tokenizer
 
-        self.tokenizer, self.say, self.asked = load_tokenizer(model), say, 0
+        self.tokenizer, self.say, self.asked, self.meter = load_tokenizer(model), say, 0, Meter()
 
     def load(self, path: Path) -> None:
         pass
@@ -63,6 +64,7 @@ class Talker:
     def generate(self, prompts: list[list[int]], **knobs: Any) -> list[list[Completion]]:
         assert (knobs["num_samples"], knobs["temperature"], knobs["max_new_tokens"]) == (1, 0.0, 64)
         self.asked += len(prompts)
+        self.meter(len(prompts), 0, 9, 64)
         texts = [self.tokenizer.decode(ids) for ids in prompts]
         return [[self.say(text)] for text in texts]
 

@@ -17,8 +17,10 @@ from eval.records import find
 from eval.suites import mean
 from memphis.config import from_dict, to_dict
 from memphis.errors import MemphisError
+from memphis.jsonl import PROGRESS
 from memphis.recipe import recipe
 from memphis.sampling.hf import HfEngine
+from memphis.sampling.progress import Progress
 from memphis.store import write_json
 from tests.composing import compose_config
 from tests.tiny_models import write_model
@@ -75,6 +77,7 @@ def score(model: Path, out: Path, names: list[str], limit: int | None = None) ->
         allow_truncated=False,
         out=out,
         log=lambda row: None,
+        progress=Progress(out / PROGRESS),
         kill_point=lambda name: None,
         tasks=names,
     )

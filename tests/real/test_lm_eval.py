@@ -14,6 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from eval import harness
 from eval.suites import CURRENT
+from memphis.jsonl import PROGRESS
+from memphis.sampling.progress import Progress
 from memphis.sampling.vllm import CPU_BLOCK_TOKENS, ENVIRONMENT, SEQUENCES
 from tests.eval.scripted import samples_of
 from tests.offline import environment
@@ -109,6 +111,7 @@ def our_record(
         fingerprint="",
         out=out,
         log=lambda row: None,
+        progress=Progress(out / PROGRESS),
         kill_point=lambda name: None,
     )
     return record, asked, tokens

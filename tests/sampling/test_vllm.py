@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from memphis.runs import export
-from memphis.sampling import Completion, Engine
+from memphis.sampling import Completion, Engine, progress
 from memphis.sampling.hf import HfEngine
+from memphis.sampling.top_p import SMALL
 from tests.test_export import finished
 from tests.tiny_models import vllm_engine, write_model
 
@@ -55,6 +57,24 @@ def test_a_shard_has_the_same_tokens_alone_after_another_and_after_an_evaluation
     engine.llm.generate([{"prompt_token_ids": prompt} for prompt in PROMPTS], scoring, use_tqdm=False)
     assert engine.generate(PROMPTS[:20], **SAMPLED) == alone
     assert engine.generate(PROMPTS[:20], **SAMPLED | {"seed": 12}) != alone
+
+
+def test_samples_and_scores_do_not_depend_on_who_counts(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm import SamplingParams
+
+    monkeypatch.setattr(progress, "REPORT_S", 0.0)
+    uncounted, found = engine.generate(PROMPTS, **SAMPLED), []
+    with engine.meter.reporting(lambda *counts: found.append(counts)):
+        assert engine.generate(PROMPTS, **SAMPLED) == uncounted
+    finished, waiting, tokens, longest = zip(*found, strict=True)
+    assert (sum(finished), waiting[-1], set(longest)) == (160, 0, {24})
+    assert len(found) >= 24
+    assert sum(tokens) == sum(len(one.token_ids) for completions in uncounted for one in completions)
+    scoring, found = SamplingParams(temperature=0, prompt_logprobs=1, max_tokens=1), []
+    with engine.meter.reporting(lambda *counts: found.append(counts)):
+        engine.llm.generate([{"prompt_token_ids": prompt} for prompt in PROMPTS], scoring, use_tqdm=False)
+    assert (sum(counts[0] for counts in found), {counts[3] for counts in found}) == (40, {0})
+    assert sum(counts[2] for counts in found) == sum(len(prompt) - 1 for prompt in PROMPTS)
 
 
 def test_greedy_equals_transformers(engine: Engine, models: dict[str, Path]) -> None:
@@ -115,3 +135,16 @@ def test_an_exported_model_says_the_same_here_and_in_transformers(engine: Engine
         )
         assert ours.outputs[0].text == theirs
         assert len(ours.outputs[0].token_ids) > 3
+
+
+def test_the_sampler_masks_what_it_masked_before_it_sorted_less(engine: Engine) -> None:
+    from vllm.v1.sample.ops import topk_topp_sampler
+
+    assert engine.name == "vllm"  # importing it has changed the sampler
+    given = torch.randn(12, 3 * SMALL, generator=torch.Generator().manual_seed(0)) * 6
+    given[1] = given[1].bfloat16().float()
+    for top_p in (0.2, 0.5, 0.8, 1.0):
+        each = torch.full((12,), top_p)
+        found = topk_topp_sampler.apply_top_k_top_p(given.clone(), None, each)
+        original = topk_topp_sampler.apply_top_k_top_p_pytorch.__wrapped__
+        assert torch.equal(found, original(given.clone(), None, each, allow_cpu_sync=True))

@@ -1,5 +1,6 @@
 """Tests of shards on two devices: the samples of one device, after any kill, and no leftover processes."""
 
+import json
 import multiprocessing
 import re
 import signal
@@ -12,8 +13,10 @@ import pytest
 from memphis.config.forms import parse
 from memphis.config.sections import Generate
 from memphis.errors import MemphisError, Stopped
-from memphis.jsonl import read_rows, write_rows
+from memphis.jsonl import PROGRESS, read_rows, write_rows
 from memphis.pipeline import KINDS
+from memphis.sampling import progress
+from memphis.sampling.progress import Progress
 from memphis.stages import engines, generate, shards
 from memphis.stages.context import STOP, Context, Runtime, Worker
 from tests import micro
@@ -44,6 +47,10 @@ def run(inputs: dict[str, Path], out: Path, devices: int) -> bytes:
     return (out / "samples.jsonl").read_bytes()
 
 
+def unheard(finished: int, waiting: int, tokens: int, longest: int) -> None:
+    """Take a report of an engine."""
+
+
 def curves(out: Path) -> list[dict[str, Any]]:
     return [micro.curve(row) for row in read_rows(out / "metrics.jsonl")]
 
@@ -64,17 +71,51 @@ def test_no_more_engines_than_shards_to_sample(done: int, tmp_path: Path, monkey
             started.append(0)
 
     monkeypatch.setattr(engines, "_Process", Child)
-    monkeypatch.setattr(engines, "sample", lambda worker, sampling, shard: sampled.append(shard.path) or 1.0)
+    monkeypatch.setattr(engines, "sample", lambda worker, sampling, shard, report: sampled.append(shard.path) or 1.0)
     todo = [shards.Shard(tmp_path / str(i), [], [], 0) for i in range(6)]
     for shard in todo[:done]:
         shard.path.touch()
     spent = engines.sample_all(
-        Worker(Runtime("cpu", 4, 64)), shards.Sampling(tmp_path, "", Generate()), todo, lambda: None
+        Worker(Runtime("cpu", 4, 64)), shards.Sampling(tmp_path, "", Generate()), todo, lambda: None, unheard
     )
     assert started == {0: [1, 2, 3, 0, 0, 0], 5: [], 6: []}[done]
     assert sorted(sampled) == [shard.path for shard in todo[done:]]
     assert len(spent) == {0: 4, 5: 1, 6: 1}[done]
     assert spent[0] + sum(spent[1:]) / 2 == 6 - done
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Collect the answers that are finished, and of how many, in each row of progress."""
+    told: list[tuple[int, int]] = []
+    write = Progress._write
+
+    def written(self: Progress) -> None:
+        write(self)
+        row = json.loads(self._path.read_text())
+        told.append((row["answers"], row["of"]))
+
+    monkeypatch.setattr(Progress, "_write", written)
+    return told
+
+
+def test_rows_of_progress_inside_a_shard_and_after_a_resume_leave_no_trace(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = run(inputs, tmp_path / "whole", 1), tmp_path / "out"
+    monkeypatch.setattr(progress, "REPORT_S", 0.0)
+    told = watched(monkeypatch)
+    assert run(inputs, out, 1) == whole
+    assert len(told) >= 6 * 8  # each step of each shard
+    assert (told[0], told[-1]) == ((0, 44), (44, 44))
+    assert curves(out) == curves(tmp_path / "whole")
+    assert not (out / PROGRESS).exists()
+    for name in ("00001", "00004"):
+        (out / "shards" / f"{name}.jsonl").unlink()
+    (out / PROGRESS).write_text("{}")  # of a process that was killed
+    told.clear()
+    assert run(inputs, out, 1) == whole
+    assert (told[0], told[-1]) == ((28, 44), (44, 44))
+    assert sorted(path.name for path in out.iterdir()) == ["metrics.jsonl", "samples.jsonl", "shards"]
 
 
 def test_after_a_signal_no_shard_is_begun_and_what_is_there_stays(
@@ -110,16 +151,18 @@ def test_two_devices_write_what_one_writes(
         return original(self, shard)
 
     monkeypatch.setattr(engines._Process, "sample", sample)
+    told = watched(monkeypatch)
     assert run(inputs, tmp_path / "two", 2) == alone
     assert 1 <= len(others) < 6  # both devices had work
     assert curves(tmp_path / "two") == curves(tmp_path / "one")
+    assert told[-1] == (44, 44)  # also those of the other process
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
 def test_a_fault_in_another_process_is_raised_here(tmp_path: Path) -> None:
     child = engines._Process(
-        1, shards.Sampling(tmp_path, "float32", Generate(engine="hf")), Worker(Runtime("cpu", 2, 64))
+        1, shards.Sampling(tmp_path, "float32", Generate(engine="hf")), Worker(Runtime("cpu", 2, 64)), unheard
     )
     with pytest.raises(MemphisError, match=r"holds no model \(config.json is missing\)"):
         child.sample(shards.Shard(tmp_path / "0", [], [], 0))
