@@ -23,6 +23,7 @@ from experiments.report.folders import BEGIN, END
 from experiments.report.statistics import paired
 from experiments.report.tables import markdown_table
 from memphis import REPOSITORY
+from memphis.config import slug
 from memphis.devices import cores
 from memphis.formatting import duration
 from memphis.jsonl import read_rows
@@ -63,8 +64,7 @@ def train(arm: str, seed: int, model: str, rows: Path, root: Path, words: Sequen
         *(f"data.sources.{COLUMN}.subset_seed={seed}", *ARMS[arm], *words),
     ]
     subprocess.run([sys.executable, str(REPOSITORY / "train.py"), *typed], check=True)
-    (listed,) = (root / name / f"s{seed}").glob("*/stages.json")
-    return listed.parent
+    return root / name / f"s{seed}" / slug(typed)
 
 
 def measure(run: Path) -> dict[str, Any]:

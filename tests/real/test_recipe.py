@@ -21,7 +21,7 @@ KILLS = ("sft:step:3", "generate:shard-done:1", "rank:step:1")
 @pytest.fixture(scope="module")
 def rows(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a file with 160 real rows that are answered by yes or no."""
-    lines = (shared / "data" / "tinycot_sample" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (shared / "data" / "tinycot_sample" / "train.jsonl").read_text(encoding="utf-8").strip().split("\n")
     file = tmp_path_factory.mktemp("real") / "rows.jsonl"
     file.write_text("\n".join([line for line in lines if json.loads(line)["source"] == "strategyqa"][:160]) + "\n")
     return file
