@@ -117,8 +117,7 @@ def test_the_real_experiment_is_what_it_says() -> None:
     assert isinstance(source, Source)
     assert source.limit is not None
     assert source.origins is not None
-    assert source.only_asked == 160
-    assert source.limit * len(source.origins) - source.only_asked == 240
+    assert (source.limit * len(source.origins), source.asked) == (240, 160)
     assert (cfg.generate.num_samples, cfg.generate.max_new_tokens, cfg.iterations) == (4, 96, 2)
     assert (cfg.sft.optim.lr, cfg.sft.max_length, cfg.rank.optim.lr) == ("auto", 1024, 2e-6)
     assert (cfg.eval.suites, cfg.eval.at, cfg.eval.limit, cfg.eval.limit_between) == (["heldout"], "every", None, 40)

@@ -42,7 +42,7 @@ ARMS = {
 MEMPHIS, *REFERENCES = ARMS
 # 16 rows, 8 questions, one cycle, 16 held-out rows at the ends and 8 between; steps so long that the format is learnt.
 TRIAL = (
-    *("data.sources.tinycot.limit=6", "data.sources.tinycot.questions=2", "iterations=1", "generate.max_new_tokens=64"),
+    *("data.sources.tinycot.limit=4", "data.sources.tinycot.questions=2", "iterations=1", "generate.max_new_tokens=64"),
     *("sft.optim.name=adamw", "sft.optim.lr=1e-4", "sft.global_batch_size=4", "generate.temperature=1"),
     *("pairs.unfinished=incorrect", "eval.limit=4", "eval.limit_between=2"),
 )

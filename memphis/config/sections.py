@@ -92,7 +92,7 @@ class SourceRows:
     human: Literal["true", "mixed"]  # written by people? `mixed` needs the reason in `note`
     split: str = "train"
     expect_rows: int | None = None  # another number of rows is worth a warning
-    # the model samples answers to these prompts; a number: to this many of them, which stage sft then is not trained on
+    # the model samples answers to these prompts; a number: to this many of them alone
     questions: bool | Positive = False
     limit: Positive | None = None  # this many rows beside the held-out ones, after a shuffle by subset_seed
     # regular expressions, letter case ignored: rows with another `source` are left out, `limit` and a number of
@@ -107,8 +107,8 @@ class SourceRows:
     heldout: float | str | None = None
 
     @property
-    def only_asked(self) -> int:
-        """Number of questions that are not trained on."""
+    def asked(self) -> int:
+        """Number of questions where it is given, else 0."""
         return 0 if isinstance(self.questions, bool) else self.questions * len(self.origins or [""])
 
 

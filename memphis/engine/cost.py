@@ -99,8 +99,7 @@ class Costs:
                 found[name] = (local.rows, local.tokens / local.examples if local.examples else 0)
                 continue
             limit = source.limit * len(source.origins or [""]) if source.limit else source.expect_rows
-            kept = counts[name]["kept"] if name in counts else limit
-            rows = None if kept is None else kept - source.only_asked
+            rows = counts[name]["kept"] if name in counts else limit
             length = KNOWN[source.path][1] if source.path in KNOWN else self._measured(path, name) if path else None
             found[name] = None if rows is None or length is None else (rows, length)
         return found
@@ -121,7 +120,7 @@ class Costs:
             elif source.questions:
                 if known is None:
                     return None
-                asked = source.only_asked or known[0]
+                asked = source.asked or known[0]
                 total, tokens = total + asked, tokens + asked * known[1]
         if not total:
             return None

@@ -39,9 +39,8 @@ def run(context: Context, config: DataForm) -> dict[str, Any]:
         _drop_held_out(read, counts, held)
         write_rows(context.out / "heldout.jsonl", held)
     for name, source in config.sources.items():
-        if isinstance(source, SourceRows) and source.only_asked:
-            read[name] = _ask_alone(name, source, read[name][0])
-            counts[name]["questions"] = source.only_asked
+        if isinstance(source, SourceRows) and source.asked:
+            read[name] = read[name][0], _some_questions(name, source, read[name][0])
     sft = [row for rows, _ in read.values() for row in rows]
     questions = [row for _, own in read.values() for row in own]
     write_rows(context.out / "sft.jsonl", sft)
@@ -98,11 +97,9 @@ def _drop_held_out(
         read[name] = left
 
 
-def _ask_alone(
-    name: str, source: SourceRows, rows: list[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Split rows into those to train on and questions: the first `source.questions` of each of its origins, whose
-    prompts are not trained on. Raises MemphisError if there are fewer."""
+def _some_questions(name: str, source: SourceRows, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first `source.questions` rows of each of its origins as questions. Raises MemphisError if there are
+    fewer."""
     own = []
     for origin in source.origins or [""]:
         fitting = [row for row in rows if cleaning.group(row["source"], source.origins) in (origin, "")]
@@ -110,8 +107,7 @@ def _ask_alone(
             of = f" of {origin}" if origin else ""
             raise MemphisError(f"data.sources.{name}.questions={source.questions}: there are {len(fitting)} rows{of}")
         own += fitting[: source.questions]
-    prompts = {key for row in own for key in heldout.keys(row)}
-    return heldout.without(rows, prompts), [_question(row) for row in own]
+    return [_question(row) for row in own]
 
 
 def _read(context: Context, name: str, place: str, source: SourceRows, config: DataForm) -> "sources.Read":

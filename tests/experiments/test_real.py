@@ -70,4 +70,4 @@ def test_a_run_is_typed_as_the_protocol_has_it(tmp_path: Path, monkeypatch: pyte
     assert (first.seed, source.subset_seed, source.heldout) == (1, 1, str(tmp_path / "heldout.jsonl"))  # type: ignore[union-attr]
     assert (control.sft.continued, base.sft.skipped, base.eval.shots, shots.eval.shots) == (True, True, 0, 4)
     trial = compose_config(*commands[0], *real.TRIAL).data.sources["tinycot"]
-    assert (trial.only_asked, 4 * trial.limit - trial.only_asked) == (8, 16)  # type: ignore[union-attr, operator]
+    assert (trial.asked, 4 * trial.limit) == (8, 16)  # type: ignore[union-attr, operator]

@@ -72,7 +72,7 @@ def test_the_wreck_is_refused_and_if_forced_it_is_stopped(smollm2: Path, rows: P
 def test_killed_anywhere_it_ends_bit_for_bit_the_same(smollm2: Path, rows: Path, tmp_path: Path) -> None:
     words = [  # 16 rows, 8 questions; AdamW, because it learns the format in 8 steps
         *typed(smollm2, rows),
-        *("data.sources.tinycot.heldout=null", "data.sources.tinycot.limit=24", "data.sources.tinycot.questions=8"),
+        *("data.sources.tinycot.heldout=null", "data.sources.tinycot.limit=16", "data.sources.tinycot.questions=8"),
         *("iterations=1", "generate=hf", "generate.shard_size=4", "generate.temperature=1", "generate.top_p=1"),
         *("sft.optim.name=adamw", "sft.optim.lr=1e-4", "sft.global_batch_size=4", "rank.global_batch_size=2"),
         *("rank.warmup_ratio=0", "name=loop"),
