@@ -61,7 +61,8 @@ def train(arm: str, seed: int, model: str, rows: Path, root: Path, words: Sequen
             f"data.path={rows}",
             f"data.sources.{COLUMN}.heldout={rows / 'heldout.jsonl'}",
         ),
-        *(f"data.sources.{COLUMN}.subset_seed={seed}", *ARMS[arm], *words),
+        *(f"data.sources.{COLUMN}.subset_seed={seed}", *ARMS[arm]),
+        *(word for word in words if not ("method=none" in ARMS[arm] and word.startswith("sft."))),
     ]
     subprocess.run([sys.executable, str(REPOSITORY / "train.py"), *typed], check=True)
     return root / name / f"s{seed}" / slug(typed)
