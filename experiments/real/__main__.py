@@ -46,6 +46,7 @@ TRIAL = (
     *("sft.optim.name=adamw", "sft.optim.lr=1e-4", "sft.global_batch_size=4", "generate.temperature=1"),
     *("pairs.unfinished=incorrect", "eval.limit=4", "eval.limit_between=2"),
 )
+TRAINED = ("sft.", "generate.temperature", "pairs.")  # words that say nothing where nothing is trained
 RESAMPLES = 10_000
 POWER = 0.8  # of what could have been detected
 
@@ -62,7 +63,7 @@ def train(arm: str, seed: int, model: str, rows: Path, root: Path, words: Sequen
             f"data.sources.{COLUMN}.heldout={rows / 'heldout.jsonl'}",
         ),
         *(f"data.sources.{COLUMN}.subset_seed={seed}", *ARMS[arm]),
-        *(word for word in words if not ("method=none" in ARMS[arm] and word.startswith("sft."))),
+        *(word for word in words if not ("method=none" in ARMS[arm] and word.startswith(TRAINED))),
     ]
     subprocess.run([sys.executable, str(REPOSITORY / "train.py"), *typed], check=True)
     return root / name / f"s{seed}" / slug(typed)
