@@ -95,7 +95,7 @@ def evaluate(
     chosen = find_suite(suite)
     named: dict[str, Any] = {}
     if asking is not None:
-        chosen = replace(chosen, columns=heldout.columns(data_dir))
+        chosen = replace(chosen, columns=heldout.columns(data_dir, asking.shots))
     elif suite == TASKS.name:
         columns_named, named = named_tasks(tasks)
         chosen = replace(chosen, columns=columns_named)

@@ -33,6 +33,7 @@ READS: dict[str, tuple[str, ...]] = {
     "data": (
         *("data.sources", "-data.sources.*.path", "-data.sources.*.revision"),  # those are external inputs
         *("-data.sources.*.heldout=null", "-data.sources.*.heldout=*.[jp]*"),  # none, and a file, which is external too
+        "-data.sources.*.origins=null",
         *("data.max_drop_frac", "data.min_rationale_chars"),
     ),
     "base": ("model.base",),
@@ -49,7 +50,7 @@ READS: dict[str, tuple[str, ...]] = {
     "merge": ("slerp",),
     "evaluate": (
         *("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
-        *("eval.tasks", "-eval.tasks=[]"),
+        *("eval.tasks", "-eval.tasks=[]", "eval.shots", "-eval.shots=0"),
         *("generate.max_new_tokens?eval.suites=heldout", "pairs.answer?eval.suites=heldout"),
     ),
 }
@@ -276,11 +277,23 @@ class Pipeline:
     def __init__(self, cfg: Config, cache: Path) -> None:
         self._cfg, self._cache = cfg, cache
         self._plain = to_dict(cfg)
+        self._scored: set[str] = set()  # keys of models that are evaluated
         self._chain: dict[tuple[str, str], Stage] = {}  # by name and key, in the order in which they were requested
         self.iterations = cfg.iterations if cfg.rank.objective.terms else 0
 
-    def __call__(self, kind: str, k: int = 0, *, name: str | None = None, **inputs: Stage | Sequence[Stage]) -> Stage:
-        """Add a stage of `kind`, in cycle k. Several inputs of one role are numbered; name: in place of the kind's."""
+    def __call__(
+        self,
+        kind: str,
+        k: int = 0,
+        *,
+        name: str | None = None,
+        plain: dict[str, Any] | None = None,
+        **inputs: Stage | Sequence[Stage],
+    ) -> Stage:
+        """Add a stage of `kind`, in cycle k. Several inputs of one role are numbered; name: in place of the kind's.
+
+        plain: the config that it reads, if that is not the run's.
+        """
         row = KINDS[kind]
         if (role := row.instead(self._cfg)) is not None:
             stage = inputs[role]
@@ -301,14 +314,21 @@ class Pipeline:
         if seed is not None:
             seed = derived_seed(seed, kind, *([k] if row.cycle else []), *salt)
         title = f"{name or kind}-{k}" if row.cycle else name or kind
-        stage = Stage(title, kind, row.version, cut(kind, self._plain), read, seed, iteration=k)
+        stage = Stage(title, kind, row.version, cut(kind, plain or self._plain), read, seed, iteration=k)
         return self._add(stage, row.external(self._cfg))
 
-    def evaluate(self, model: Stage, data: Stage, *, at: str) -> None:
-        """Add an evaluation of `model`, if `eval.at` requests one here and it has none yet."""
-        if self._cfg.eval.names and self._cfg.eval.at == at:
+    def evaluate(self, model: Stage, data: Stage, *, at: str, between: bool = False) -> None:
+        """Add an evaluation of `model`, if `eval.at` requests one here and it has none yet.
+
+        between: it is neither the first model nor the last, so `eval.limit_between` holds, if set.
+        """
+        knobs = self._cfg.eval
+        if knobs.names and knobs.at == at:
+            limit = knobs.limit_between if between and model.key not in self._scored else None
+            self._scored.add(model.key)
+            plain = self._plain | {"eval": self._plain["eval"] | {"limit": limit}} if limit else None
             label = str(model.iteration) if KINDS[model.kind].cycle else model.name
-            self("evaluate", model.iteration, name=f"evaluate-{label}", model=model, data=data)
+            self("evaluate", model.iteration, name=f"evaluate-{label}", plain=plain, model=model, data=data)
 
     def _add(self, stage: Stage, external: Sequence[External]) -> Stage:
         for item in external:

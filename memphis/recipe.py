@@ -17,7 +17,7 @@ def recipe(cfg: Config, cache: Path) -> list[Stage]:
     base = run("base")
     model = sft = run("sft", data=data, model=base)
     run.evaluate(base, data, at="every")
-    run.evaluate(sft, data, at="every")
+    run.evaluate(sft, data, at="every", between=run.iterations > 0)
 
     ranked = []
     for k in range(1, run.iterations + 1):
@@ -34,7 +34,7 @@ def recipe(cfg: Config, cache: Path) -> list[Stage]:
         model = run("merge", k, previous=model, updated=rank, sft=sft)
         ranked.append(rank)
         if not cfg.sft.continued:
-            run.evaluate(model, data, at="every")
+            run.evaluate(model, data, at="every", between=k < run.iterations)
 
     if cfg.sft.continued and ranked:  # the control: SFT again, for as many steps and tokens as the rank stages took
         model = run("sft", len(ranked), name="sft-continued", data=data, model=sft, budget=ranked)

@@ -27,7 +27,7 @@ ROWS = {
 
 def test_the_published_rows_have_their_models() -> None:
     assert [row.hub for row in table.read_reference().rows] == list(ROWS.values())
-    assert {*ROWS, "tiny", "hf", "pythia_410m"} == set(options("model"))
+    assert {*ROWS, "tiny", "hf", "pythia_410m", "smollm2_135m"} == set(options("model"))
     for name, hub in ROWS.items():
         model = compose_config(f"model={name}", "method=none", "eval=card").model
         assert model.path == hub

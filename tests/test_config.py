@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memphis import config, pipeline
-from memphis.config import methods
+from memphis.config import Source, methods
 from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.losses import Likelihood, Loss, Term
@@ -111,6 +111,22 @@ def test_the_siblings_differ_from_the_card_in_a_few_numbers() -> None:
         assert ours == pytest.approx(noise_scale(10.0, length, 2560), rel=0.01)
 
 
+def test_the_real_experiment_is_what_it_says() -> None:
+    cfg = compose_config("+exp=smollm2")
+    source = cfg.data.sources["tinycot"]
+    assert isinstance(source, Source)
+    assert source.limit is not None
+    assert source.origins is not None
+    assert (source.limit * len(source.origins), source.asked) == (240, 160)
+    assert (cfg.generate.num_samples, cfg.generate.max_new_tokens, cfg.iterations) == (4, 96, 2)
+    assert (cfg.sft.optim.lr, cfg.sft.max_length, cfg.rank.optim.lr) == ("auto", 1024, 2e-6)
+    assert (cfg.eval.suites, cfg.eval.at, cfg.eval.limit, cfg.eval.limit_between) == (["heldout"], "every", None, 40)
+    assert cfg.model.path == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    for stage, length in (("sft", 1024), ("rank", 1024)):  # one noise element is as large as at 3B
+        ours = noise_scale(getattr(cfg, stage).neftune.alpha, length, 576)
+        assert ours == pytest.approx(noise_scale(10.0, 4 * length if stage == "sft" else length, 2560), rel=0.02)
+
+
 @pytest.mark.parametrize(("exp", "method"), itertools.product([None, *options("exp")], options("method")))
 def test_every_exp_composes_with_every_method(exp: str | None, method: str) -> None:
     cfg = compose_config(*([f"+exp={exp}"] if exp else []), f"method={method}")
@@ -163,7 +179,8 @@ def test_method_and_scale_files_set_no_common_key() -> None:
     assert not keys("method", "") & scale
     for file in (REPOSITORY / "conf" / "exp").glob("*.yaml"):
         body = OmegaConf.to_container(OmegaConf.load(file))
-        assert set(body) == {"defaults", "name"}, file
+        assert set(body) - {"iterations"} == {"defaults", "name"}, file
+    assert "iterations" not in keys("method", "")
 
 
 def test_all_faults_are_reported_at_once() -> None:

@@ -35,12 +35,12 @@ COMPOSITIONS: dict[str, list[str]] = {
     "four-iterations": ["iterations=4"],
     "no-iterations": ["iterations=0"],
     **{f"method-{name}": [f"method={name}"] for name in METHODS},
-    **{f"exp-{name}": [f"+exp={name}"] for name in options("exp")},
+    **{f"exp-{name}": [f"+exp={name}"] for name in options("exp") if name != "smollm2"},
     **{
         f"exp-memphis_cot-{name}": ["+exp=memphis_cot", f"method={name}", "seed=1"]
         for name in ("star", "rft", "spin", "dpo", "sft_continued", "sft_only", "none")
     },
-    **{f"eval-{name}": [f"eval={name}"] for name in options("eval") if name != "heldout"},
+    **{f"eval-{name}": [f"eval={name}"] for name in options("eval") if not name.startswith("heldout")},
     "eval-final": ["eval.at=final"],
     "eval-limit": ["eval.limit=5", "eval.seeds=[0,1]"],
     "eval-mirror": ["eval=current", "eval.data_dir={mirror}", "eval.allow_truncated=true"],

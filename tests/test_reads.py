@@ -24,7 +24,7 @@ CONFIGURATIONS = {
     "card": ("+exp=memphis_cot",),
     "rationalized": ("method=star", "rank.examples=rationalized"),
     "heldout": (
-        *("data=local", "data.path=owner/rows", "eval=heldout", "eval.tasks=[piqa]"),
+        *("data=local", "data.path=owner/rows", "eval=heldout", "eval.tasks=[piqa]", "eval.shots=2"),
         f"data.sources.local.heldout={REPOSITORY / 'tests/golden/slerp.json'}",
     ),
     "means": ("sft.reduction=microbatch_mean", "rank.reduction=microbatch_mean"),

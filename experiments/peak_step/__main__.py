@@ -1,8 +1,9 @@
 """Study: does the peak relative step predict whether a short run hurts a pretrained model, and which optimizer is best?
 
-`python -m experiments.peak_step MODEL ROWS WORK` builds what is missing of the runs of README.md and writes its table;
-the same command goes on after an interruption. MODEL: checkpoint directory. ROWS: directory with train.jsonl and
-heldout.jsonl (columns prompt, rationale, target, source). WORK: directory for runs and rows, some 4 GB.
+`python -m experiments.peak_step MODEL ROWS WORK` builds what is missing of the runs of README.md and writes its tables;
+the same command goes on after an interruption, and where nothing is missing it only writes. MODEL: checkpoint
+directory. ROWS: directory with train.jsonl and heldout.jsonl (columns prompt, rationale, target, source). WORK:
+directory for runs and rows, some 4 GB.
 """
 
 import argparse
@@ -24,7 +25,8 @@ from memphis.data import tokens
 from memphis.data.tokens import IGNORE, Example
 from memphis.devices import cores
 from memphis.jsonl import read_rows, write_rows
-from memphis.methods.relative_step import peak_factor
+from memphis.methods.relative_step import gains, peak_factor
+from memphis.methods.schedules import cosine
 from memphis.pipeline import KINDS
 from memphis.store import Store, read_json
 from memphis.training.loop import score
@@ -37,6 +39,7 @@ SOURCES = ("gsm8k", "strategyqa", "tal_scq5k_en", "flute")
 STEPS, BATCH, MAX_LENGTH, THREADS = 13, 16, 1024, 2
 HELDOUT = 25  # rows of each source
 SEEDS = (0, 1, 2)
+SHOWN = (2, 4, 7, 10, 13)  # steps, from 1, at which the law is compared with what was measured
 
 
 @dataclass(frozen=True)
@@ -118,11 +121,13 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     arguments = parser.parse_args()
     model, source, work = (path.expanduser().absolute() for path in (arguments.model, arguments.rows, arguments.work))
-    torch.set_num_threads(THREADS)
-    work.mkdir(parents=True, exist_ok=True)
     results = FOLDER / "results.jsonl"
     done = read_rows(results) if results.exists() else []
-
+    write_table(done)
+    if {(row["arm"], row["seed"]) for row in done} >= {(arm.name, seed) for arm in arms() for seed in SEEDS}:
+        return
+    torch.set_num_threads(THREADS)
+    work.mkdir(parents=True, exist_ok=True)
     held = draw(read_rows(source / "heldout.jsonl"), HELDOUT, 0)
     named = [{**row, "kind": "cot", "answer": row["target"]} for row in held]
     examples, _ = tokens.sft_examples(
@@ -148,7 +153,7 @@ def main() -> None:
 
 
 def write_table(done: Sequence[dict[str, Any]]) -> None:
-    """Replace the block of README.md between its marks by the table of the runs so far."""
+    """Replace the blocks of README.md between its marks by the tables of the runs so far."""
     lines = [
         "| setting | lr | peak relative step | seeds | held-out before | after | after - before, each seed "
         "| highest train loss over the first | minutes |",
@@ -166,9 +171,33 @@ def write_table(done: Sequence[dict[str, Any]]) -> None:
             f"| {mean['heldout_after']:.3f} | {change} | {mean['bump']:+.2f} | {mean['seconds'] / 60:.1f} |"
         )
     readme = FOLDER / "README.md"
-    text = readme.read_text()
-    head, tail = text.split("<!-- results:begin -->")[0], text.split("<!-- results:end -->")[1]
-    readme.write_text("\n".join([f"{head}<!-- results:begin -->", *lines, f"<!-- results:end -->{tail}"]))
+    text = _replaced(_replaced(readme.read_text(), "results", lines), "law", law_table(done))
+    readme.write_text(text)
+
+
+def law_table(done: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table: per Adalite arm and step the mean of update_ratio over the seeds, what
+    methods/relative_step.py gives for that step, and their ratio."""
+    lines = [
+        f"| setting | seeds | {' | '.join(f'step {step}: measured / law' for step in SHOWN)} |",
+        f"| --- | ---: | {' | '.join('---:' for _ in SHOWN)} |",
+    ]
+    for arm in arms():
+        runs = [row["update_ratio"] for row in done if row["arm"] == arm.name]
+        if arm.peak is None or not runs:
+            continue
+        gain = gains(STEPS)
+        law = [arm.lr * cosine(k, STEPS, arm.warmup) * gain[k] for k in range(STEPS)]
+        measured = [statistics.mean(values) for values in zip(*runs, strict=True)]
+        cells = [f"{measured[k - 1]:.2e} / {law[k - 1]:.2e} = {measured[k - 1] / law[k - 1]:.2f}" for k in SHOWN]
+        lines.append(f"| {arm.name} | {len(runs)} | {' | '.join(cells)} |")
+    return lines
+
+
+def _replaced(text: str, mark: str, lines: Sequence[str]) -> str:
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    head, tail = text.split(begin)[0], text.split(end)[1]
+    return "\n".join([f"{head}{begin}", *lines, f"{end}{tail}"])
 
 
 if __name__ == "__main__":

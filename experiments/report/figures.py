@@ -22,8 +22,11 @@ def _place(row: dict[str, Any]) -> float:
     return BASE if row["label"] == KINDS["base"].title else row["iteration"]
 
 
-def _title(column: dict[str, Any]) -> str:
-    return f"{column['title']}, N\u00a0=\u00a0{column['n']}"  # non-breaking spaces keep it on one line
+def _title(column: dict[str, Any], name: str, rows: Iterable[dict[str, Any]]) -> str:
+    """Return the title of a column, with its N and what is true of some of `rows`, the evaluated models, alone."""
+    limits = {str(row["columns"][name]["limit"]) for row in rows if "limit" in row["columns"].get(name, {})}
+    some = f"; of some models the first {', '.join(sorted(limits))} items of each task only" if limits else ""
+    return f"{column['title']}, N\u00a0=\u00a0{column['n']}{some}"  # non-breaking spaces keep it on one line
 
 
 def _models(places: Iterable[float]) -> dict[float, str]:
@@ -86,7 +89,7 @@ def accuracy_of_run(run: dict[str, Any], control: dict[str, Any] | None) -> list
         return [(_place(row), *_percent(cell["score"], cell["stderr"])) for row, cell in cells]
 
     columns = columns_of(rows)
-    series = _series((_title(column), points(rows, name)) for name, column in columns.items())
+    series = _series((_title(column, name, rows), points(rows, name)) for name, column in columns.items())
     labels = ("iteration", f"{ACCURACY}, {ONE_ERROR}")
     title = f"{run['name']}, seed {run['seed']}: accuracy by iteration"
     found = [lines(title, series, *labels, ticks=_models(map(_place, rows)))]
@@ -96,7 +99,9 @@ def accuracy_of_run(run: dict[str, Any], control: dict[str, Any] | None) -> list
         if other := points(theirs, name):
             both = [Series(run["method"], points(ours, name), 0), Series(f"control: {CONTROL}", other, 1)]
             ticks = _models(map(_place, [*ours, *theirs]))
-            found.append(lines(f"With the control: {_title(column)}", both, *labels, ticks=ticks))
+            found.append(
+                lines(f"With the control: {_title(column, name, [*ours, *theirs])}", both, *labels, ticks=ticks)
+            )
     return found
 
 
@@ -140,7 +145,8 @@ def results(comparison: Comparison) -> list[str]:
 
 
 def _of_column(comparison: Comparison, name: str) -> list[str]:
-    title, y_label = _title(comparison.columns[name]), _accuracy(comparison)
+    scored = [row for arm in comparison.arms for run in arm.complete.values() for row in run["scores"]]
+    title, y_label = _title(comparison.columns[name], name, scored), _accuracy(comparison)
     means = [_score(arm, name) for arm in comparison.arms]
     if comparison.numeric:
         found = [_by_factor(comparison, title, y_label, means)]

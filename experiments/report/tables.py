@@ -43,7 +43,9 @@ def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> 
         shown = "–" if score is None else f"{100 * score.mean:.1f}"
         if score is not None and score.sd is not None:
             shown += f" ± {100 * score.sd:.1f}"
-        gained = paired(arm.scores(column), arm.scores(column, START))
+        last = arm.cells(column)
+        start = {seed: c["score"] for seed, c in arm.cells(column, START).items() if c["n"] == last[seed]["n"]}
+        gained = paired(arm.scores(column), start)  # not with a start that was asked less
         cells = [arm.label, shown, seeds(arm), _difference(gained)[0], *_difference(comparison.difference(arm, column))]
         if arm.label == comparison.baseline:
             cells[4] = "baseline"

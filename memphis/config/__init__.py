@@ -140,7 +140,13 @@ def today(plain: dict[str, Any]) -> dict[str, Any]:
     if isinstance(plain.get("runtime"), dict):
         found["runtime"] = {"threads": Runtime().threads, **plain["runtime"]}
     if isinstance(evaluation := plain.get("eval"), dict):
-        found["eval"] = {"tasks": [], **evaluation}
+        found["eval"] = {"tasks": [], "limit_between": None, "shots": 0, **evaluation}
+    if isinstance(data := plain.get("data"), dict) and isinstance(sources := data.get("sources"), dict):
+        read = {n: s for n, s in sources.items() if isinstance(s, dict) and s.get("kind") != "tiny"}
+        found["data"] = {
+            **data,
+            "sources": sources | {n: {"heldout": None, "origins": None, **s} for n, s in read.items()},
+        }
     added = {key: getattr(Sft().optim, key) for key in ("eps", "beta_decay", "allow_large_steps")}
     for name in ("sft", "rank"):
         if isinstance(section := plain.get(name), dict) and isinstance(section.get("optim"), dict):

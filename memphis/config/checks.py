@@ -1,5 +1,6 @@
 """Checks across keys: combinations that make no sense, each with what to type instead, and knobs that nothing reads."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,11 @@ def contradictions(config: Config) -> list[str]:
     if "heldout" in config.eval.suites and all(source.heldout is None for source in rows):
         cure = "set data.sources.X.heldout to a share, a file or a split"
         faults.append(f"eval.suites: suite 'heldout' asks held-out rows, and no source has any; {cure}")
+    if config.eval.shots and "heldout" not in config.eval.suites:
+        faults.append(f"eval.shots={config.eval.shots}: is of suite 'heldout'; leave it out, or use eval=heldout")
+    between, limit = config.eval.limit_between, config.eval.limit
+    if between is not None and limit is not None and between > limit:
+        faults.append(f"eval.limit_between={between}: more than eval.limit={limit}; lower it, or leave eval.limit out")
     if len(set(config.eval.tasks)) < len(config.eval.tasks):
         faults.append(f"eval.tasks={config.eval.tasks}: the same task twice; name each once")
     if len(set(config.eval.seeds)) < len(config.eval.seeds):
@@ -124,6 +130,11 @@ def _source_faults(data: Data) -> list[str]:
             faults.append(f"{key}.heldout={source.heldout!r}: a share between 0 and 1, a file, a split, or null")
         if source.heldout == source.split:
             faults.append(f"{key}.heldout={source.heldout!r}: the split that is trained on; name another, or a share")
+        for pattern in source.origins or []:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                faults.append(f"{key}.origins: {pattern!r} is no regular expression ({error})")
         if source.title_exclude is not None and source.kind != "instruct":
             faults.append(f"{key}.title_exclude: kind {source.kind!r} has no titles; leave it out")
     return faults

@@ -92,8 +92,12 @@ class SourceRows:
     human: Literal["true", "mixed"]  # written by people? `mixed` needs the reason in `note`
     split: str = "train"
     expect_rows: int | None = None  # another number of rows is worth a warning
-    questions: bool = False  # the model samples answers to these prompts
-    limit: Positive | None = None  # this many rows, after a shuffle by subset_seed
+    # the model samples answers to these prompts; a number: to this many of them alone
+    questions: bool | Positive = False
+    limit: Positive | None = None  # this many rows beside the held-out ones, after a shuffle by subset_seed
+    # regular expressions, letter case ignored: rows with another `source` are left out, `limit` and a number of
+    # `questions` count for each of these
+    origins: Annotated[list[str], Field(min_length=1)] | None = None
     subset_seed: Count = 42
     title_exclude: str | None = None  # regular expression; rows whose title matches are left out
     licence: str = "unknown"
@@ -101,6 +105,11 @@ class SourceRows:
     # rows that are never trained on, for eval=heldout: a share in (0, 1), chosen by the hashes of the prompts, or all
     # rows of a .jsonl, .json or .parquet file or of another split
     heldout: float | str | None = None
+
+    @property
+    def asked(self) -> int:
+        """Number of questions where it is given, else 0."""
+        return 0 if isinstance(self.questions, bool) else self.questions * len(self.origins or [""])
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -299,6 +308,7 @@ class Questions:
     # a sampled column is the mean over these; greedy ones run once
     seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     allow_truncated: bool = False  # score card and current although prompts do not fit the model's context
+    shots: Count = 0  # of suite heldout: solved training rows of the same origin before each question
 
     @property
     def names(self) -> list[str]:
@@ -314,6 +324,7 @@ class Questions:
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Eval(Questions):
     at: Literal["final", "every"] = "final"
+    limit_between: Positive | None = None  # `limit` for models between the first and the last
     data_dir: str | None = None  # local mirror of the benchmarks; null = hub or cache
 
 

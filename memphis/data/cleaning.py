@@ -1,9 +1,11 @@
-"""Convert a record of a data set into a row, or give the reason why it cannot be one. Uses no files and no columns.
+"""Convert a record of a data set into a row, or give the reason why it cannot be one; group rows by their origin.
+Uses no files and no columns.
 
 Rows are what `prompts.spans` takes: cot (prompt, rationale, answer), instruct (prompt, response), chat (messages).
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from memphis.config.sections import Role
@@ -16,7 +18,7 @@ ROLES: dict[str, dict[Role, bool]] = {
     "chat": {"messages": True, "source": False},
 }
 BAD = ("null", "blank", "non_string", "header", "roles")  # reasons that count against data.max_drop_frac
-CHOSEN = ("short_rationale", "title", "limit")  # reasons set by the configuration
+CHOSEN = ("short_rationale", "title", "origin", "limit")  # reasons set by the configuration
 
 _SPEAKERS = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
@@ -39,6 +41,14 @@ def row(kind: str, fields: Mapping[str, Any], min_rationale_chars: int = 1) -> d
     if kind == "cot" and len(made["rationale"]) < min_rationale_chars:
         raise Dropped("short_rationale", "rationale")
     return made
+
+
+def group(origin: str, origins: Sequence[str] | None) -> str | None:
+    """Return the first of `origins` (regular expressions) that is found in the origin of a row; "" where there are no
+    `origins`, None where none of them is found."""
+    if origins is None:
+        return ""
+    return next((pattern for pattern in origins if re.search(pattern, origin, re.IGNORECASE)), None)
 
 
 def _cot(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from huggingface_hub import constants, snapshot_download
 from pyarrow import parquet
 
 from memphis.config.sections import SourceRows
-from memphis.data import cleaning
+from memphis.data import cleaning, heldout
 from memphis.errors import MemphisError
 
 FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
@@ -65,7 +65,8 @@ class _Table:
 def read(
     name: str, place: str, config: SourceRows, *, max_drop_frac: float, min_rationale_chars: int, scratch: Path
 ) -> Read:
-    """Read all rows of a source in its own order; with `limit`, the first ones after a shuffle by `subset_seed`.
+    """Read all rows of a source in its own order; with `limit`, the first after a shuffle by `subset_seed` (of each
+    of `origins`), and the held-out share of all rows beside them.
 
     place: a local path, or `owner/name@revision` of the hub.
     config: the source's section of the configuration, without path and revision.
@@ -187,6 +188,10 @@ def _clean(
     if source.config.title_exclude is not None:
         records = _without_titles(source, source.config.title_exclude, records)
         dropped["title"] = total - len(records)
+    groups = {i: cleaning.group(_origin(source, fields), source.config.origins) for i, fields in records.items()}
+    dropped["origin"] = sum(name is None for name in groups.values())
+    records = {index: fields for index, fields in records.items() if groups[index] is not None}
+    taken: Counter[str | None] = Counter()
     rows: list[dict[str, Any]] = []
     order = list(records)
     if limit is not None:  # shuffled as Dataset.shuffle does: "the first 5000 of seed 42" names certain rows
@@ -199,12 +204,12 @@ def _clean(
             dropped[drop.reason] += 1
             examples.setdefault(drop.reason, f"row {index}: {drop}")
             continue
-        if limit is not None and len(rows) == limit:
-            dropped["limit"] += 1
-            continue
-        origin = fields.get("source")
-        origin = origin.strip() if isinstance(origin, str) and origin.strip() else source.name
-        rows.append({"id": f"{source.name}/{index}", "source": origin, "kind": kind, **made})
+        if not (isinstance(source.config.heldout, float) and heldout.chosen(made, source.config.heldout)):
+            if taken[groups[index]] == limit:
+                dropped["limit"] += 1
+                continue
+            taken[groups[index]] += 1
+        rows.append({"id": f"{source.name}/{index}", "source": _origin(source, fields), "kind": kind, **made})
     counts = {"rows": total, "kept": len(rows)}
     counts |= {f"dropped_{r}": dropped[r] for r in (*cleaning.BAD, *cleaning.CHOSEN) if dropped[r]}
     bad = sum(dropped[reason] for reason in cleaning.BAD)
@@ -218,6 +223,12 @@ def _clean(
     if not rows:
         raise source.fault(f"no row of {source.title} is left ({why})")
     return rows, counts
+
+
+def _origin(source: _Source, fields: dict[str, Any]) -> str:
+    """Return what the record says of its origin, else the name of the source."""
+    origin = fields.get("source")
+    return origin.strip() if isinstance(origin, str) and origin.strip() else source.name
 
 
 def _columns(source: _Source, table: _Table) -> dict[str, str]:

@@ -98,7 +98,8 @@ class Costs:
                 local = self.local[name]
                 found[name] = (local.rows, local.tokens / local.examples if local.examples else 0)
                 continue
-            rows = counts[name]["kept"] if name in counts else source.limit or source.expect_rows
+            limit = source.limit * len(source.origins or [""]) if source.limit else source.expect_rows
+            rows = counts[name]["kept"] if name in counts else limit
             length = KNOWN[source.path][1] if source.path in KNOWN else self._measured(path, name) if path else None
             found[name] = None if rows is None or length is None else (rows, length)
         return found
@@ -119,7 +120,8 @@ class Costs:
             elif source.questions:
                 if known is None:
                     return None
-                total, tokens = total + known[0], tokens + known[0] * known[1]
+                asked = source.asked or known[0]
+                total, tokens = total + asked, tokens + asked * known[1]
         if not total:
             return None
         return total, tokens / total, min(COMPLETION * tokens / total, self.cfg.generate.max_new_tokens)

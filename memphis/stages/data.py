@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from memphis.config.forms import DataForm
 from memphis.config.sections import SourceRows, TinyTask
-from memphis.data import heldout, tiny
+from memphis.data import cleaning, heldout, tiny
 from memphis.errors import MemphisError
 from memphis.jsonl import write_rows
 from memphis.stages.context import Context
@@ -28,7 +28,7 @@ def run(context: Context, config: DataForm) -> dict[str, Any]:
         else:
             found = _read(context, name, context.places[name], source, config)
             rows, counts[name] = found.rows, found.counts
-            own = [_question(row) for row in rows] if source.questions else []
+            own = [_question(row) for row in rows] if source.questions is True else []
             revisions |= {name: found.revision} if found.revision else {}
             warnings += found.warnings
             if source.heldout is not None or f"{name}.heldout" in context.places:
@@ -38,6 +38,9 @@ def run(context: Context, config: DataForm) -> dict[str, Any]:
     if held:
         _drop_held_out(read, counts, held)
         write_rows(context.out / "heldout.jsonl", held)
+    for name, source in config.sources.items():
+        if isinstance(source, SourceRows) and source.asked:
+            read[name] = read[name][0], _some_questions(name, source, read[name][0])
     sft = [row for rows, _ in read.values() for row in rows]
     questions = [row for _, own in read.values() for row in own]
     write_rows(context.out / "sft.jsonl", sft)
@@ -92,6 +95,19 @@ def _drop_held_out(
         if dropped:
             counts[name] |= {"kept": counts[name]["kept"] - dropped, "dropped_heldout": dropped}
         read[name] = left
+
+
+def _some_questions(name: str, source: SourceRows, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the first `source.questions` rows of each of its origins as questions. Raises MemphisError if there are
+    fewer."""
+    own = []
+    for origin in source.origins or [""]:
+        fitting = [row for row in rows if cleaning.group(row["source"], source.origins) in (origin, "")]
+        if len(fitting) < source.questions:
+            of = f" of {origin}" if origin else ""
+            raise MemphisError(f"data.sources.{name}.questions={source.questions}: there are {len(fitting)} rows{of}")
+        own += fitting[: source.questions]
+    return [_question(row) for row in own]
 
 
 def _read(context: Context, name: str, place: str, source: SourceRows, config: DataForm) -> "sources.Read":

@@ -75,7 +75,7 @@ def _asking(config: EvaluateForm, algebra: Algebra | None) -> Asking:
     def judge(completion: Completion, row: Mapping[str, Any]) -> bool:
         return judge_sample(vars(completion), row, knobs, algebra)["correct"] is True
 
-    return Asking(config.generate.max_new_tokens, judge)
+    return Asking(config.generate.max_new_tokens, judge, config.eval.shots)
 
 
 def _origin(directory: Path) -> dict[str, Any]:

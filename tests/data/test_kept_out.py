@@ -1,5 +1,6 @@
 """Tests of held-out rows: which are chosen, that neither training nor generation sees them, and the keys of stages."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,56 @@ def test_rows_without_answers_cannot_be_held_out() -> None:
 def test_the_prompts_of_rows_of_all_kinds() -> None:
     assert heldout.keys({"prompt": " A \n b"}) == ["a b"]
     assert heldout.keys({"messages": [*chat("One?")["messages"], *chat("Two?")["messages"]]}) == ["one?", "two?"]
+
+
+def mixed(*origins: str, each: int) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"{origin} {n}?", "rationale": "Because.", "answer": "yes", "source": origin}
+        for n in range(each)
+        for origin in origins
+    ]
+
+
+def origins_of(rows: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(row["source"] for row in rows)
+
+
+def test_origins_select_rows_and_limit_counts_for_each(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [*mixed("Tal_EN", "tal_cn", "flute", "other", each=30), {"prompt": None}])
+    words = (f"data.path={tmp_path}/a.jsonl", "data.sources.local.origins=['tal(?!.*cn)',flute]")
+    _, files = build(tmp_path, *words, "data.sources.local.heldout=0.2")
+    assert origins_of(files["sft"]) + origins_of(files["heldout"]) == {"Tal_EN": 30, "flute": 30}
+    summary, files = build(tmp_path, *words, "data.sources.local.heldout=0.2", "data.sources.local.limit=10")
+    assert origins_of(files["sft"]) == origins_of(files["questions"]) == {"Tal_EN": 10, "flute": 10}
+    assert len(files["heldout"]) > 4  # a share of all rows, not of the ten
+    counts = summary["counts"]["local"]
+    assert (counts["kept"], counts["dropped_origin"], counts["heldout"]) == (20, 61, len(files["heldout"]))
+    assert counts["rows"] == sum(number for key, number in counts.items() if key not in ("rows", "heldout"))
+
+
+def test_a_number_of_questions_counts_for_each_origin(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", [*mixed("tal", "flute", each=12), *mixed("tal", each=1)])
+    words = (f"data.path={tmp_path}/a.jsonl", "data.sources.local.questions=4", "+data.sources.local.heldout=0.1")
+    summary, files = build(tmp_path, *words, "data.sources.local.origins=[tal,flute]")
+    assert origins_of(files["questions"]) == {"tal": 4, "flute": 4}
+    assert prompts(files["questions"]) <= prompts(files["sft"])
+    assert not prompts(files["heldout"]) & prompts(files["sft"])
+    assert summary["questions"] == 8
+    _, files = build(tmp_path, *words)
+    assert len(files["questions"]) == 4  # of the source as a whole
+    with pytest.raises(MemphisError, match=r"data.sources.local.questions=40: there are \d+ rows of tal$"):
+        build(tmp_path, *words[::2], "data.sources.local.questions=40", "data.sources.local.origins=[tal,flute]")
+
+
+def test_keys_move_with_origins_and_questions_and_only_then(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.jsonl", mixed("tal", each=3))
+    path, origins = f"data.path={tmp_path}/a.jsonl", "data.sources.local.origins"
+    none, null, some, two = (
+        data_stage(tmp_path, path, *words)
+        for words in ((), (f"{origins}=null",), (f"{origins}=[tal]",), ("data.sources.local.questions=2",))
+    )
+    assert none.key == null.key
+    assert "origins" not in none.config["sources"]["local"]
+    assert len({none.key, some.key, two.key}) == 3
+    with pytest.raises(MemphisError, match=r"data.sources.local.origins: '\(' is no regular expression"):
+        data_stage(tmp_path, path, f"{origins}=['(']")

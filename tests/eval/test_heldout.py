@@ -222,3 +222,60 @@ def test_rows_are_asked_before_between_and_after(tmp_path: Path) -> None:
     asked = [stage for stage in stages if stage.kind == "evaluate"]
     assert [stage.name for stage in asked] == ["evaluate-base", "evaluate-sft", "evaluate-1"]
     assert all("data" in stage.inputs for stage in asked)
+
+
+def test_between_the_ends_fewer_rows_are_asked(tmp_path: Path) -> None:
+    def limits(*overrides: str) -> dict[str, int | None]:
+        words = (*LOCAL, "data.sources.local.heldout=0.5", "eval=heldout_ends", *overrides)
+        stages = recipe(compose_config(*words), tmp_path / "identities.json")
+        return {s.name: s.config["eval"]["limit"] for s in stages if s.kind == "evaluate"}
+
+    both = {"evaluate-base": None, "evaluate-sft": 40}
+    assert limits() == both | {"evaluate-1": None}
+    assert limits("iterations=2") == both | {"evaluate-1": 40, "evaluate-2": None}
+    assert limits("iterations=2", "method=sft_continued") == both | {"evaluate-sft-continued": None}
+    assert limits("method=sft_only") == {"evaluate-base": None, "evaluate-sft": None}
+    assert limits("method=none") == {"evaluate-base": None}
+    assert limits("iterations=2", "eval.limit=50")["evaluate-2"] == 50
+    assert limits("eval=heldout") == dict.fromkeys(("evaluate-base", "evaluate-sft", "evaluate-1"))
+    same = limits("sft.from=owner/model", "model=hf", "model.path=owner/model")  # SFT is the base model
+    assert same == {"evaluate-base": None, "evaluate-sft": None, "evaluate-1": None}
+    with pytest.raises(MemphisError, match=r"eval.limit_between=40: more than eval.limit=30"):
+        limits("eval.limit=30")
+
+
+def test_solved_training_rows_of_the_same_origin_come_first(tmp_path: Path, model: Path) -> None:
+    def trained(row: dict[str, Any], n: int) -> dict[str, Any]:
+        return {
+            **row,
+            "id": f"{row['data']}/{n}",
+            "kind": "cot",
+            "prompt": f"t{n} {row['source']}?",
+            "rationale": "So.",
+        }
+
+    seen: list[str] = []
+
+    def say(text: str) -> Completion:
+        seen.append(text)
+        return Completion("", [], True)
+
+    for folder in (tmp_path / "data", tmp_path / "more" / "data"):
+        folder.mkdir(parents=True)
+    rows = [trained(row, n) for n, row in enumerate([WORDS[0], WORDS[3], WORDS[0], WORDS[3], WORDS[0], SUMS[0]])]
+    write_rows(tmp_path / "data" / "sft.jsonl", rows)
+    _, out, _ = build(tmp_path, model, [WORDS[0], WORDS[3]], say, "eval.shots=2")
+    solved = "### User:\nt{} {}?\n### Rationale:\nSo.\n### Answer:\nyes\n"
+    shown = {"a/b": (0, 2), "c d": (1, 3)}
+    assert seen == [
+        "".join(solved.format(n, origin) for n in taken) + render_cot(f"{origin} 0?") for origin, taken in shown.items()
+    ]
+    record = find(out).records["heldout"]
+    column = record["columns"]["words"]
+    assert (column["shots"], column["title"]) == (2, "Held-out rows of words, 2-shot")
+    write_rows(tmp_path / "more" / "data" / "sft.jsonl", rows)
+    with pytest.raises(MemphisError, match=r"eval.shots=4: words has 3 training rows of a/b; lower it"):
+        build(tmp_path / "more", model, [WORDS[0]], say, "eval.shots=4")
+    assert "shots" not in stage_of(tmp_path).config["eval"]
+    with pytest.raises(MemphisError, match=r"eval.shots=2: is of suite 'heldout'"):
+        stage_of(tmp_path, "eval=current", "eval.shots=2")
