@@ -109,7 +109,8 @@ class Console:
         """Show the stage as running, from its beginning or from a checkpoint."""
         with self._lock:
             row = self._running = self._by_key[stage.key]
-            row.state, row.began = "running", monotonic()
+            row.state = "running"
+            row.began = row.printed = monotonic()
             if stage.key in self._starts:
                 self._waits.append(monotonic() - self._idle_since)
             if self._live is None:
@@ -121,9 +122,10 @@ class Console:
         with self._lock:
             row = self._by_key[stage.key]
             row.take(rows)
-            if row is self._running and self._live is None and monotonic() - row.printed >= QUIET_SECONDS:
+            due = row is self._running and self._live is None and monotonic() - row.printed >= QUIET_SECONDS
+            if due and (facts := row.facts(going=True)):
                 row.printed = monotonic()
-                self._print(f"{self._title(stage)}: {row.facts(going=True)}")
+                self._print(f"{self._title(stage)}: {facts}")
 
     def finished(self, stage: Stage, record: Mapping[str, Any], reused: bool) -> None:
         """Show the stage as finished. record: its stage.json. reused: it was taken from the store."""
@@ -246,7 +248,7 @@ class _Row:
     results: str = ""
     step: int = 0
     steps: int | None = None
-    printed: float = field(default_factory=lambda: monotonic())  # when its last plain line was
+    printed: float = 0.0  # when its last plain line was
     values: dict[str, float] = field(default_factory=dict)
     # time and number of the first step seen: a resumed stage begins with old rows
     _first: tuple[float, int] | None = None
