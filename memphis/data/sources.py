@@ -245,8 +245,8 @@ def _columns(source: _Source, table: _Table) -> dict[str, str]:
             )
     if missing:
         tried = ", ".join(f"{role!r} (tried: {names})" for role, names in missing.items())
-        typed = [f"{role}: [<name>]" for role in missing]
-        values = f".{typed[0].replace(': ', '=')}" if len(typed) == 1 else f"={{{', '.join(typed)}}}"
+        first, *more = missing
+        values = f"={{{', '.join(f'{role}: [<name>]' for role in missing)}}}" if more else f".{first}=[<name>]"
         cure = f"set 'data.sources.{source.name}.columns{values}'"
         raise source.fault(f"{source.title}: no column for {tried}. {found}; {cure}")
     return chosen
