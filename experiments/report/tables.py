@@ -43,6 +43,9 @@ def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> 
         shown = "–" if score is None else f"{100 * score.mean:.1f}"
         if score is not None and score.sd is not None:
             shown += f" ± {100 * score.sd:.1f}"
+        numbers = {cell["n"] for cell in arm.cells(column).values()}
+        if numbers - {comparison.columns[column]["n"]}:
+            shown += f" (N = {', '.join(map(str, sorted(numbers)))})"
         gained = paired(arm.scores(column), arm.scores(column, START))
         cells = [arm.label, shown, seeds(arm), _difference(gained)[0], *_difference(comparison.difference(arm, column))]
         if arm.label == comparison.baseline:
@@ -92,7 +95,7 @@ def gain_table(comparison: Comparison, column: str) -> list[list[str]]:
         return []
     rows = [["points gained over SFT", "in all", *(f"per {name}" for _, name in UNITS.values())]]
     for arm in comparison.arms:
-        gain = paired(arm.scores(column), sft.scores(column))
+        gain = arm.minus(sft, column)
         if arm is sft or gain is None:
             continue
         cells = [arm.label, f"{100 * gain.mean:+.1f}"]
