@@ -64,6 +64,7 @@ LONGEST = {
     "tests/test_devices.py": 130,
     "tests/test_any_model.py": 120,
     "tests/real/test_precision.py": 110,
+    "tests/test_own.py": 100,
     "tests/tracking/test_runs.py": 100,
     "tests/test_four_sources.py": 90,
     "tests/eval/test_benchmarks.py": 90,

@@ -1,12 +1,19 @@
-"""Made-up hub cache in huggingface_hub's layout, and a stand-in for the data set that must not be redistributed."""
+"""Made-up hub: a cache in huggingface_hub's layout, one in that of `datasets`, a server that takes uploads; and a stand-in
+for the data set that must not be redistributed."""
 
+import base64
 import json
 import random
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -53,6 +60,93 @@ def put_model(cache: Path, repo: str, commit: str, model: Path) -> Path:
     """Write the files of a checkpoint directory to the cache; return the snapshot directory."""
     files = {file.name: file.read_bytes() for file in model.iterdir()}
     return _put(cache / f"models--{repo.replace('/', '--')}", commit, files, "main")
+
+
+def put_prepared(cache: Path, repo: str, config: str, rows: list[dict[str, Any]]) -> Path:
+    """Write `rows` as all three splits of a data set that `datasets` has prepared to its cache (HF_DATASETS_CACHE)."""
+    owner, _, name = repo.partition("/")
+    folder = cache / f"{owner}___{name}" / config / "0.0.0" / ("0" * 40)
+    folder.mkdir(parents=True)
+    table = datasets.Dataset.from_list(rows)
+    splits = datasets.SplitDict()
+    for split in ("train", "validation", "test"):
+        with datasets.arrow_writer.ArrowWriter(
+            path=str(folder / f"{name}-{split}.arrow"), features=table.features
+        ) as file:
+            file.write_table(table.data.table)
+            count, size = file.finalize()
+        splits.add(datasets.SplitInfo(name=split, num_bytes=size, num_examples=count, dataset_name=name))
+    info = datasets.DatasetInfo(
+        features=table.features,
+        builder_name="parquet",
+        dataset_name=name,
+        config_name=config,
+        version="0.0.0",
+        splits=splits,
+    )
+    info.write_to_directory(str(folder))
+    return folder
+
+
+@dataclass
+class Uploads:
+    """What a server on this machine got in place of the hub. address: for HF_ENDPOINT."""
+
+    address: str
+    created: list[dict[str, Any]] = field(default_factory=list)  # requests for new repositories
+    files: dict[str, bytes] = field(default_factory=dict)  # path in the repository -> content
+    tokens: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def uploads() -> Iterator[Uploads]:
+    """Answer what `hf auth login` and `hf upload` ask of the hub, as far as they need it; keep what they send."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            answer: dict[str, Any] = {}
+            if self.path == "/api/whoami-v2":
+                found.tokens.add(self.headers["Authorization"].removeprefix("Bearer "))
+                token = {"displayName": "laptop", "role": "write"}
+                answer = {"type": "user", "name": "you", "auth": {"type": "access_token", "accessToken": token}}
+            elif self.path == "/api/repos/create":
+                found.created.append(json.loads(body))
+                answer = {"url": f"{found.address}/{found.created[-1]['organization']}/{found.created[-1]['name']}"}
+            elif "/preupload/" in self.path:
+                names = [file["path"] for file in json.loads(body)["files"]]
+                answer = {"files": [{"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names]}
+            elif "/commit/" in self.path:
+                lines = [json.loads(line)["value"] for line in body.splitlines()]
+                found.files |= {line["path"]: base64.b64decode(line["content"]) for line in lines if "path" in line}
+                repo = self.path.removeprefix("/api/models/").partition("/commit/")[0]
+                answer = {
+                    "commitUrl": f"{found.address}/{repo}/commit/{'0' * 40}",
+                    "commitOid": "0" * 40,
+                    "success": True,
+                }
+            text = json.dumps(answer).encode()
+            self.send_response(200)
+            for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(text)))):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_POST = do_GET
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Uploads(f"http://127.0.0.1:{server.server_address[1]}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield found
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _put(root: Path, commit: str, files: dict[str, bytes], branch: str) -> Path:

@@ -160,6 +160,17 @@ def test_a_terminal_counts_answers_and_the_time_they_leave(terminal, clock):
     assert "about 40 s left" in text
 
 
+def test_a_stage_that_starts_late_does_not_say_its_first_row_at_once(clock):
+    out = io.StringIO()
+    shown = Console(plan("merge-1"), stream=out)
+    clock[0] += 100
+    shown.started(stage("merge-1"))
+    shown.rows(stage("merge-1"), 0, [{"merge/drift": 0.1}])
+    clock[0] += 100
+    shown.rows(stage("merge-1"), 1, [{"merge/drift": 0.1}])  # nothing that the console tells
+    assert out.getvalue().splitlines() == ["[1/1] merge-1: started"]
+
+
 def test_scores_of_an_evaluation():
     out = io.StringIO()
     columns = {"tiny/word": {"score": 0.453, "stderr": 0.0203}, "tiny/choice": {"score": 0.25, "stderr": None}}

@@ -1,10 +1,11 @@
 """Small random models on disk, and the single vLLM engine that all tests of a session share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
 
 from memphis.sampling import Engine, open_engine
 from memphis.training.model import new_tiny, save
@@ -68,6 +69,33 @@ def write_bloom(path: Path) -> Path:
     vocabulary = tokenizer()
     config = BloomConfig(vocab_size=len(vocabulary), hidden_size=32, n_layer=2, n_head=4, initializer_range=0.2)
     save(BloomForCausalLM(config), vocabulary, path)
+    return path
+
+
+def write_taught(path: Path, kind: str, rows: Sequence[tuple[str, str]], steps: int) -> Path:
+    """Write a model of transformers' type `kind` that has seen rows (prompt, completion) for so many steps of 16 rows:
+    it keeps their form, and its answers are right now and then."""
+    vocabulary = tokenizer(" ".join(prompt + completion for prompt, completion in rows))
+    ids = [
+        [vocabulary(text).input_ids for text in (prompt, completion + vocabulary.eos_token)]
+        for prompt, completion in rows
+    ]
+    width = max(len(prompt) + len(completion) for prompt, completion in ids)
+    inputs = torch.tensor([[*a, *b, *[0] * (width - len(a + b))] for a, b in ids])
+    labels = torch.tensor([[*[-100] * len(a), *b, *[-100] * (width - len(a + b))] for a, b in ids])
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    config = AutoConfig.for_model(
+        kind, vocab_size=len(vocabulary), max_position_embeddings=512, bos_token_id=0, eos_token_id=0, **sizes
+    )
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        some = torch.randperm(len(rows))[:16]
+        model(input_ids=inputs[some], labels=labels[some]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    save(model, vocabulary, path)
     return path
 
 

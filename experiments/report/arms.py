@@ -42,6 +42,12 @@ class Arm:
         """Return seed -> score (0 to 1) of the last model, or of the one with that label."""
         return {seed: cell["score"] for seed, cell in self.cells(column, label).items()}
 
+    def minus(self, other: "Arm", column: str) -> Difference | None:
+        """Return the difference to another arm over the seeds that both have, asked as many questions; None without."""
+        mine, theirs = self.cells(column), other.cells(column)
+        shared = [seed for seed in mine.keys() & theirs.keys() if mine[seed]["n"] == theirs[seed]["n"]]
+        return paired(*({seed: cells[seed]["score"] for seed in shared} for cells in (mine, theirs)))
+
     def score(self, column: str) -> Spread | None:
         values = list(self.scores(column).values())
         return spread(values) if values else None
@@ -93,7 +99,7 @@ class Comparison:
         """Return the difference to the baseline: over seeds, or over items for one pair of runs; None for itself."""
         if arm.label == self.baseline:
             return None
-        over_seeds = paired(arm.scores(column), self.arm(self.baseline).scores(column))
+        over_seeds = arm.minus(self.arm(self.baseline), column)
         if over_seeds is not None and over_seeds.n == 1:
             return self.items.get(arm.label, {}).get(column, over_seeds)
         return over_seeds

@@ -44,6 +44,9 @@ def score_table(comparison: Comparison, column: str, *, costs: bool = False) -> 
         if score is not None and score.sd is not None:
             shown += f" ± {100 * score.sd:.1f}"
         last = arm.cells(column)
+        numbers = {cell["n"] for cell in last.values()}
+        if numbers - {comparison.columns[column]["n"]}:
+            shown += f" (N = {', '.join(map(str, sorted(numbers)))})"
         start = {seed: c["score"] for seed, c in arm.cells(column, START).items() if c["n"] == last[seed]["n"]}
         gained = paired(arm.scores(column), start)  # not with a start that was asked less
         cells = [arm.label, shown, seeds(arm), _difference(gained)[0], *_difference(comparison.difference(arm, column))]
@@ -94,7 +97,7 @@ def gain_table(comparison: Comparison, column: str) -> list[list[str]]:
         return []
     rows = [["points gained over SFT", "in all", *(f"per {name}" for _, name in UNITS.values())]]
     for arm in comparison.arms:
-        gain = paired(arm.scores(column), sft.scores(column))
+        gain = arm.minus(sft, column)
         if arm is sft or gain is None:
             continue
         cells = [arm.label, f"{100 * gain.mean:+.1f}"]

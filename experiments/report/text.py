@@ -69,7 +69,7 @@ def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
             parts.append(f"{job} {duration(sum(seconds.values()))} ({', '.join(shares)})")
     if (rest := wall_s - sum(stage["seconds"] for stage in built)) > 0:
         parts.append(f"starting processes and waiting {duration(rest)}")
-    text = f"{duration(wall_s)}: {', '.join(parts)}"
+    text = ": ".join(filter(None, [duration(wall_s), ", ".join(parts)]))
     reused = [stage["seconds"] for stage in stages if stage["reused"]]
     return f"{text}; {len(reused)} stages from the store (built in {duration(sum(reused))})" if reused else text
 
@@ -88,9 +88,17 @@ def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
 
 
 def next_command(run: Mapping[str, Any]) -> str:
-    """Return this run's command with another SLERP factor; the full recipe when no merge made its last model."""
-    if not any(KINDS[stage["kind"]].merges and stage["built"] for stage in own_stages(run["method"], run["stages"])):
+    """Return this run's command with another SLERP factor; where no merge made its last model, the full recipe: of the
+    laptop task, or on the run's own model and rows."""
+    merged = any(KINDS[stage["kind"]].merges and stage["built"] for stage in own_stages(run["method"], run["stages"]))
+    own = any(
+        value is True for key, value in run["config"].items() if re.fullmatch(r"data\.sources\..+\.questions", key)
+    )
+    if not merged and not own:
         return "python train.py"
-    unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # of older runs: flags, sweeps; masked secrets
-    kept = [item for item in run["command"] if not unwanted.match(item)]
-    return shlex.join(["python", "train.py", *kept, f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"])
+    unwanted = r"-|\+sweep=|slerp\.t=|.*\*\*\*|[^\[{]*,"  # of older runs: flags, sweeps; masked secrets
+    turned = f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"
+    if not merged:  # knobs of another method would be refused
+        unwanted, turned = rf"{unwanted}|method=|until=|rank\.|slerp\.|sft\.continued=", "method=memphis"
+    kept = [item for item in run["command"] if not re.match(unwanted, item)]
+    return shlex.join(["python", "train.py", *kept, turned])

@@ -238,6 +238,7 @@ def _columns(source: _Source, table: _Table) -> dict[str, str]:
     found = f"Found: {shown}; splits: {', '.join(table.splits)}"
     folded = {name.lower(): name for name in reversed(types)}
     chosen: dict[str, str] = {}
+    missing: dict[str, str] = {}  # role -> the names that were tried
     for role, required in cleaning.ROLES[source.config.kind].items():
         names = source.config.columns.get(role, [role])
         cure = f"set 'data.sources.{source.name}.columns.{role}=[<name>]'"
@@ -245,7 +246,7 @@ def _columns(source: _Source, table: _Table) -> dict[str, str]:
         if hits:
             chosen[role] = hits[0]
         elif required:
-            raise source.fault(f"{source.title}: no column for {role!r} (tried: {', '.join(names)}). {found}; {cure}")
+            missing[role] = ", ".join(names)
         wanted = "list" if role == "messages" else "string"
         fitting = (wanted, f"large_{wanted}", "json", "null")
         if hits and role != "source" and not any(t.startswith(fitting) for t in types[hits[0]].split(" or ")):
@@ -253,6 +254,12 @@ def _columns(source: _Source, table: _Table) -> dict[str, str]:
                 f"{source.title}: column {hits[0]!r} for {role!r} is {types[hits[0]]}, not {wanted}. "
                 f"{found}; {cure}, or make it a {wanted} there"
             )
+    if missing:
+        tried = ", ".join(f"{role!r} (tried: {names})" for role, names in missing.items())
+        first, *more = missing
+        values = f"={{{', '.join(f'{role}: [<name>]' for role in missing)}}}" if more else f".{first}=[<name>]"
+        cure = f"set 'data.sources.{source.name}.columns{values}'"
+        raise source.fault(f"{source.title}: no column for {tried}. {found}; {cure}")
     return chosen
 
 

@@ -109,7 +109,8 @@ class Console:
         """Show the stage as running, from its beginning or from a checkpoint."""
         with self._lock:
             row = self._running = self._by_key[stage.key]
-            row.state, row.began = "running", monotonic()
+            row.state = "running"
+            row.began = row.printed = monotonic()
             if stage.key in self._starts:
                 self._waits.append(monotonic() - self._idle_since)
             if self._live is None:
@@ -259,7 +260,7 @@ class _Row:
     results: str = ""
     step: int = 0
     steps: int | None = None
-    printed: float = field(default_factory=lambda: monotonic())  # when its last plain line was
+    printed: float = 0.0  # when its last plain line was
     values: dict[str, float] = field(default_factory=dict)
     sampling: Mapping[str, Any] | None = None  # its newest row of progress
     heard: float = 0.0  # when that came

@@ -254,6 +254,15 @@ def test_a_missing_column_says_what_there_is_and_what_to_type(tmp_path: Path) ->
     assert "has no split 'dev' (found: train, test)" in refused(tmp_path, folder, SHIPPED["tinycot"], split="dev")
 
 
+def test_all_missing_columns_are_said_at_once(tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "a.jsonl", [{"task": "p", "rationale": "r", "solution": "a"}])
+    assert refused(tmp_path, file, SHIPPED["tinycot"]) == (
+        f"data.sources.it: {file}[train]: no column for 'prompt' (tried: prompt, question, instruction), "
+        "'answer' (tried: target, answer, label). Found: task (string), rationale (string), solution (string); splits: train; "
+        "set 'data.sources.it.columns={prompt: [<name>], answer: [<name>]}'"
+    )
+
+
 def test_every_format(tmp_path: Path) -> None:
     import json
 

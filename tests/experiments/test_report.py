@@ -271,6 +271,15 @@ def test_next_command_turns_another_way(run_dir):
     assert next_command(run | {"method": "sft_continued"}) == "python train.py"
 
 
+def test_a_run_without_a_merge_is_followed_by_the_recipe_on_its_own_rows(run_dir):
+    config = {"slerp.t": 0.99, "data.sources.local.questions": True}
+    run = {**read_run(run_dir), "method": "sft_continued", "config": config}
+    columns = "data.sources.local.columns={prompt: [a], answer: [b]}"
+    own = ["+exp=mine", "method=dpo", columns, "rank.beta=0.3", "until=sft", "seed=0,1"]
+    assert next_command(run | {"command": own}) == f"python train.py +exp=mine '{columns}' method=memphis"
+    assert next_command(run | {"command": own, "config": {"slerp.t": 0.99}}) == "python train.py"
+
+
 def test_a_frozen_run_is_named_by_what_was_typed_for_it(run_dir):
     about = json.loads((run_dir / "run.json").read_text())
     frozen = {"argv": ["train.py", "--config-path=/grid/arms", "--config-name=007"], "overrides": ["slerp.t=0.5"]}
@@ -282,6 +291,8 @@ def test_a_frozen_run_is_named_by_what_was_typed_for_it(run_dir):
 def test_time_of_a_run_that_built_everything():
     stages = [{"kind": "sft", "seconds": 90.0, "reused": False, "summary": {}}]
     assert time_line(stages, 100.0) == "1 m 40 s: training 1 m 30 s (sft 1 m 30 s), starting processes and waiting 10 s"
+    reused = [stage | {"reused": True} for stage in stages]
+    assert time_line(reused, 0.0).startswith(f"0.0 s; {len(stages)} stages from the store")
     assert cost_line("memphis", stages) == "tokens trained on: none; generated to learn from: 0"
 
 

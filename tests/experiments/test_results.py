@@ -8,6 +8,7 @@ import yaml
 from experiments.report import collect
 from experiments.report.arms import group
 from experiments.report.results import find_runs, read_run
+from experiments.report.tables import score_table
 from memphis.errors import MemphisError
 from memphis.store import read_json
 from tests.experiments import made_up
@@ -123,6 +124,21 @@ def test_arms_are_paired_with_the_control_by_seed(tmp_path):
     assert difference.mean == pytest.approx(-(10 + 12 + 6) / 3 / 200)
     assert difference.n == 3
     assert found.difference(found.arms[1], "tiny/tiny_gen") is None
+
+
+def test_arms_that_were_asked_different_numbers_of_questions_are_not_subtracted(tmp_path):
+    for seed in (0, 1):
+        made_up.run(tmp_path, config_of(), seed, COUNTS)
+        control(tmp_path, seed)
+    found = group([read_run(path) for path in find_runs([tmp_path])])
+    memphis, sft_continued = found.arms
+    for seed, left in ((1, 1), (0, 0)):
+        sft_continued.cells("tiny/tiny_gen")[seed]["n"] = 100
+        difference = found.difference(memphis, "tiny/tiny_gen")
+        assert (difference.n if difference else 0) == left
+    _, row, baseline = score_table(found, "tiny/tiny_gen")
+    assert row[4:] == ["–", "–", "–"]
+    assert baseline[1].endswith(" (N = 100)")
 
 
 def test_an_incomplete_run_is_named_and_in_no_mean(tmp_path):
