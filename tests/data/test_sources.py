@@ -49,7 +49,7 @@ def read(
     assert found.counts["rows"] == found.counts["kept"] + sum(v for k, v in found.counts.items() if "dropped" in k)
     assert found.counts["kept"] == len(found.rows) == len({row["id"] for row in found.rows})
     for row in found.rows:  # the fields that the templates need
-        assert prompts.spans(row, "<EOS>", "every_turn")
+        assert prompts.spans(row, "every_turn")
     return found
 
 
