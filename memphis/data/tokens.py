@@ -41,7 +41,7 @@ class Example:
     id: str
     sequences: tuple[Sequence, ...]  # one for supervised training; chosen first, then the rejected ones, for pairs
     prompt_length: int  # leading tokens that are equal in all sequences (and gold) and have no loss
-    gold: Sequence | None = None  # with rank.ce_target=gold: the human completion of the same prompt
+    gold: Sequence | None = None  # with rank.ce_target=gold: the data's own completion of the same prompt
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -143,7 +143,7 @@ def pair_examples(
     """Build examples with the chosen sequence first, then the rejected ones, from lines of pairs.jsonl. A line without
     "rejected" gives an example with one sequence (methods that train on correct samples only).
 
-    gold: question id -> completion text (without EOS) of the human answer; every example then carries it as `gold`.
+    gold: question id -> completion text (without EOS) of the data's answer; every example then carries it as `gold`.
     A rejected sequence longer than max_length is left out; the pair is dropped if no rejected one, or not the chosen
     or gold one, fits. With overlong="truncate" sequences are cut instead. A rejected sequence that equals the chosen or
     gold one, by its cut or from the start, would be trained up and down: it is left out, and the pair is dropped if no
@@ -158,7 +158,8 @@ def pair_examples(
         if gold is not None:
             if pair["id"] not in gold:
                 raise MemphisError(
-                    f"rank.ce_target=gold: question {pair['id']} has no human completion; use rank.ce_target=chosen"
+                    f"rank.ce_target=gold: question {pair['id']} has no completion in the data; "
+                    "use rank.ce_target=chosen"
                 )
             completions.append(gold[pair["id"]])
         texts += [prompts.render_cot(pair["prompt"]), *completions]

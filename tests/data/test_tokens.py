@@ -121,7 +121,7 @@ def test_a_pair_without_rejected_ones_is_a_correct_sample(tokenizer) -> None:
 
 
 def test_a_question_without_a_gold_completion_is_an_error(tokenizer) -> None:
-    with pytest.raises(MemphisError, match="question q has no human completion"):
+    with pytest.raises(MemphisError, match="question q has no completion in the data"):
         pair_examples([PAIR], tokenizer, **KEEP, gold={})
 
 
