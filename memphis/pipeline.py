@@ -204,6 +204,7 @@ KINDS = {
         instead=lambda cfg: "model" if cfg.sft.skipped else None,
     ),
     "generate": Kind(
+        version=2,
         form=forms.GenerateForm,
         title="generate",
         family="gen",
