@@ -2,22 +2,15 @@
 (ROW_FILES), or a directory. `cleaning` decides what becomes of a single record.
 
 The hub's files are taken as one snapshot, so that a cached commit is read without a network (HF_HUB_OFFLINE=1), and a
-branch is resolved to a commit, which is recorded. `datasets` finds files and splits in it and reads parquet. Text is
-parsed here: in a JSON column of mixed types `datasets` turns "2" into 2 near the file's beginning and 2 into "2"
-further on, it takes "NA" in a CSV for nothing and "007" for 7, and it does not report the number of a broken line.
+branch is resolved to a commit, which is recorded. `datasets` finds files and splits in it and reads parquet; `files`
+reads text.
 """
 
-import csv
 import difflib
 import glob
-import gzip
-import io
-import json
 import logging
 import re
 import shutil
-import sys
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +24,7 @@ from pyarrow import parquet
 
 from memphis.config.sections import ROW_FILES, SourceRows
 from memphis.data import cleaning
+from memphis.data.files import records
 from memphis.errors import MemphisError
 from memphis.formatting import download_command
 
@@ -156,15 +150,15 @@ def _load(source: _Source, location: Path, scratch: Path) -> _Table:
     if split not in found:
         cure = f"; if its files are missing: {source.download}" if source.download else ""
         raise source.fault(f"{source.path} has no split {split!r} (found: {', '.join(found)}){cure}", "split")
-    records = [record for name in full for record in _records(source, Path(name))]
+    read = [record for name in full for record in _records(source, Path(name))]
     seen: dict[str, dict[str, None]] = {}
-    for record in records:
+    for record in read:
         for name, value in record.items():
             seen.setdefault(name, {})[_type(value)] = None
     types = {
         name: " or ".join([kind for kind in kinds if kind != "null"][:4]) or "null" for name, kinds in seen.items()
     }
-    return _Table(types, records, list(found), _unread(location, builder))
+    return _Table(types, read, list(found), _unread(location, builder))
 
 
 def _builder(source: _Source, location: Path, scratch: Path) -> Any:
@@ -223,59 +217,10 @@ def _unread(location: Path, builder: Any) -> list[str]:
 
 
 def _records(source: _Source, file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a text file."""
     try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        text = content.decode("utf-8-sig")
-        name = file.name.removesuffix(".gz")
-        yield from _cells(text, "\t" if name.endswith(".tsv") else ",") if name.endswith("sv") else _objects(text)
-    except (ValueError, RecursionError, EOFError, OSError, zlib.error, csv.Error) as error:
+        yield from records(file)
+    except ValueError as error:
         raise source.fault(f"{file} cannot be read ({_line(error)})", "path") from error
-
-
-def _cells(text: str, delimiter: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of a table with a header; every cell is a text, and an empty one is an empty text."""
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header = next(reader, [])
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
-        raise ValueError(f"the header names {twice[0]!r} twice")
-    for cells in filter(None, reader):  # not a line without anything
-        if len(cells) != len(header):
-            raise ValueError(f"line {reader.line_num} ends a row of {len(cells)} cells, the header has {len(header)}")
-        yield dict(zip(header, cells, strict=True))
-
-
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a text that is one JSON list, or has one object per line."""
-    whole = text.lstrip().startswith("[")
-    values = enumerate(_json(text), 1) if whole else _lines(text)
-    for number, value in values:
-        if not isinstance(value, dict):
-            raise ValueError(f"{'element' if whole else 'line'} {number} is no object: {str(value)[:40]!r}")
-        yield value
-
-
-def _json(text: str) -> Any:
-    """Parse JSON. Raises ValueError for a key that stands twice in an object, of which the library keeps the last."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-            raise ValueError(f"the key {twice!r} stands twice in an object")
-        return made
-
-    return json.loads(text, object_pairs_hook=once)
-
-
-def _lines(text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, _json(line)
-            except ValueError as error:
-                raise ValueError(f"line {number} is no JSON: {str(error).split(':')[0]}") from None
 
 
 def _clean(
