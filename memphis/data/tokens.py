@@ -90,9 +90,9 @@ def encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> list[lis
     distinct = list(dict.fromkeys(texts))
     if not distinct:
         return []
-    ids = tokenizer(distinct, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)[
-        "input_ids"
-    ]
+    # mistral-common makes no special token from text in any case, and its class refuses to be asked.
+    split = {} if type(tokenizer).__name__ == "MistralCommonBackend" else {"split_special_tokens": True}
+    ids = tokenizer(distinct, add_special_tokens=False, return_attention_mask=False, **split)["input_ids"]
     by_text = dict(zip(distinct, ids, strict=True))
     return [by_text[text] for text in texts]
 

@@ -13,6 +13,7 @@ from memphis.data.tiny_tokenizer import train_tokenizer
 from memphis.data.tokens import (
     IGNORE,
     Example,
+    encode,
     load_tokenizer,
     pair_examples,
     prompt_ids,
@@ -191,6 +192,18 @@ def test_special_tokens_spelt_in_data_are_text_wherever_a_text_is_tokenised(make
     assert decoded == f"{prompts.render_cot(f'Why {SPELT}?')}{text}{vocabulary.eos_token}"
     (plain,) = text_examples([SPELT], vocabulary, max_length=200)
     assert not special & set(plain.sequences[0].input_ids[:-1])
+
+
+def test_a_tokenizer_that_is_not_asked_to_split(tokenizer) -> None:
+    class MistralCommonBackend:
+        """The class of transformers around mistral-common, as far as it matters here."""
+
+        def __call__(self, texts: list[str], **settings: bool) -> dict[str, list[list[int]]]:
+            if settings.pop("split_special_tokens", False):
+                raise ValueError("`MistralCommonBackend` does not support `split_special_tokens`.")
+            return {"input_ids": tokenizer(texts, split_special_tokens=True, **settings)["input_ids"]}
+
+    assert encode([SPELT], MistralCommonBackend()) == encode([SPELT], tokenizer)
 
 
 def test_tokens_of_text_without_special_ones_are_the_tokenizers_own(tokenizer) -> None:

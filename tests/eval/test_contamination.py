@@ -176,7 +176,7 @@ def test_bad_input_is_one_line(tmp_path: Path, mirror: Path) -> None:
     cases = {
         "nothing.jsonl": ("", "no rows with text"),
         "broken.jsonl": ('{"prompt": "a"}\n{"prompt": \n', "broken.jsonl, line 2: not JSON"),
-        "broken.csv": ("prompt,answer\na\n", "broken.csv: cannot be read (line 2 ends a row of 1 cells"),
+        "broken.csv": ("prompt,answer\na\n", "broken.csv: cannot be read .line 2 ends a row of 1 cells"),
         "broken.json": ("[1, ", "broken.json: cannot be read"),
         "broken.parquet": ("PAR1", "broken.parquet: cannot be read"),
     }
