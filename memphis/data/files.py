@@ -35,7 +35,7 @@ def _cells(text: str, delimiter: str) -> Iterator[dict[str, str]]:
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header = next(reader, [])
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
+    if twice := [name for name, count in Counter(filter(None, header)).items() if count > 1]:
         raise ValueError(f"the header names {twice[0]!r} twice")
     for cells in filter(None, reader):  # not a line without anything
         if len(cells) != len(header):
