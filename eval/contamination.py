@@ -21,6 +21,8 @@ from pyarrow import ArrowException
 from pyarrow.parquet import read_table
 
 from eval.suites import CURRENT
+from memphis.config.sections import ROW_FILES
+from memphis.data.files import records
 from memphis.errors import MemphisError, run_command
 from memphis.formatting import aligned, printable
 from memphis.jsonl import write_rows
@@ -177,8 +179,8 @@ def _fields(task: str, row: dict[str, Any]) -> dict[str, str]:
 
 
 def read_training(data: Path) -> list[TrainingRow]:
-    """Read rows of a data stage (sft.jsonl, and the questions that are not among them), of a .jsonl, .json or .parquet
-    file, or of all .jsonl and .parquet files below a directory. Every text of a row counts, in any column.
+    """Read rows of a data stage (sft.jsonl, and the questions that are not among them), of a file (ROW_FILES), or of
+    all such files below a directory, .json ones left out. Every text of a row counts, in any column.
 
     Raises MemphisError when there are none, or a file cannot be read.
     """
@@ -186,7 +188,8 @@ def read_training(data: Path) -> list[TrainingRow]:
     if stage:
         files = [file for file in (data / "sft.jsonl", data / "questions.jsonl") if file.is_file()]
     elif data.is_dir():
-        files = sorted(file for file in data.rglob("*") if file.suffix in (".jsonl", ".parquet"))
+        read = tuple(suffix for suffix in ROW_FILES if not suffix.startswith(".json") or suffix.startswith(".jsonl"))
+        files = sorted(file for file in data.rglob("*") if file.name.endswith(read))
     else:
         files = [data]
     rows: list[TrainingRow] = []
@@ -206,10 +209,13 @@ def read_training(data: Path) -> list[TrainingRow]:
 
 
 def read_file(file: Path) -> Iterator[Any]:
-    """Yield the rows of a .parquet file, of a .json file with one list, or of JSON lines. Raises MemphisError."""
+    """Yield the rows of a file of ROW_FILES, or of JSON lines. Raises MemphisError."""
     try:
         if file.suffix == ".parquet":
             yield from read_table(file).to_pylist()
+            return
+        if file.suffix in (".gz", ".csv", ".tsv"):
+            yield from records(file)
             return
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".json" and text.lstrip().startswith("["):
@@ -275,7 +281,7 @@ def _count(found: Sequence[Match]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m eval.contamination", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("data", type=Path, help="data stage, .jsonl/.json/.parquet file, or a directory of such files")
+    parser.add_argument("data", type=Path, help="data stage, file with rows, or a directory of such files")
     benchmarks = Path(os.environ.get("MEMPHIS_SHARED", Path(__file__).resolve().parents[2] / "shared")) / "benchmarks"
     parser.add_argument("--benchmarks", type=Path, default=benchmarks, metavar="DIR", help="the test sets")
     words = "words in a run; default: %(default)s"

@@ -213,7 +213,8 @@ def _of_run(config: Mapping[str, Any], info: Mapping[str, Any], reference: Refer
         known = {"model": start.model, "data": start.data, "method": start.method} if start else {}
         return words | {"model": model["path"] or "tiny base model", "hub": model["path"]} | known
     sources = config["data"]["sources"]
-    human = all("human" in source for source in sources.values())  # the tiny task's rows are generated
+    # The tiny task's rows are generated, too, and say nothing of it.
+    human = all(source.get("human", "generated") != "generated" for source in sources.values())
     mixed = [name for name, source in sources.items() if source.get("human") == "mixed"]
     words["data"] = ("Human" + (f" (mixed: {', '.join(mixed)})" if mixed else "")) if human else "Generated"
     words["method"] = "Self-teaching" if taught else "SFT"

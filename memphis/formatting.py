@@ -1,11 +1,16 @@
 """Formatting of numbers and text for people."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 # Control characters (a line break and a tab excepted), lone surrogates, and what changes the reading direction.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+# Value of data.sources.X.human -> who wrote such rows.
+HUMAN = {"true": "by people", "mixed": "with a model in the loop", "generated": "by a model or a program"}
 
 
 def printable(text: str, one_line: bool = False) -> str:
@@ -62,3 +67,18 @@ def score_text(column: Mapping[str, Any]) -> str:
 def size_text(size: float) -> str:
     """Format bytes as `1.5 MiB` or `5.2 GiB`."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**27 else f"{size / 2**20:.1f} MiB"
+
+
+def rows_by_human(rows: Iterable[tuple[str, int]]) -> str:
+    """Format (`human` of a source, its rows) in sum: `9 rows; by people (true) 7, with a model in the loop …`."""
+    counts: Counter[str] = Counter()
+    for human, number in rows:
+        counts[human] += number
+    shown = [f"{words} ({human}) {counts[human]:,}" for human, words in HUMAN.items()]
+    return f"{counts.total():,} rows; {', '.join(shown)}"
+
+
+def download_command(repo: str, revision: str | None, kind: Literal["model", "dataset"]) -> str:
+    """Return the command that puts all files of a repository of the hub into its cache."""
+    kinds = [] if kind == "model" else ["--repo-type", kind]
+    return shlex.join(["hf", "download", repo, *kinds, *(["--revision", revision] if revision else [])])

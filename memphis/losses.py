@@ -35,7 +35,7 @@ class Group:
 
 @dataclass(config=RULES, frozen=True)
 class Likelihood:
-    """Cross-entropy of every target token, mixed with its reverse by MixCE. gold: on the human text, not the chosen."""
+    """Cross-entropy of every target token, mixed with its reverse by MixCE. gold: on the data's text."""
 
     mixce: Ratio | None = None
     gold: bool = False
@@ -128,7 +128,7 @@ class Loss:
 
     @property
     def gold(self) -> bool:
-        """True if a term is taken on the human text."""
+        """True if a term is taken on the data's own text."""
         return any(isinstance(term, Likelihood) and term.gold for _, term in self.terms)
 
 
@@ -162,7 +162,9 @@ class RankLoss(Loss):
     loss: Literal["rank"] = "rank"
     weight: Weight = 0.25  # of the rank loss beside the cross-entropy
     use_average: bool = True  # over the rejected samples of a group; false: their sum
-    ce_target: Literal["chosen", "gold"] = "chosen"  # the cross-entropy is of the chosen sample, or of the human text
+    ce_target: Literal["chosen", "gold"] = (
+        "chosen"  # the cross-entropy is of the chosen sample, or of the data's own text
+    )
     mixce: Ratio | None = None
 
     @property

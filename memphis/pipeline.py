@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from memphis.config import Config, Source, forms, to_dict
-from memphis.config.sections import Rank, Sft
+from memphis.config.sections import ROW_FILES, Rank, Sft
 from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.store import Stage, derived_seed, file_identity
@@ -32,8 +32,9 @@ TRAINER = (
 READS: dict[str, tuple[str, ...]] = {
     "data": (
         *("data.sources", "-data.sources.*.path", "-data.sources.*.revision"),  # those are external inputs
-        *("-data.sources.*.heldout=null", "-data.sources.*.heldout=*.[jp]*"),  # none, and a file, which is external too
-        "-data.sources.*.origins=null",
+        # None, and a file, which is external too.
+        *("-data.sources.*.heldout=null", "-data.sources.*.heldout=*.[jp]*", "-data.sources.*.heldout=*.[ct]sv*"),
+        *("-data.sources.*.config=null", "-data.sources.*.origins=null"),
         *("data.max_drop_frac", "data.min_rationale_chars"),
     ),
     "base": ("model.base",),
@@ -203,6 +204,7 @@ KINDS = {
         instead=lambda cfg: "model" if cfg.sft.skipped else None,
     ),
     "generate": Kind(
+        version=2,
         form=forms.GenerateForm,
         title="generate",
         family="gen",
@@ -394,7 +396,7 @@ def _identity(item: External, cache: Path) -> tuple[str, str]:
     local, path = Path(item.path).expanduser(), item.path
     if local.exists():
         return file_identity(local, cache), str(local.absolute())
-    if path.startswith((".", "/", "~")) or path.count("/") != 1 or path.endswith((".jsonl", ".json", ".parquet")):
+    if path.startswith((".", "/", "~")) or path.count("/") != 1 or path.endswith(ROW_FILES):
         raise MemphisError(f"{item.key}={path!r}: no such file or directory, and not a hub id (owner/name)")
     return (f"{path}@{item.revision or 'main'}",) * 2
 

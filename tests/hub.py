@@ -48,11 +48,18 @@ WORDS = [
 ]
 
 
-def put_dataset(cache: Path, repo: str, commit: str, rows: list[dict[str, Any]], branch: str = "main") -> Path:
-    """Write a one-file parquet data set to the cache directory (HF_HUB_CACHE); return its snapshot directory."""
+def put_dataset(
+    cache: Path, repo: str, commit: str, rows: list[dict[str, Any]], branch: str = "main", shards: int = 1
+) -> Path:
+    """Write a parquet data set to the cache directory (HF_HUB_CACHE); return its snapshot directory.
+
+    shards: number of its files, each of which has all `rows`.
+    """
     table = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), table)
-    files = {"README.md": CARD.encode(), "data/train-00000-of-00001.parquet": table.getvalue().to_pybytes()}
+    content = table.getvalue().to_pybytes()
+    names = [f"data/train-{number:05d}-of-{shards:05d}.parquet" for number in range(shards)]
+    files = {"README.md": CARD.encode(), **dict.fromkeys(names, content)}
     return _put(cache / f"datasets--{repo.replace('/', '--')}", commit, files, branch)
 
 

@@ -84,11 +84,21 @@ def test_the_card_of_the_cards_recipe(tmp_path: Path) -> None:
     ):
         assert part in text, part
     assert f"| euclaise/SciCoT | {COMMIT} | 7 | true | cc-by-nc-3.0 |" in text
+    assert (
+        "28 rows; by people (true) 21, with a model in the loop (mixed) 7, by a model or a program (generated) 0."
+        in text
+    )
     assert "generation_config.json" in {file.name for file in out.iterdir()}
 
 
 def test_what_is_not_there_is_not_claimed(tmp_path: Path) -> None:
-    front = front_of(export.write(finished(tmp_path / "a", "iterations=1", "eval=none")) or tmp_path)
+    tiny = export.write(finished(tmp_path / "a", "iterations=1", "eval=none")) or tmp_path
+    front = front_of(tiny)
+    text = (tiny / "README.md").read_text(encoding="utf-8")
+    assert "| tiny | – | 7 | generated: word problems | apache-2.0 |" in text
+    assert (
+        "7 rows; by people (true) 0, with a model in the loop (mixed) 0, by a model or a program (generated) 7." in text
+    )
     assert not {"base_model", "datasets", "metrics", "model-index"} & set(front)
     assert front["license"] == "apache-2.0"  # generated problems
     free = front_of(export.write(finished(tmp_path / "b", "+exp=memphis_cot_no_scicot", "iterations=1")) or tmp_path)

@@ -73,7 +73,7 @@ def hub(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("hf")
     short = short_rows(shared)
     cot = [{"id": row["id"], "kind": "cot", **{COT[key]: row[key] for key in COT}} for row in short]
-    tokenizer = neox_tokenizer([span.text for row in cot for span in prompts.spans(row, "", "every_turn")])
+    tokenizer = neox_tokenizer([span.text for row in cot for span in prompts.spans(row, "every_turn")])
     model = new_tiny(tokenizer, hidden=128, layers=2, heads=4, intermediate=256, max_positions=640, seed=0)
     examples, _ = sft_examples(cot, tokenizer, max_length=384, eos="every_turn", overlong="drop")
     plan = TrainPlan(

@@ -178,6 +178,10 @@ def test_a_bad_checkpoint_is_refused_as_stage_base_would(store: Store, files: Pa
     assert "\n" not in fault
     (tmp_path / "bad" / "model.safetensors").write_bytes(bytes(100))
     assert "its header is damaged" in refused(store, *words(tmp_path, "bad")[:2], *words(files)[2:])
+    write_model(tmp_path / "endless", 0)
+    (tmp_path / "endless" / "generation_config.json").write_text('{"eos_token_id": [0, 12345]}')
+    fault = refused(store, *words(tmp_path, "endless")[:2], *words(files)[2:])
+    assert "generation_config.json has eos_token_id=12345, but the embedding has " in fault
     write_model(tmp_path / "mute", 0)
     for file in (tmp_path / "mute").glob("token*"):
         file.unlink()

@@ -27,6 +27,10 @@ CONFIGURATIONS = {
         *("data=local", "data.path=owner/rows", "eval=heldout", "eval.tasks=[piqa]", "eval.shots=2"),
         f"data.sources.local.heldout={REPOSITORY / 'tests/golden/slerp.json'}",
     ),
+    "heldout in a table": (
+        *("data=local", "data.path=owner/rows", "eval=heldout"),
+        f"data.sources.local.heldout={REPOSITORY / 'tests/golden/rows.csv'}",
+    ),
     "means": ("sft.reduction=microbatch_mean", "rank.reduction=microbatch_mean"),
 }
 IDENTITIES = Path("nowhere/identities.json")  # of no folder: nothing is written

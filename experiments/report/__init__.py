@@ -32,6 +32,7 @@ class _Ended:
             "changed": self.change.sentence() if self.change else "",
             "time": text.time_line(self.stages, wall_s) if wall_s is not None else "",
             "cost": text.cost_line(self.run["method"], self.stages),
+            "rows": text.rows_line(self.stages),
         }
 
     def write_page(self, others: Iterable[dict[str, Any]]) -> None:

@@ -20,7 +20,7 @@ def run_page(
     run: dict[str, Any], control: dict[str, Any] | None, browser: dict[str, Any] | None, facts: Mapping[str, str]
 ) -> str:
     """Build the page of one run. control: the run that spends the same on supervised training, if it exists. facts:
-    name -> sentence (note, changed, time, cost), "" where there is none."""
+    name -> sentence (note, changed, time, cost, rows), "" where there is none."""
     return render(
         "run.html",
         run=run,

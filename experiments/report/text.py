@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.report.results import columns_of, own_stages, total
 from experiments.report.tables import markdown_table
-from memphis.formatting import aligned, duration, rounded, score_text
+from memphis.formatting import aligned, duration, rounded, rows_by_human, score_text
 from memphis.pipeline import KINDS
 from memphis.store import read_json
 
@@ -72,6 +72,16 @@ def time_line(stages: Sequence[dict[str, Any]], wall_s: float) -> str:
     text = ": ".join(filter(None, [duration(wall_s), ", ".join(parts)]))
     reused = [stage["seconds"] for stage in stages if stage["reused"]]
     return f"{text}; {len(reused)} stages from the store (built in {duration(sum(reused))})" if reused else text
+
+
+def rows_line(stages: Sequence[dict[str, Any]]) -> str:
+    """Describe the rows that stage data kept, by who wrote them; "" for a record that does not say."""
+    data = next((stage for stage in stages if KINDS[stage["kind"]].leaves == "rows"), None)
+    if data is None or "human" not in data["summary"]:
+        return ""
+    sources = data["summary"]["human"]["sources"]
+    each = "; ".join(f"{name}: {one['human']}, {one['rows']:,}" for name, one in sources.items())
+    return f"{rows_by_human((one['human'], one['rows']) for one in sources.values())} ({each})"
 
 
 def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:

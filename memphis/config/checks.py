@@ -108,7 +108,7 @@ def _teaching_faults(config: Config) -> list[str]:
         if isinstance(source, TinyTask) and loss.gold and source.questions > source.train:
             faults.append(
                 f"rank.ce_target=gold: data.sources.{name}.questions={source.questions} exceeds "
-                f"data.sources.{name}.train={source.train}, and only the latter have human rationales"
+                f"data.sources.{name}.train={source.train}, and only the latter have rationales"
             )
     return faults
 

@@ -118,6 +118,7 @@ ABSENT = (
     "micro_batch_tokens",
     "heldout",
     "origins",
+    "config",
     "pairs",
     "tasks",
     "shots",

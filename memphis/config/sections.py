@@ -5,7 +5,7 @@ section, that part is a class of its own, which the section extends.
 """
 
 from dataclasses import fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer, model_validator
 from pydantic.dataclasses import dataclass
@@ -71,7 +71,8 @@ class TinyTask:
     """Generated grade-school word problems."""
 
     kind: Literal["tiny"]
-    train: Positive  # rows with a human-style rationale, for the supervised stage
+    human: ClassVar[Literal["generated"]] = "generated"
+    train: Positive  # rows with a rationale, for the supervised stage
     questions: Positive  # questions the model teaches itself on; the first ones are those of `train`
     dev: Annotated[int, Field(ge=1)]
     test: Annotated[int, Field(ge=1)]
@@ -80,6 +81,8 @@ class TinyTask:
     max_steps: Annotated[int, Field(ge=1, le=3)]
 
 
+# Suffixes of files with rows.
+ROW_FILES = (".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".json.gz", ".csv.gz", ".tsv.gz", ".parquet")
 Role = Literal["prompt", "rationale", "answer", "source", "title", "body", "response", "messages"]
 
 
@@ -89,7 +92,9 @@ class SourceRows:
 
     kind: Literal["cot", "instruct", "chat"]
     columns: dict[Role, list[str]]  # column names to try for a role, in order; roles of other kinds are not read
-    human: Literal["true", "mixed"]  # written by people? `mixed` needs the reason in `note`
+    # written by people, by a model, or with a model in the loop; `mixed` needs the reason in `note`
+    human: Literal["true", "mixed", "generated"]
+    config: str | None = None  # which of its configurations, where a data set has several
     split: str = "train"
     expect_rows: int | None = None  # another number of rows is worth a warning
     # the model samples answers to these prompts; a number: to this many of them alone
@@ -103,7 +108,7 @@ class SourceRows:
     licence: str = "unknown"
     note: str = ""
     # rows that are never trained on, for eval=heldout: a share in (0, 1), chosen by the hashes of the prompts, or all
-    # rows of a .jsonl, .json or .parquet file or of another split
+    # rows of a file (ROW_FILES) or of another split
     heldout: float | str | None = None
 
     @property
@@ -114,7 +119,7 @@ class SourceRows:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Source(SourceRows):
-    """A data set: on the hub, in the cache, or a local .jsonl, .json or .parquet file or directory."""
+    """A data set: on the hub, in the cache, or a local file (ROW_FILES) or directory."""
 
     path: str
     revision: str | None = None
@@ -122,7 +127,7 @@ class Source(SourceRows):
     @property
     def heldout_file(self) -> str | None:
         """Path of the file with the held-out rows, if they are in one."""
-        named = isinstance(self.heldout, str) and self.heldout.endswith((".jsonl", ".json", ".parquet"))
+        named = isinstance(self.heldout, str) and self.heldout.endswith(ROW_FILES)
         return str(self.heldout) if named else None
 
 
@@ -250,7 +255,7 @@ class RankTraining(Training):
 class Rank(RankTraining):
     optim: GuardedOptim = GuardedOptim(lr=5e-7)
     # pairs: verified pairs; correct: correct samples alone; rationalized: also, for questions without a correct
-    # sample, samples made knowing the answer; human: human text against samples
+    # sample, samples made knowing the answer; human: the data's own text against samples
     examples: Literal["pairs", "correct", "rationalized", "human"] = "pairs"
     start: Literal["previous", "sft", "base"] = "previous"  # weights an iteration starts from
 

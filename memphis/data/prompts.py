@@ -22,10 +22,14 @@ _ANY_HEADER = re.compile(r"^### ", re.M)
 
 @dataclass(frozen=True)
 class Span:
-    """Piece of a training text, tokenised on its own. `target`: True if the model learns to write it."""
+    """Piece of a training text, tokenised on its own.
+
+    target: the model learns to write it. ends: the end-of-text token follows; as a token, since `text` is only text.
+    """
 
     text: str
     target: bool
+    ends: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,12 @@ def completion_cot(rationale: str, answer: str) -> str:
     return f"{rationale.strip()}\n{ANSWER}\n{answer.strip()}"
 
 
-def spans(row: Mapping[str, Any], eos_token: str, eos: Eos) -> list[Span]:
+def spans(row: Mapping[str, Any], eos: Eos) -> list[Span]:
     """Split the training text of a row into alternating spans, context and target; joined they are the complete text.
 
     row: `kind` is cot (prompt, rationale, answer), instruct (prompt, response) or chat (messages: an optional system
         turn, then user and assistant in turn, ending with assistant).
-    eos: every_turn = `eos_token` ends every target span; final = only the last one.
+    eos: every_turn = the end-of-text token follows every target span; final = only the last one.
     Raises ValueError for another kind or another order of roles.
     """
     if row["kind"] == "cot":
@@ -70,9 +74,9 @@ def spans(row: Mapping[str, Any], eos_token: str, eos: Eos) -> list[Span]:
         raise ValueError(f"row kind {row['kind']!r} is not one of cot, instruct, chat")
     result = []
     for i, (context, target) in enumerate(turns):
-        last = i == len(turns) - 1
+        ends = eos == "every_turn" or i == len(turns) - 1
         result.append(Span(context if i == 0 else f"\n{context}", target=False))
-        result.append(Span(target + (eos_token if last or eos == "every_turn" else ""), target=True))
+        result.append(Span(target, target=True, ends=ends))
     return result
 
 

@@ -1,33 +1,36 @@
-"""Read a data source into rows through the `datasets` library: a hub id (downloaded, or from the cache), a local
-.jsonl, .json or .parquet file, or a directory. `cleaning` decides what becomes of a single record.
+"""Read a data source into rows through the `datasets` library: a hub id (downloaded, or from the cache), a local file
+(ROW_FILES), or a directory. `cleaning` decides what becomes of a single record.
 
 The hub's files are taken as one snapshot, so that a cached commit is read without a network (HF_HUB_OFFLINE=1), and a
-branch is resolved to a commit, which is recorded. `datasets` finds files and splits in it and reads parquet. JSON is
-parsed here: in a column of mixed types `datasets` turns "2" into 2 near the file's beginning and 2 into "2" further on,
-and it does not report the number of a broken line.
+branch is resolved to a commit, which is recorded. `datasets` finds files and splits in it and reads parquet; `files`
+reads text.
 """
 
+import difflib
 import glob
-import json
 import logging
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import IncompleteSnapshotError
 from pyarrow import parquet
 
-from memphis.config.sections import SourceRows
+from memphis.config.sections import ROW_FILES, SourceRows
 from memphis.data import cleaning, heldout
+from memphis.data.files import records
 from memphis.errors import MemphisError
+from memphis.formatting import download_command
 
-FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-_FILES = ["*.md", "*.json", "*.jsonl", "*.parquet", "*.json.gz", "*.jsonl.gz", "*.jsonl.zst", "*.csv"]
+_FILES = ["*.md", *(f"*{suffix}" for suffix in ROW_FILES), "*.jsonl.zst"]
+_FORMATS = ((".jsonl", ".json"), (".csv", ".tsv"), (".parquet",))  # suffixes that are read together
+_SHARD = re.compile(r"(.*-)\d+(-of-(\d+)\b).*")
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,15 @@ class _Source:
     name: str  # key in data.sources
     path: str
     config: SourceRows
+    download: str | None = None  # command that completes a data set of the hub
 
     def fault(self, text: str, key: str = "") -> MemphisError:
         """Return an error that starts with the key: `data.sources.<name>.<key>`."""
         return MemphisError(f"data.sources.{self.name}{key and f'.{key}'}: {text}")
+
+    def incomplete(self, what: str) -> MemphisError:
+        """Return the error for a data set of the hub whose files are not all in the cache."""
+        return self.fault(f"{self.path} is not whole in the cache: {what}; complete it: {self.download}", "path")
 
     @property
     def title(self) -> str:
@@ -60,6 +68,7 @@ class _Table:
     types: dict[str, str]  # column -> readable type name; `string or int64` if there are several
     records: list[dict[str, Any]]  # a column may be missing
     splits: list[str]  # all that exist, this one included
+    unread: Sequence[str] = ()  # files with rows that are left out for their format
 
 
 def read(
@@ -76,7 +85,7 @@ def read(
     """
     local = Path(place).exists()
     path, _, revision = (place, "", "") if local else place.rpartition("@")
-    source = _Source(name, path, config)
+    source = _Source(name, path, config, None if local else download_command(path, revision, "dataset"))
     location = Path(path) if local else _snapshot(source, revision)
     try:
         table = _load(source, location, scratch)
@@ -85,15 +94,21 @@ def read(
     rows, counts = _clean(source, table, max_drop_frac, min_rationale_chars)
     warning = f"data.sources.{name}: {source.title} has {counts['rows']} rows, expected were {config.expect_rows}"
     warnings = [] if config.expect_rows in (None, counts["rows"]) else [warning]
+    if table.unread:
+        shown = ", ".join([*table.unread[:3], *(["…"] if len(table.unread) > 3 else [])])
+        warnings.append(f"data.sources.{name}: {len(table.unread)} files of {source.path} are not read ({shown})")
     return Read(rows, counts, None if local else location.name, warnings)
 
 
 def _snapshot(source: _Source, revision: str) -> Path:
     """Return the directory of a data set's commit in the hub's cache, downloaded if needed; its name is the commit."""
-    if Path(source.path).suffix in FORMATS:
+    if source.path.endswith(ROW_FILES):
         raise source.fault(f"{source.path}: no such file", "path")
     try:
         return Path(snapshot_download(source.path, repo_type="dataset", revision=revision, allow_patterns=_FILES))
+    except IncompleteSnapshotError as error:
+        what = str(error).partition("incomplete: ")[2].partition(". ")[0]
+        raise source.incomplete(what or "files are missing") from error
     except Exception as error:  # includes the errors of several HTTP libraries
         what = f"{source.path} at revision {revision}"
         if constants.HF_HUB_OFFLINE:
@@ -114,61 +129,99 @@ def _load(source: _Source, location: Path, scratch: Path) -> _Table:
     """Load the configured split."""
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)  # errors are reported below, in one line
-    files: dict[str, Any] = {}
-    if location.is_dir():
-        what = str(location)
-    elif location.suffix in FORMATS:
-        what, files = FORMATS[location.suffix], {"data_files": {"train": glob.escape(str(location))}}
-    else:
-        raise source.fault(f"{source.path}: not a {', '.join(FORMATS)} file or a directory of such files", "path")
     split = source.config.split
     try:
-        builder = datasets.load_dataset_builder(what, cache_dir=str(scratch), **files)
-        found = {str(name): files for name, files in (builder.config.data_files or {}).items()}
+        builder = _builder(source, location, scratch)
+        found = {str(name): list(files) for name, files in (builder.config.data_files or {}).items()}
+        _check_whole(source, location, found.get(split, []))
         # `datasets` fails on parquet files without rows.
         full = [n for n in found.get(split, ()) if not n.endswith(".parquet") or parquet.read_metadata(n).num_rows]
-        if full and not all(Path(name).suffix in (".json", ".jsonl") for name in full):
+        if full and not all(name.endswith(ROW_FILES) and not name.endswith(".parquet") for name in full):
             builder.config.data_files = {split: full}  # the other splits need not have the same columns
             builder.download_and_prepare(verification_mode="no_checks")
             table = builder.as_dataset(split=split, in_memory=True)  # because `scratch` is removed
             types = {name: _type(feature) for name, feature in table.features.items()}
-            return _Table(types, table.to_list(), list(found))
+            return _Table(types, table.to_list(), list(found), _unread(location, builder))
+    except MemphisError:
+        raise
     except Exception as error:  # errors of pyarrow and of the library itself
+        if source.download and isinstance(error, FileNotFoundError):  # of the hub's files, or of all of a split
+            raise source.incomplete(_line(error).partition(" with any supported extension")[0]) from error
         raise source.fault(f"{source.title} cannot be read ({_line(error)})", "path") from error
     if split not in found:
-        raise source.fault(f"{source.path} has no split {split!r} (found: {', '.join(found)})", "split")
-    records = [record for name in full for record in _json_records(source, Path(name))]
+        cure = f"; if its files are missing: {source.download}" if source.download else ""
+        raise source.fault(f"{source.path} has no split {split!r} (found: {', '.join(found)}){cure}", "split")
+    read = [record for name in full for record in _records(source, Path(name))]
     seen: dict[str, dict[str, None]] = {}
-    for record in records:
+    for record in read:
         for name, value in record.items():
             seen.setdefault(name, {})[_type(value)] = None
     types = {
         name: " or ".join([kind for kind in kinds if kind != "null"][:4]) or "null" for name, kinds in seen.items()
     }
-    return _Table(types, records, list(found))
+    return _Table(types, read, list(found), _unread(location, builder))
 
 
-def _json_records(source: _Source, file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file that is one JSON list, or has one object per line."""
+def _builder(source: _Source, location: Path, scratch: Path) -> Any:
+    """Return what `datasets` knows of a file or directory: in `config.data_files` the files of every split."""
+    chosen = source.config.config
+    if not location.is_dir():
+        if not location.name.endswith(ROW_FILES):
+            raise source.fault(f"{source.path}: not a {', '.join(ROW_FILES)} file or a directory of such files", "path")
+        if chosen is not None:
+            raise source.fault(f"{source.path} is a file, which has no configurations; leave it out", "config")
+        what = "parquet" if location.suffix == ".parquet" else "json"
+        files = {"train": glob.escape(str(location))}
+        return datasets.load_dataset_builder(what, cache_dir=str(scratch), data_files=files)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        whole = text.lstrip().startswith("[")
-        values = enumerate(json.loads(text), 1) if whole else _lines(text)
-        for number, value in values:
-            if not isinstance(value, dict):
-                raise ValueError(f"{'element' if whole else 'line'} {number} is no object: {str(value)[:40]!r}")
-            yield value
-    except (ValueError, RecursionError) as error:
+        return datasets.load_dataset_builder(str(location), chosen, cache_dir=str(scratch))
+    except ValueError as error:
+        names = datasets.get_dataset_config_names(str(location))
+        shown = ", ".join(names)
+        if chosen is None and len(names) > 1:
+            cure = f"choose one: data.sources.{source.name}.config={names[0]}"
+            raise source.fault(f"{source.path} has several configurations ({shown}); {cure}", "config") from error
+        if chosen is not None and chosen not in names:
+            near = "".join(f", but {name!r}" for name in difflib.get_close_matches(chosen, names, 1))
+            what = f"{source.path} has no configuration {chosen!r}{near}"
+            raise source.fault(f"{what} (found: {shown})", "config") from error
+        raise
+
+
+def _check_whole(source: _Source, location: Path, files: Sequence[str]) -> None:
+    """Refuse a data set of the hub of which some of the files of a split are not in the cache."""
+    if source.download is None:
+        return
+    if lost := sorted(str(file.relative_to(location)) for file in location.rglob("*") if not file.exists()):
+        raise source.incomplete(f"{lost[0]} is a link to nothing")
+    shards = Counter(match.groups() for name in files if (match := _SHARD.fullmatch(name)))
+    for (stem, end, total), count in shards.items():
+        if count < int(total):
+            raise source.incomplete(f"{count} of {int(total)} files {Path(stem).name}*{end}* are there")
+
+
+def _unread(location: Path, builder: Any) -> list[str]:
+    """Return the files that `datasets` leaves out of a directory for their format, because more files have another.
+
+    Those without a split's name where others have one (`more.jsonl` beside `train.jsonl`) are left out by convention.
+    A README.md that describes the files may leave out what it likes.
+    """
+    card = location / "README.md"
+    if not location.is_dir() or (card.is_file() and "data_files" in card.read_text(encoding="utf-8", errors="replace")):
+        return []
+    root = location.resolve()
+    read = [name.removesuffix(".gz") for files in builder.config.data_files.values() for name in files]
+    formats = [group for group in _FORMATS if any(name.endswith(group) for name in read)]
+    names = [str(file.relative_to(root)) for file in root.rglob("*")]
+    rows = [name for name in names if name.endswith(ROW_FILES) and "/." not in f"/{name}"]
+    return sorted(name for name in rows if not any(name.removesuffix(".gz").endswith(group) for group in formats))
+
+
+def _records(source: _Source, file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from records(file)
+    except ValueError as error:
         raise source.fault(f"{file} cannot be read ({_line(error)})", "path") from error
-
-
-def _lines(text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"line {number} is no JSON: {str(error).split(':')[0]}") from None
 
 
 def _clean(

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from memphis.config import FREE, Source, to_dict
-from memphis.formatting import score_text
+from memphis.formatting import rows_by_human, score_text
 from memphis.pipeline import BUDGET, KINDS
 from memphis.privacy import masked
 from memphis.runs import Run
@@ -118,7 +118,8 @@ def _sources(run: Run, chain: Sequence[Stage]) -> list[dict[str, Any]]:
         for name, source in run.cfg.data.sources.items():
             row = {"name": name, "rows": counts[name]["kept"], "hub": None, "revision": revisions.get(name)}
             if not isinstance(source, Source):
-                rows.append({**row, "licence": "apache-2.0", "human": "no: generated word problems"})
+                human = f"{source.human}: word problems"
+                rows.append({**row, "licence": "apache-2.0", "human": human})
             elif taught or source.questions:
                 human = source.human if not source.note else f"{source.human}: {source.note}"
                 hub = source.path if name in revisions else None
@@ -181,7 +182,8 @@ def _score_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _source_table(sources: Sequence[Mapping[str, Any]]) -> str:
     rows = [(s["hub"] or s["name"], s["revision"] or "–", s["rows"], s["human"], s["licence"]) for s in sources]
-    return _table("| source | commit | rows | written by people | licence |", "| --- | --- | ---: | --- | --- |", rows)
+    table = _table("| source | commit | rows | written by people | licence |", "| --- | --- | ---: | --- | --- |", rows)
+    return f"{table}\n\n{rows_by_human((s['human'].partition(':')[0], s['rows']) for s in sources)}."
 
 
 def _recipe(run: Run, chain: Sequence[Stage]) -> str:

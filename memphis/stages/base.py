@@ -88,7 +88,7 @@ def _pin(context: Context) -> dict[str, Any]:
         print(f"{path}: config.json of an old StableLM, translated for today's software", flush=True)
     with checks.refusing(path, link):
         rows = checks.check_model(link)
-        checks.check_ids(tokens.load_tokenizer(link), rows)
+        checks.check_ids(link, tokens.load_tokenizer(link), rows)
     verdict = examine(link, context.worker.device)
     line = f"{path}: {verdict}"
     print(line, flush=True)

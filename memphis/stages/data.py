@@ -8,6 +8,7 @@ from memphis.config.forms import DataForm
 from memphis.config.sections import SourceRows, TinyTask
 from memphis.data import cleaning, heldout, tiny
 from memphis.errors import MemphisError
+from memphis.formatting import HUMAN
 from memphis.jsonl import write_rows
 from memphis.stages.context import Context
 from memphis.store import digest, write_json
@@ -48,7 +49,10 @@ def run(context: Context, config: DataForm) -> dict[str, Any]:
     write_json(context.out / "counts.json", counts)
     context.log({f"data/{name}/{key}": value for name, count in counts.items() for key, value in count.items()})
     content = digest([sft, questions, *([held] if held else [])])
-    summary = {"rows": len(sft), "questions": len(questions), "content": content}
+    summary: dict[str, Any] = {"rows": len(sft), "questions": len(questions), "content": content}
+    written = {name: {"human": source.human, "rows": counts[name]["kept"]} for name, source in config.sources.items()}
+    kept = {human: [counts[name]["kept"] for name, s in config.sources.items() if s.human == human] for human in HUMAN}
+    summary["human"] = {"rows": {human: sum(rows) for human, rows in kept.items()}, "sources": written}
     summary |= {"heldout": len(held)} if held else {}
     return summary | {key: value for key, value in (("revisions", revisions), ("warnings", warnings)) if value}
 
@@ -74,7 +78,8 @@ def _hold_out(
     else:
         role = f"{name}.heldout"  # of a file, which is no part of the config
         split = "train" if source.heldout is None else str(source.heldout)
-        apart = replace(source, split=split, limit=None, expect_rows=None, heldout=None)
+        which = None if role in context.places else source.config  # a file has no configurations
+        apart = replace(source, config=which, split=split, limit=None, expect_rows=None, heldout=None)
         other = _read(context, name, context.places.get(role, context.places[name]), apart, config).rows
         found = [row | {"id": f"{name}/heldout/{row['id'].rpartition('/')[2]}"} for row in other]
     return [{"data": name, **_question(row)} for row in heldout.unique(found)]

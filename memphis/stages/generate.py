@@ -24,7 +24,7 @@ def run(context: Context, config: GenerateForm) -> dict[str, Any]:
     started = time.monotonic()
     knobs, model = config.generate, context.inputs["model"] / "model"
     tokenizer = tokens.load_tokenizer(model)
-    questions, warnings = _questions(context.inputs, tokenizer.eos_token)
+    questions = _questions(context.inputs)
     family = "gen/hinted_" if "judged" in context.inputs else "gen/"
     parts = context.out / "shards"
     parts.mkdir(exist_ok=True)
@@ -57,7 +57,7 @@ def run(context: Context, config: GenerateForm) -> dict[str, Any]:
         spent = sample_all(context.worker, sampling, shards, log_finished, progress.step)
         if logged < len(shards):
             raise Stopped
-    metrics, warnings = _join(context.out / "samples.jsonl", [shard.path for shard in shards], warnings)
+    metrics, warnings = _join(context.out / "samples.jsonl", [shard.path for shard in shards])
     seconds = time.monotonic() - started
     metrics |= {
         "tokens_per_sec": metrics["tokens"] / seconds,
@@ -69,28 +69,24 @@ def run(context: Context, config: GenerateForm) -> dict[str, Any]:
     return summary | ({"warnings": warnings} if warnings else {})
 
 
-def _questions(inputs: dict[str, Path], eos: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the questions to ask, and warnings about those left out."""
-    rows = read_rows(inputs["data"] / "questions.jsonl")
-    # Spelt out in a row, the end-of-text token would end it in the middle: training drops such rows too.
-    questions = [row for row in rows if eos not in f"{row['prompt']}\n{row['rationale']}\n{row['answer']}"]
-    warnings = []
-    if left_out := len(rows) - len(questions):
-        warnings.append(f"{left_out} of {len(rows)} questions contain {eos!r} and were not asked")
+def _questions(inputs: dict[str, Path]) -> list[dict[str, Any]]:
+    """Return the questions to ask."""
+    questions = read_rows(inputs["data"] / "questions.jsonl")
     if not questions:
-        raise MemphisError(f"data.sources: there is no question to ask ({'; '.join(warnings) or 'none was read'})")
+        raise MemphisError("data.sources: there is no question to ask (none was read)")
     if "judged" not in inputs:
-        return questions, warnings
+        return questions
     judged = read_rows(inputs["judged"] / "judged.jsonl")
     solved = {row["id"] for row in judged if any(sample["correct"] for sample in row["samples"])}
     failed = [row for row in questions if row["id"] not in solved]
-    return [row | {"prompt": prompts.hinted(row["prompt"], row["answer"])} for row in failed], warnings
+    return [row | {"prompt": prompts.hinted(row["prompt"], row["answer"])} for row in failed]
 
 
-def _join(out: Path, parts: list[Path], warnings: list[str]) -> tuple[dict[str, Any], list[str]]:
+def _join(out: Path, parts: list[Path]) -> tuple[dict[str, Any], list[str]]:
     """Join all shards in one file; returns metrics over them, and warnings."""
     lengths: list[int] = []
     questions = unique = finished = without_room = 0
+    warnings = []
     with atomic_write(out) as temporary, temporary.open("wb") as file:
         for part in parts:
             file.write(part.read_bytes())
@@ -105,7 +101,7 @@ def _join(out: Path, parts: list[Path], warnings: list[str]) -> tuple[dict[str, 
         what = f"{without_room} of {questions} questions fill the model's context and leave no room for an answer"
         if without_room == questions:
             raise MemphisError(f"data.sources: {what}; ask shorter ones, or use a model with a longer context")
-        warnings = [*warnings, what]
+        warnings.append(what)
     lengths.sort()
     metrics = {
         "questions": questions,

@@ -58,7 +58,7 @@ def _counts(rows: list[dict[str, Any]], vocabulary: Any, sft: dict[str, Any]) ->
     taken = rows[:: -(-len(rows) // SAMPLE)]
     scale = len(rows) / len(taken)
     if vocabulary is None:
-        characters = sum(len(span.text) for row in taken for span in prompts.spans(row, "", sft["eos"]))
+        characters = sum(len(span.text) for row in taken for span in prompts.spans(row, sft["eos"]))
         return {"examples": len(rows), "tokens": round(characters * scale / 4)}
     examples, counts = tokens.sft_examples(taken, vocabulary, **sft)
     asked = tokens.prompt_ids([row["prompt"] for row in taken if row["kind"] == "cot"], vocabulary)

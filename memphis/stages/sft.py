@@ -23,7 +23,7 @@ def run(context: Context, config: SftForm) -> dict[str, Any]:
         questions = {row["id"] for row in read_rows(context.inputs["data"] / "questions.jsonl")}
         rows = [row for row in rows if row["id"] in questions]
         if not rows:
-            raise MemphisError("sft.continued=true: no question has a human rationale; use method=sft_only")
+            raise MemphisError("sft.continued=true: no question has a rationale; use method=sft_only")
     tokenizer = tokens.load_tokenizer(context.inputs["model"] / "model")
     examples, counts = tokens.sft_examples(
         rows,

@@ -106,11 +106,14 @@ def check_causal(model: "PreTrainedModel") -> None:
         raise NotLoadable(f"{type(model).__name__} reads later tokens: not a causal language model; choose another")
 
 
-def check_ids(tokenizer: "PreTrainedTokenizerBase", rows: int) -> None:
-    """Refuse token ids outside the embedding of `rows` rows. Raises MemphisError.
+def check_ids(directory: Path, tokenizer: "PreTrainedTokenizerBase", rows: int) -> None:
+    """Refuse token ids outside the embedding of `rows` rows, and an EOS token that text contains. Raises MemphisError.
 
     Special tokens that no text contains may lie there, as the image token of Gemma 3 and many a [PAD] do.
+    directory: has config.json and generation_config.json, whose EOS ids end a generation, too.
     """
+    from memphis.data.tokens import encode
+
     for name in ("eos", "bos"):
         found = getattr(tokenizer, f"{name}_token_id")
         if found is not None and found >= rows:
@@ -118,11 +121,30 @@ def check_ids(tokenizer: "PreTrainedTokenizerBase", rows: int) -> None:
                 f"the {name.upper()} token has id {found}, but the embedding has {rows} rows; "
                 f"set {name}_token in tokenizer_config.json to a token of the model"
             )
+    for file in ("config.json", "generation_config.json"):
+        for found in _ends(directory / file):
+            if found >= rows:
+                cure = f"set it to {tokenizer.eos_token_id}, the id of the tokenizer's EOS token"
+                raise MemphisError(f"{file} has eos_token_id={found}, but the embedding has {rows} rows; {cure}")
+    if tokenizer.eos_token_id in encode([tokenizer.eos_token], tokenizer)[0]:
+        raise MemphisError(
+            f"the EOS token {tokenizer.eos_token!r} is an ordinary word of the tokenizer, which would end texts in the "
+            "middle; set eos_token in tokenizer_config.json to a token that no text contains"
+        )
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     last = max((found for token, found in tokenizer.get_vocab().items() if token not in special), default=-1)
     if last >= rows:
         cure = "copy the tokenizer that came with the weights"
         raise MemphisError(f"the tokenizer has ids up to {last}, but the embedding has {rows} rows; {cure}")
+
+
+def _ends(file: Path) -> list[int]:
+    """Return the EOS ids of config.json or generation_config.json: one, several, or none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.exists() else None
+    except (OSError, ValueError, AttributeError) as error:
+        raise MemphisError(f"{file} cannot be read ({_line(error)}); copy it again, or remove it") from error
+    return [item for item in (found if isinstance(found, list) else [found]) if isinstance(item, int)]
 
 
 def _read_config(file: Path) -> dict[str, Any]:

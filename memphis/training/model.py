@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import IncompleteSnapshotError
 from torch.nn import Parameter
 from transformers import (
     AutoModelForCausalLM,
@@ -21,8 +22,9 @@ from transformers import (
 )
 
 from memphis.errors import MemphisError, NotLoadable
+from memphis.formatting import download_command
 from memphis.training import attention, distributed
-from memphis.training.tensors import stored_tensors
+from memphis.training.tensors import missing_files, stored_tensors
 
 Freeze = Literal["both", "input", "none"]
 
@@ -45,17 +47,23 @@ _COMPANIONS = (
 def locate(path: str, revision: str | None = None) -> Path:
     """Return a checkpoint's directory: `path` itself, or the snapshot of a hub id (from the cache, else downloaded).
 
-    Raises MemphisError if there is no such thing, NotLoadable if it holds no safetensors.
+    Raises MemphisError if there is no such thing, or not the whole of it, NotLoadable if it holds no safetensors.
     """
     directory = Path(path)
     if not directory.is_dir():
+        cure = f"complete it: {download_command(path, revision, 'model')}"
         try:
             directory = Path(snapshot_download(path, revision=revision, allow_patterns=_FILES))
+        except IncompleteSnapshotError as error:
+            what = str(error).partition("incomplete: ")[2].partition(". ")[0]
+            raise MemphisError(f"model.path={path}: is not whole in the cache: {what}; {cure}") from error
         except (OSError, ValueError) as error:
             raise MemphisError(
                 f"model.path={path}: neither a directory nor a model that can be had ({quoted(error)}); "
                 "check the spelling, the network, and HF_TOKEN for gated models"
             ) from error
+        if lost := missing_files(directory):
+            raise MemphisError(f"model.path={path}: is not whole in the cache: {', '.join(lost[:3])} missing; {cure}")
     if not any(directory.glob("*.safetensors")):
         raise NotLoadable(
             f"model.path={path}: no *.safetensors there; other weight formats are not read, convert them",

@@ -20,6 +20,16 @@ class StoredTensor:
     stop: int
 
 
+def missing_files(directory: Path) -> list[str]:
+    """Return the shards that the index of a checkpoint names and that are not there, and links to nothing."""
+    try:
+        named = json.loads((directory / INDEX).read_text())["weight_map"].values()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no index, or none that can be read
+        named = []
+    links = [file.name for file in directory.iterdir() if file.is_symlink()]
+    return sorted(name for name in {*map(str, named), *links} if not (directory / name).exists())
+
+
 def check_whole(directory: Path) -> dict[str, StoredTensor]:
     """Return `stored_tensors` of a checkpoint whose files are all there and undamaged.
 

@@ -31,33 +31,33 @@ CHAT = {
 
 
 def joined(row: dict, eos: str = "every_turn") -> str:
-    return "".join(span.text for span in spans(row, "<eos>", eos))
+    return "".join(span.text + "<eos>" * span.ends for span in spans(row, eos))
 
 
 def test_cot() -> None:
-    assert spans(COT, "<eos>", "every_turn") == [
+    assert spans(COT, "every_turn") == [
         Span("### User:\nHow many?\n### Rationale:\n", target=False),
-        Span("Two.\n\nAnd two.\n### Answer:\n4<eos>", target=True),
+        Span("Two.\n\nAnd two.\n### Answer:\n4", target=True, ends=True),
     ]
-    assert spans(COT, "<eos>", "final") == spans(COT, "<eos>", "every_turn")
-    assert render_cot(COT["prompt"]) == spans(COT, "<eos>", "final")[0].text
-    assert completion_cot(COT["rationale"], COT["answer"]) + "<eos>" == spans(COT, "<eos>", "final")[1].text
+    assert spans(COT, "final") == spans(COT, "every_turn")
+    assert render_cot(COT["prompt"]) == spans(COT, "final")[0].text
+    assert completion_cot(COT["rationale"], COT["answer"]) == spans(COT, "final")[1].text
 
 
 def test_instruct() -> None:
     row = {"kind": "instruct", "prompt": "Title\n\nBody", "response": " Sure. "}
-    assert spans(row, "<eos>", "every_turn") == [
+    assert spans(row, "every_turn") == [
         Span("### User:\nTitle\n\nBody\n### Assistant:\n", target=False),
-        Span("Sure.<eos>", target=True),
+        Span("Sure.", target=True, ends=True),
     ]
 
 
 def test_chat() -> None:
-    assert spans(CHAT, "<eos>", "every_turn") == [
+    assert spans(CHAT, "every_turn") == [
         Span("### User:\nHi\n### Assistant:\n", target=False),
-        Span("Hello!<eos>", target=True),
+        Span("Hello!", target=True, ends=True),
         Span("\n### User:\nBye\n### Assistant:\n", target=False),
-        Span("See you.<eos>", target=True),
+        Span("See you.", target=True, ends=True),
     ]
     assert (
         joined(CHAT, "final") == "### User:\nHi\n### Assistant:\nHello!\n### User:\nBye\n### Assistant:\nSee you.<eos>"
@@ -67,7 +67,7 @@ def test_chat() -> None:
 def test_chat_with_a_system_turn() -> None:
     row = {"kind": "chat", "messages": [{"role": "system", "content": "Be brief.\n"}, *CHAT["messages"]]}
     assert joined(row) == "### System:\nBe brief.\n" + joined(CHAT)
-    assert [span.target for span in spans(row, "<eos>", "final")] == [False, True, False, True]
+    assert [span.target for span in spans(row, "final")] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_chat_with_a_system_turn() -> None:
 )
 def test_roles_must_alternate(roles: list[str]) -> None:
     with pytest.raises(ValueError, match="do not alternate"):
-        spans({"kind": "chat", "messages": [{"role": role, "content": "x"} for role in roles]}, "<eos>", "final")
+        spans({"kind": "chat", "messages": [{"role": role, "content": "x"} for role in roles]}, "final")
 
 
 def test_wrong_kind() -> None:
     with pytest.raises(ValueError, match="'poem'"):
-        spans({"kind": "poem"}, "<eos>", "final")
+        spans({"kind": "poem"}, "final")
 
 
 @pytest.mark.parametrize(

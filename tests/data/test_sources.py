@@ -31,6 +31,7 @@ def read(
     tmp_path: Path,
     place: Path | str,
     config: dict[str, Any],
+    /,
     name: str = "it",
     max_drop_frac: float = 0.05,
     min_rationale_chars: int = 1,
@@ -49,11 +50,11 @@ def read(
     assert found.counts["rows"] == found.counts["kept"] + sum(v for k, v in found.counts.items() if "dropped" in k)
     assert found.counts["kept"] == len(found.rows) == len({row["id"] for row in found.rows})
     for row in found.rows:  # the fields that the templates need
-        assert prompts.spans(row, "<EOS>", "every_turn")
+        assert prompts.spans(row, "every_turn")
     return found
 
 
-def refused(tmp_path: Path, place: Path | str, config: dict[str, Any], **changes: Any) -> str:
+def refused(tmp_path: Path, place: Path | str, config: dict[str, Any], /, **changes: Any) -> str:
     with pytest.raises(MemphisError) as caught:
         read(tmp_path, place, config, name="it", **changes)
     text = str(caught.value)
@@ -263,22 +264,6 @@ def test_all_missing_columns_are_said_at_once(tmp_path: Path) -> None:
     )
 
 
-def test_every_format(tmp_path: Path) -> None:
-    import json
-
-    (tmp_path / "list.json").write_text(json.dumps([GOOD, GOOD]))
-    write_lines(tmp_path / "odd [1] name.jsonl", [GOOD, GOOD])
-    pq.write_table(pa.Table.from_pylist([GOOD, GOOD]), tmp_path / "a.parquet")
-    (tmp_path / "folder").mkdir()
-    pq.write_table(pa.Table.from_pylist([GOOD, GOOD]), tmp_path / "folder" / "part.parquet")
-    same = [
-        read(tmp_path, tmp_path / name, LOCAL).rows
-        for name in ("list.json", "odd [1] name.jsonl", "a.parquet", "folder")
-    ]
-    assert same == [same[0]] * 4
-    assert len(same[0]) == 2
-
-
 def test_broken_files(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     assert "empty.jsonl[train] has no rows" in refused(tmp_path, tmp_path / "empty.jsonl", LOCAL)
@@ -293,7 +278,8 @@ def test_broken_files(tmp_path: Path) -> None:
     (tmp_path / "junk.parquet").write_text("junk")
     assert "cannot be read (Parquet" in refused(tmp_path, tmp_path / "junk.parquet", LOCAL)
     (tmp_path / "rows.txt").write_text("x")
-    assert "not a .jsonl, .json, .parquet file or a directory" in refused(tmp_path, tmp_path / "rows.txt", LOCAL)
+    assert ".tsv.gz, .parquet file or a directory of such files" in refused(tmp_path, tmp_path / "rows.txt", LOCAL)
+    assert "not a .jsonl, .json, .csv, .tsv, .jsonl.gz," in refused(tmp_path, tmp_path / "rows.txt", LOCAL)
     (tmp_path / "folder").mkdir()
     assert "doesn't contain any data files" in refused(tmp_path, tmp_path / "folder", LOCAL)
     none = pa.schema([(name, pa.string()) for name in GOOD])

@@ -3,6 +3,7 @@
 They use made-up items, and real ones where the name of the test says so.
 """
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,11 @@ def test_rows_of_all_formats_are_read(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.Table.from_pylist(OURS[:1]), tmp_path / "data" / "c.parquet")
     assert read_training(tmp_path / "b.json") == read_training(tmp_path / "data" / "c.parquet") == rows[:1]
     assert len(read_training(tmp_path)) == 3  # .json files in a directory are not data
+    (tmp_path / "data" / "d.csv").write_text("prompt,answer\nHow many?,007\n")
+    (tmp_path / "data" / "e.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
+    assert read_training(tmp_path / "data" / "d.csv")[0].texts == ["How many?", "007"]
+    assert [one.texts for one in read_training(tmp_path / "data" / "e.jsonl.gz")] == [one.texts for one in rows]
+    assert len(read_training(tmp_path)) == 6
 
 
 def test_a_data_stage_counts_a_question_once_and_no_test_rows(tmp_path: Path) -> None:
@@ -170,6 +176,7 @@ def test_bad_input_is_one_line(tmp_path: Path, mirror: Path) -> None:
     cases = {
         "nothing.jsonl": ("", "no rows with text"),
         "broken.jsonl": ('{"prompt": "a"}\n{"prompt": \n', "broken.jsonl, line 2: not JSON"),
+        "broken.csv": ("prompt,answer\na\n", "broken.csv: cannot be read .line 2 ends a row of 1 cells"),
         "broken.json": ("[1, ", "broken.json: cannot be read"),
         "broken.parquet": ("PAR1", "broken.parquet: cannot be read"),
     }

@@ -155,6 +155,7 @@ def test_a_model_that_cannot_be_loaded_is_said_and_stays_quoted(tmp_path: Path) 
         (["+exp=memphis_cot", "method=sft_only"], ["3B", "Human (mixed: tinycot)", "SFT"]),
         (["+exp=memphis_cot", "iterations=0"], ["3B", "Human (mixed: tinycot)", "SFT"]),
         ([], ["–", "Generated", "Self-teaching"]),
+        (["+exp=memphis_cot", "data.sources.scicot.human=generated"], ["3B", "Generated", "Self-teaching"]),
         (["method=none", "model=hf", "model.path=some/model", "eval=card"], ["–", "–", "–"]),
     ],
 )

@@ -81,7 +81,7 @@ def test_one_file_that_needs_nothing_and_lets_nothing_out(runs):
 
 def test_a_name_that_is_markup_is_text(runs):
     run = read_run(runs[0]) | {"name": "<b>x</b>", "slug": '"><script>'}
-    facts = {"note": "<i>", "changed": "", "time": "", "cost": ""}
+    facts = {"note": "<i>", "changed": "", "time": "", "cost": "", "rows": ""}
     tags = [tag for tag, _ in Elements(report.page.run_page(run, None, None, facts)).tags]
     assert "b" not in tags
     assert "script" not in tags

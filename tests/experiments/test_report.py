@@ -158,6 +158,22 @@ def test_terminal_text(run_dir):
     assert "\x1b" not in "".join(lines)
 
 
+def test_rows_are_told_by_who_wrote_them(run_dir):
+    finish(run_dir)
+    assert "Rows: " not in (run_dir / "results.md").read_text()  # a record of an earlier version
+    stages = read_json(run_dir / "stages.json")
+    sources = {"a": {"human": "mixed", "rows": 1200}, "b": {"human": "true", "rows": 5}}
+    stages[0]["summary"]["human"] = {"rows": {"true": 5, "mixed": 1200, "generated": 0}, "sources": sources}
+    (run_dir / "stages.json").write_text(json.dumps(stages))
+    finish(run_dir)
+    line = (
+        "1,205 rows; by people (true) 5, with a model in the loop (mixed) 1,200, by a model or a program (generated) 0 "
+        "(a: mixed, 1,200; b: true, 5)"
+    )
+    assert f"\nRows: {line}.\n" in (run_dir / "results.md").read_text()
+    assert line in (run_dir / "report.html").read_text()
+
+
 def test_results_page(run_dir):
     finish(run_dir)
     page = (run_dir / "results.md").read_text()

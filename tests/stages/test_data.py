@@ -91,6 +91,12 @@ def test_the_four_sources_of_the_card(tmp_path: Path, monkeypatch: pytest.Monkey
             assert metrics[f"data/{name}/{key}"] == value
     assert summary["revisions"]["scicot"] == COMMIT  # the branch, resolved
     assert summary["revisions"]["tinycot"] == cfg.data.sources["tinycot"].revision
+    assert summary["human"] == {
+        "rows": {"true": 260, "mixed": 360, "generated": 0},
+        "sources": {
+            name: {"human": cfg.data.sources[name].human, "rows": found["kept"]} for name, found in counts.items()
+        },
+    }
     assert len(summary["warnings"]) == 4
     assert "data.sources.tinycot" in summary["warnings"][0]
     assert "27676" in summary["warnings"][0]
@@ -128,6 +134,57 @@ def test_ones_own_rows(tmp_path: Path) -> None:
     assert rows[2] == {"id": "local/2", "source": "me", "kind": "cot", **GOOD}
     assert [row["id"] for row in read_rows(out / "questions.jsonl")] == ["local/0", "local/1", "local/2"]
     assert read_json(out / "counts.json") == {"local": {"rows": 3, "kept": 3}}
+
+
+def test_rows_of_programs_and_models_are_generated(tmp_path: Path) -> None:
+    sizes = [
+        f"data.sources.tiny.{name}={number}"
+        for name, number in {"train": 5, "questions": 9, "dev": 2, "test": 2}.items()
+    ]
+    (tmp_path / "tiny").mkdir()
+    summary, _ = run(compose_config("eval=none", *sizes), tmp_path / "tiny")
+    assert summary["human"] == {
+        "rows": {"true": 0, "mixed": 0, "generated": 9},
+        "sources": {"tiny": {"human": "generated", "rows": 9}},
+    }
+    place = write_lines(tmp_path / "my.jsonl", [GOOD, {**GOOD, "prompt": "2 + 2?"}])
+    local = ("data=local", f"data.path={place}", "eval=none", "data.sources.local.human=generated")
+    assert run(compose_config(*local), tmp_path)[0]["human"]["rows"] == {"true": 0, "mixed": 0, "generated": 2}
+
+
+def test_the_key_has_the_configuration_where_one_is_chosen(tmp_path: Path) -> None:
+    local = ("data=local", "data.path=owner/rows", "eval=none")
+    plain, main = (
+        stage_of(compose_config(*local, *more), tmp_path) for more in ((), ("data.sources.local.config=main",))
+    )
+    assert "config" not in plain.config["sources"]["local"]
+    assert main.config["sources"]["local"]["config"] == "main"
+    assert main.key != plain.key
+
+
+def test_held_out_rows_of_a_table_and_of_the_same_configuration(tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    for name in ("one", "two"):
+        (folder / name).mkdir(parents=True)
+        for split in ("train", "test"):
+            write_lines(folder / name / f"{split}.jsonl", [{**GOOD, "prompt": f"{name} {split}?"}])
+    card = [
+        f"- config_name: {name}\n  data_files:\n"
+        + "".join(f"  - {{split: {split}, path: {name}/{split}.jsonl}}\n" for split in ("train", "test"))
+        for name in ("one", "two")
+    ]
+    (folder / "README.md").write_text("---\nconfigs:\n" + "".join(card) + "---\n")
+    local = ("data=local", f"data.path={folder}", "eval=heldout", "data.sources.local.config=two")
+    _, out = run(compose_config(*local, "data.sources.local.heldout=test"), tmp_path)
+    assert [row["prompt"] for row in read_rows(out / "sft.jsonl")] == ["two train?"]
+    assert [row["prompt"] for row in read_rows(out / "heldout.jsonl")] == ["two test?"]
+    place = tmp_path / "apart.csv"
+    place.write_text("prompt,rationale,answer\nfrom a table?,r,007\n")
+    (tmp_path / "b").mkdir()
+    cfg = compose_config(*local, f"data.sources.local.heldout={place}")
+    assert str(place) not in str(stage_of(cfg, tmp_path).config)  # its content is in the key, as an external input
+    _, out = run(cfg, tmp_path / "b")
+    assert [row["answer"] for row in read_rows(out / "heldout.jsonl")] == ["007"]
 
 
 def test_the_key_follows_the_content_and_not_the_place(tmp_path: Path) -> None:

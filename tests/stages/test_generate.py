@@ -1,4 +1,4 @@
-"""Tests of questions that cannot be sampled: left out with a warning, or one clear error when none is left."""
+"""Tests of questions that cannot be sampled, with a warning or one clear error, and of special tokens spelt in them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from memphis.config.forms import parse
+from memphis.data.prompts import render_cot
+from memphis.data.tokens import load_tokenizer
 from memphis.errors import MemphisError
 from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS
+from memphis.sampling.hf import HfEngine
 from memphis.stages import generate
 from memphis.stages.context import Context, Runtime, Worker
 from tests.tiny_models import write_model
@@ -23,11 +26,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(model: Path, folder: Path, *prompts: str, rationale: str = "r") -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def run(model: Path, folder: Path, *prompts: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     for name in ("data", "out"):
         (folder / name).mkdir(parents=True)
     rows = [
-        {"id": str(i), "source": "s", "prompt": prompt, "rationale": rationale, "answer": "4"}
+        {"id": str(i), "source": "s", "prompt": prompt, "rationale": "r", "answer": "4"}
         for i, prompt in enumerate(prompts)
     ]
     write_rows(folder / "data" / "questions.jsonl", rows)
@@ -37,16 +40,25 @@ def run(model: Path, folder: Path, *prompts: str, rationale: str = "r") -> tuple
     return generate.run(context, parse(KINDS["generate"].form, config)), read_rows(folder / "out" / "samples.jsonl")
 
 
-def test_a_question_with_the_end_of_text_in_it_is_not_asked(model: Path, tmp_path: Path) -> None:
-    summary, rows = run(model, tmp_path / "mixed", "a?", "b <|endoftext|> c?", "d?", "e?")
-    assert [row["id"] for row in rows] == ["0", "2", "3"]
-    assert summary["samples"] == 6
-    assert summary["warnings"] == ["1 of 4 questions contain '<|endoftext|>' and were not asked"]
-    clean, same = run(model, tmp_path / "clean", "a?", "d?", "e?")
-    assert "warnings" not in clean
-    assert [row["samples"] for row in rows] == [row["samples"] for row in same]
-    with pytest.raises(MemphisError, match=r"^data.sources: there is no question to ask \(1 of 1 questions contain"):
-        run(model, tmp_path / "none", "a?", rationale="x<|endoftext|>")
+def test_a_question_with_the_end_of_text_in_it_is_asked_as_text(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+    real = HfEngine.generate
+
+    def spy(self: HfEngine, prompts: list[list[int]], **knobs: Any) -> Any:
+        asked.extend(prompts)
+        return real(self, prompts, **knobs)
+
+    monkeypatch.setattr(HfEngine, "generate", spy)
+    summary, rows = run(model, tmp_path / "mixed", "a?", "b <|endoftext|>")
+    assert [row["id"] for row in rows] == ["0", "1"]
+    assert "warnings" not in summary
+    tokenizer = load_tokenizer(model / "model")
+    assert tokenizer.decode(asked[1]) == render_cot("b <|endoftext|>")
+    assert tokenizer.eos_token_id not in asked[1]
+    with pytest.raises(MemphisError, match=r"^data.sources: there is no question to ask \(none was read\)"):
+        run(model, tmp_path / "none")
 
 
 def test_a_question_longer_than_the_context_is_said(model: Path, tmp_path: Path) -> None:

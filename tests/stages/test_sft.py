@@ -1,4 +1,4 @@
-"""Tests of the control of self-teaching: as long as the cycles, on the human rationales of the cycles' questions."""
+"""Tests of the control of self-teaching: as long as the cycles, on the rationales of the cycles' questions."""
 
 import json
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_it_never_sees_fewer_tokens_than_the_cycles(place: Path) -> None:
 
 def test_questions_without_any_rationale_are_refused(place: Path) -> None:
     write_rows(place / "data" / "questions.jsonl", [row(99)])
-    with pytest.raises(MemphisError, match=r"sft.continued=true: no question has a human rationale"):
+    with pytest.raises(MemphisError, match=r"sft.continued=true: no question has a rationale"):
         run(place, (1, 1))
 
 

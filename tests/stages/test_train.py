@@ -64,10 +64,10 @@ def run(
 
 
 def test_rows_left_out_are_told(tmp_path: Path) -> None:
-    summary = run(tmp_path / "some", "a?", "long " * 99, "b<|endoftext|>", "c?")
+    summary = run(tmp_path / "some", "a?", "long " * 99, "long " * 98, "c?")
     assert summary["examples"]["kept"] == 2
     (told,) = summary["warnings"]
-    assert told == "sft: 2 of 4 rows left out (overlong 1, eos_text 1; sft.max_length=120, data.overlong=drop)"
+    assert told == "sft: 2 of 4 rows left out (overlong 2; sft.max_length=120, data.overlong=drop)"
     *steps, last = read_rows(tmp_path / "some" / "out" / "metrics.jsonl")
     assert (last["sft/drop_frac"], last["sft/trunc_frac"]) == (0.5, 0.0)
     assert last["step"] == last["steps"] == len(steps)

@@ -196,6 +196,10 @@ BAD: dict[str, tuple[Callable[[Path], Any], type[MemphisError], str]] = {
     "settings a list": (lambda p: (p / "tokenizer_config.json").write_text("[]"), MemphisError, "no tokenizer could be loaded"),
     "too many tokens": (lambda p: tokens(p, "<|extra|>"), MemphisError, "the tokenizer has ids up to 200, but the embedding has 200 rows"),
     "EOS outside": (lambda p: tokens(p, eos_token="<|end|>"), MemphisError, "the EOS token has id 200, but the embedding has 200 rows"),
+    "EOS of generation outside": (lambda p: change(p, "generation_config.json", eos_token_id=[0, 99999]), MemphisError, "generation_config.json has eos_token_id=99999, but the embedding has 200 rows; set it to 0"),
+    "EOS of the config outside": (lambda p: change(p, eos_token_id=200), MemphisError, "config.json has eos_token_id=200, but the embedding has 200 rows; set it to 0"),
+    "generation config torn": (lambda p: (p / "generation_config.json").write_text("{"), MemphisError, "generation_config.json"),
+    "EOS a word": (lambda p: change(p, "tokenizer_config.json", eos_token="x"), MemphisError, "the EOS token 'x' is an ordinary word of the tokenizer"),
     "BOS outside": (lambda p: tokens(p, bos_token="<|begin|>"), MemphisError, "the BOS token has id 200, but the embedding has 200 rows"),
 }  # fmt: skip
 
