@@ -26,7 +26,8 @@ _NAMING = (
     r"(?:(?:so|thus|hence|therefore|clearly|because of this|因此|所以|故|综上),?\s*)?"
     r"(?:(?P<named>(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|option|choice|alternative|letter)\s*"
     r"(?:(?:is|would be|must be|should be)\b\s*:?|:|=)?\s*(?:option\s+|choice\s+|letter\s+)?"
-    r"|(?:i\s+(?:would\s+|will\s+|'ll\s+)?)?(?:choose|pick|select|go with|chose|picked|selected)\s+(?:option\s+|choice\s+|letter\s+)?"
+    r"|(?:i\s+(?:would\s+|will\s+|'ll\s+)?)?(?:choose|pick|select|go with|chose|picked|selected)\s+"
+    r"(?:option\s+|choice\s+|letter\s+)?"
     r"|(?:it|this|that)(?:\s+is|'s|\s+must be|\s+should be)\s+(?:option\s+|choice\s+|letter\s+)?"
     r"|(?:正确)?(?:答案|选项)?\s*[应该]*[选为是]*择?\s*(?:选项|答案)?\s*[是为]?\s*:?\s*))"
 )
@@ -36,16 +37,18 @@ _LETTER_FIRST = re.compile(
     re.I,
 )
 _IS_RIGHT = re.compile(
-    r"(?:is|was|must be|should be|would be)\s+(?:(?:the|a|my|our)\s+)?(?:(?:correct|right|best|true|final)\s*)*(?:answer|option|choice|one)?"
+    r"(?:is|was|must be|should be|would be)\s+(?:(?:the|a|my|our)\s+)?"
+    r"(?:(?:correct|right|best|true|final)\s*)*(?:answer|option|choice|one)?"
     r"|(?:选项|项)?\s*(?:是)?(?:正确|对)的?(?:选项|答案)?|选项|项",
     re.I,
 )
 _REASON = re.compile(r",?\s*(?:because|since|as|so|for)\s+.*", re.I)
-_ENDS_WITH_LETTER = re.compile(rf"(?P<text>.+?)[\s,]*(?:\((?:option\s+|choice\s+)?([A-Z])\)|\[([A-Z])\])", re.I)
+_ENDS_WITH_LETTER = re.compile(r"(?P<text>.+?)[\s,]*(?:\((?:option\s+|choice\s+)?([A-Z])\)|\[([A-Z])\])", re.I)
 _ANOTHER_LETTER = re.compile(r"(?:and\b|or\b|[&,/+]|和|或)|\(?[A-H](?![^\W_])", re.I)
 _LEAD = re.compile(
     r"(?:(?:so|thus|hence|therefore|finally|clearly|well|then),?\s+)?(?:(?:i|we)\s+(?:think|believe)\s+(?:that\s+)?)?"
-    r"(?:(?:it|this|that|he|she|they|there|these|those|which)(?:\s+(?:is|are|was|were|must be|should be|would be)|'s|'re)"
+    r"(?:(?:it|this|that|he|she|they|there|these|those|which)"
+    r"(?:\s+(?:is|are|was|were|must be|should be|would be)|'s|'re)"
     r"|(?:we|i)\s+(?:get|have|got|obtain|find)|(?:the\s+)?(?:answer|result|solution)\s+is)\s*:?\s+",
     re.I,
 )
@@ -55,8 +58,8 @@ _LAST_LETTER_WITHOUT_OPTIONS = 7  # H
 def options_of(prompt: str) -> list[str] | None:
     """Return the texts of a prompt's options, in order; None without at least A and B.
 
-    Options are lines `A) …`, `(A) …`, `[A] …`, `A. …`, `A: …`, `A、…`, also with a dash or in bold before, of one style and
-    with nothing but blank lines between them. If there are several such blocks, the last one counts. Without any, they
+    Options are lines `A) …`, `(A) …`, `[A] …`, `A. …`, `A: …`, `A、…`, also behind a dash or in bold, of one
+    style and with nothing but blank lines between them. If there are several such blocks, the last one counts. Without any, they
     may stand in one line: `(A) 12 (B) 15`.
     """
     found: list[str] | None = None
@@ -108,8 +111,13 @@ def gold_letter(cleaned: str, num_options: int) -> int | None:
     return _index(match[1] or match[2] or match[3], num_options) if match else None
 
 
+def is_letter(answer: str) -> bool:
+    """True if an answer, as it is written, is nothing but the letter of an option."""
+    return gold_letter(clean(answer), 0) is not None
+
+
 def split_letter(cleaned: str, num_options: int) -> tuple[int, str] | None:
-    """Parse the ways to name a letter: (index, "") of `B`, `Option B`, `B is correct`, `选B`; (index, "text") of `B) text`.
+    """Parse the ways to name a letter: (index, "") of `B`, `B is correct`, `选B`; (index, "text") of `B) text`.
 
     `A dog`, `A and B`, `A or C`, `not B`: None.
     """

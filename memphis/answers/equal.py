@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from memphis.answers.choices import ends_with_letter, exactly, gold_letter, matching, options_of, split_letter, without_lead
+from memphis.answers.choices import (
+    ends_with_letter,
+    exactly,
+    gold_letter,
+    matching,
+    options_of,
+    split_letter,
+    without_lead,
+)
 from memphis.answers.clean import MAX_CHARS, clean, first_line, text_key
 from memphis.answers.expressions import formulas, same_multiple
 from memphis.answers.lists import same_date, same_duration, same_list, same_range, same_relation, same_set
@@ -25,7 +33,22 @@ Layer = Callable[[str, str], bool | None]
 Solve = Callable[[str, str], bool]  # (gold, prediction), each LaTeX of one formula -> True if equal
 
 RULES = (
-    *("exact", "text", "option", "letter", "label", "time", "date", "number", "range", "duration", "set", "relation", "list", "multiple"),
+    *(
+        "exact",
+        "text",
+        "option",
+        "letter",
+        "label",
+        "time",
+        "date",
+        "number",
+        "range",
+        "duration",
+        "set",
+        "relation",
+        "list",
+        "multiple",
+    ),
     *("sentence", "algebra", "none"),
 )
 
@@ -40,7 +63,8 @@ class Verdict(NamedTuple):
 _LABELS = {
     "yes": "yes", "true": "yes", "no": "no", "false": "no", "maybe": "maybe", "neutral": "neutral",
     "entails": "entails", "entailment": "entails", "contradicts": "contradicts", "contradiction": "contradicts",
-    **dict.fromkeys(("是", "是的", "对", "正确"), "yes"), **dict.fromkeys(("否", "不是", "不", "不对", "错", "错误"), "no"),
+    **dict.fromkeys(("是", "是的", "对", "正确"), "yes"),
+    **dict.fromkeys(("否", "不是", "不", "不对", "错", "错误"), "no"),
 }  # fmt: skip
 _LABEL_FIRST = re.compile(r"[\[(\"'“*_]*([^\W\d_]+)[\])\"'”*_]*(?:\s*[,.:;!—–(\[]\s*(.*)|\s+--?\s+(.*))?", re.I | re.S)
 _LABEL_AGAIN = re.compile(r"(?:(?:and|or|but)\s+)?(?:also\s+)?([^\W\d_]+)(?:[,.:;!?)\]].*)?", re.I | re.S)
@@ -74,8 +98,7 @@ def judge(
     fallback: bool = True,
 ) -> bool:
     """Compare two answers as equal() does, with all settings: those of verdict()."""
-    settings = {"options": options, "mode": mode, "kind": kind, "solve": solve, "fallback": fallback}
-    return verdict(prediction, gold, **settings).equal
+    return verdict(prediction, gold, options=options, mode=mode, kind=kind, solve=solve, fallback=fallback).equal
 
 
 def verdict(
@@ -258,9 +281,8 @@ def _stated_number(prediction: str, gold: str) -> bool:
 
 
 def _same_sentence(prediction: str, gold: str, kind: str | None) -> bool:
-    if kind in (None, "number", "math"):
-        if _stated_number(prediction, gold):
-            return True
+    if kind in (None, "number", "math") and _stated_number(prediction, gold):
+        return True
     start = stated(prediction)
     name, value = assignment(gold)
     return start not in ("", prediction) and not (name and "=" in prediction) and _by_layers(start, value, kind).equal

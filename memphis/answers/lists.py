@@ -13,7 +13,7 @@ _BETWEEN_PARTS = re.compile(r"\s*,?\s*(?:\band\b|和)?\s*", re.I)
 _SIDES = re.compile(r"([^<>≤≥≠]+)([<>≤≥≠])([^<>≤≥≠]+)")
 _TURNED = str.maketrans("<>≤≥≠", "><≥≤≠")
 _RANGE = re.compile(r"(?:from\s+)?([0-9][0-9.,]*)\s*(?:-|–|—|to|~)\s*([0-9].*)", re.I)
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = r"(?P<month>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _DATES = [
     re.compile(pattern, re.I)
@@ -104,7 +104,9 @@ def _members(text: str) -> list[str] | None:
     if len(parts) == 1:
         parts = text.split(",")
     parts = [part.strip() for part in parts]
-    return parts if len(parts) > 1 and all(parts) and not any("(" in p or ")" in p or "{," in p for p in parts) else None
+    return (
+        parts if len(parts) > 1 and all(parts) and not any("(" in p or ")" in p or "{," in p for p in parts) else None
+    )
 
 
 def _named(members: list[str]) -> tuple[list[str], list[str]]:
@@ -113,7 +115,9 @@ def _named(members: list[str]) -> tuple[list[str], list[str]]:
     found = [match for match in matches if match]
     if len(found) < len(members):
         return [], members
-    return [match[1].lower() if len(match[1]) > 1 else match[1] for match in found], [match[2].strip() for match in found]
+    return [match[1].lower() if len(match[1]) > 1 else match[1] for match in found], [
+        match[2].strip() for match in found
+    ]
 
 
 def _same_member(a: str, b: str) -> bool:

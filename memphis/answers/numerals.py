@@ -1,7 +1,8 @@
 r"""Read the number at the beginning of a text, in digits or in words, as an exact rational.
 
 Digits with their fractions and powers (`1,234.5`, `2 1/2`, `\frac{3}{-4}`, `1.5e-3`, `0.(3)`, which clean() makes of a
-repeating decimal), English words (`twenty-one`, `two and a half`, `three quarters`) and Chinese ones. Works on cleaned text.
+repeating decimal), English words (`twenty-one`, `two and a half`, `three quarters`) and Chinese ones. Works on cleaned
+text.
 """
 
 import re
@@ -34,7 +35,10 @@ _VALUES = {word: value for value, word in enumerate(f"zero|{_ONES}|{_TEENS}".spl
 }
 _THOUSANDS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SMALL = rf"(?:(?:{_TENS})(?:[ -](?:{_ONES}))?|{_TEENS}|{_ONES})"
-_GROUP = rf"(?:(?:(?:{_TEENS}|{_ONES}|a)[ -]hundred(?:(?: and|-and)?[ -]{_SMALL})?)|a(?= (?:{'|'.join(_THOUSANDS)}))|{_SMALL}|zero)"
+_GROUP = (
+    rf"(?:(?:(?:{_TEENS}|{_ONES}|a)[ -]hundred(?:(?: and|-and)?[ -]{_SMALL})?)|a(?= (?:{'|'.join(_THOUSANDS)}))"
+    rf"|{_SMALL}|zero)"
+)
 _SCALED = rf"{_GROUP}(?:[ -](?:{'|'.join(_THOUSANDS)}))?"
 _POINT = re.compile(rf"(?:(?P<head>{_SCALED}) )?point(?P<tail>(?: (?:zero|oh|{_ONES}))+)\b", re.A)
 _DENOMINATORS = {
@@ -42,14 +46,15 @@ _DENOMINATORS = {
     **{
         word + plural: value
         for value, word in enumerate(
-            "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split(), start=3
+            ["third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"], start=3
         )
         for plural in ("", "s")
     },
     **{
         word + plural: value
-        for word, value in (("fifteenth", 15), ("sixteenth", 16), ("twentieth", 20), ("thirtieth", 30), ("hundredth", 100),
-                            ("thousandth", 1000))
+        for word, value in (("fifteenth", 15), ("sixteenth", 16),
+                            ("twentieth", 20), ("thirtieth", 30), ("hundredth", 10**2),
+                            ("thousandth", 10**3))
         for plural in ("", "s")
     },
 }  # fmt: skip
@@ -183,7 +188,9 @@ def _cardinal(text: str) -> Fraction | None:
         elif word not in ("and", "a"):
             value = _VALUES[word]
             # Only a smaller number may follow: twenty-one, hundred and five; not one two, ten five.
-            if group and (value == 0 or not (group % 100 == 0 or (group % 10 == 0 and group % 100 >= 20 and value < 10))):
+            if group and (
+                value == 0 or not (group % 100 == 0 or (group % 10 == 0 and group % 100 >= 20 and value < 10))
+            ):
                 return None
             group += value
     return Fraction(total + group)

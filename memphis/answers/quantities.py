@@ -19,8 +19,8 @@ _AFTER = re.compile(
     r"(?:(?:st|nd|rd|th)\b)?\s*(?:(?P<scale>hundred|thousand|million|billion|trillion|lakh|crore)s?\b"
     r"|(?P<other_scale>dozens?\b|lacs?\b|万|亿|千(?![克米瓦卡])|百|萬|億|만|천|억|(?<=[0-9])k\b))?\s*"
     r"(?P<percent>%|percent\b|per cent\b|percentage points?\b|pct\b)?\s*"
-    r"(?P<money>(?:us |u\.s\. )?dollars?\b|\$|£|€|¥|₹|₩|₽|₱|¢|usd\b|eur\b|gbp\b|inr\b|cny\b|rmb\b|jpy\b|cad\b|aud\b|chf\b"
-    r"|cents?\b|euros?\b|rupees?\b|yuan\b|pence\b|yen\b|pesos?\b|rubles?\b|元钱?|块钱|人民币|美元|欧元|円|원)?",
+    r"(?P<money>(?:us |u\.s\. )?dollars?\b|\$|£|€|¥|₹|₩|₽|₱|¢|usd\b|eur\b|gbp\b|inr\b|cny\b|rmb\b|jpy\b|cad\b"
+    r"|aud\b|chf\b|cents?\b|euros?\b|rupees?\b|yuan\b|pence\b|yen\b|pesos?\b|rubles?\b|元钱?|块钱|人民币|美元|欧元|円|원)?",
     re.I | re.A,  # without A, a dotless ı would match i
 )
 _SCALES = {
@@ -48,11 +48,14 @@ _KNOWN_UNITS = {
         "inch": "in inch", "g": "g gm gram 克", "kg": "kg kilo kilogram kgs 千克 公斤", "mg": "mg milligram",
         "pound": "lb lbs pound", "oz": "oz ounce", "ton": "ton tonne 吨", "l": "l litre liter 升",
         "ml": "ml millilitre milliliter 毫升", "gallon": "gal gallon", "s": "s sec second 秒", "min": "min minute 分钟",
-        "h": "h hr hour hrs 小时", "day": "day 天", "week": "week wk 周 星期", "month": "month 个月", "year": "yr year yrs 年",
+        "h": "h hr hour hrs 小时", "day": "day 天", "week": "week wk 周 星期", "month": "month 个月",
+        "year": "yr year yrs 年",
         "degree": "° degree deg 度", "celsius": "°c celsius 摄氏度", "fahrenheit": "°f fahrenheit", "mile/h": "mph",
         "km/h": "kmh kmph kph", "m/s": "mps", "m2": "平方米", "cm2": "平方厘米", "km2": "平方千米", "m3": "立方米",
-        "cm3": "cc 立方厘米", "dm": "dm 分米", "unit": "unit", "radian": "rad radian", "newton": "newton", "joule": "joule",
-        "watt": "watt", "volt": "volt", "hertz": "hz hertz", "kw": "kw kilowatt", "acre": "acre", "hectare": "ha hectare",
+        "cm3": "cc 立方厘米", "dm": "dm 分米", "unit": "unit", "radian": "rad radian",
+        "newton": "newton", "joule": "joule",
+        "watt": "watt", "volt": "volt", "hertz": "hz hertz", "kw": "kw kilowatt", "acre": "acre",
+        "hectare": "ha hectare",
         "am": "am a.m", "pm": "pm p.m",
     }.items()
     for spelling in spellings.split()

@@ -1,21 +1,23 @@
 r"""Find the value that a sentence or a calculation states: `Therefore, x = 20`, `She made $18`, `48 + 24 = 72`.
 
-The words before a number are the dangerous place: all of them must be known, or a name and a verb that links it with the
-number. What follows may be a noun of any kind, unless a word makes another value of the number. Works on cleaned text.
+The words before a number are the dangerous place: all of them must be known, or a name and a verb that links it with
+the number. What follows may be a noun of any kind, unless a word makes another value of the number. Works on cleaned text.
 """
 
 import re
 from functools import lru_cache
 
-from memphis.answers.numerals import number_at
-from memphis.answers.quantities import Quantity, amount_at, known_unit, quantity, same_quantity, unit_of
+from memphis.answers.quantities import Quantity, amount_at, known_unit, quantity, same_quantity
 from memphis.answers.words import changes, doubtful, harmless_lead, harmless_tail
 
 _ASSIGNMENT = re.compile(r"([^\W\d_]|\\[A-Za-z]+)\s*(?:_\{\w+\})?\s*=\s*([^=]+)")
 _NAME = re.compile(r"(?:[^\W\d_]|\\[A-Za-z]+)\s*(?:_\{\w+\})?")
 _IS_A_NAME = re.compile(r"[\w'’,.:;\s-]*")
 _FUNCTION_OF = re.compile(r"(?:.*\s)?\\?[A-Za-z]+\s*(?:_\{\w+\})?\s?\([^()=]*\)|.*\|[A-Z]{2}\||.*\s?∠\s?[A-Z]{1,3}")
-_ARITHMETIC_SIGN = re.compile(r"[+*/×÷·^%!√-]|\\frac|\\sqrt|\b(?:of|plus|minus|times|over|divided|multiplied|squared|cubed|twice|thrice|double|triple|half)\b", re.I)
+_ARITHMETIC_SIGN = re.compile(
+    r"[+*/×÷·^%!√-]|\\frac|\\sqrt|\b(?:of|plus|minus|times|over|divided|multiplied|squared|cubed|twice|thrice|double|triple|half)\b",
+    re.I,
+)
 _ARITHMETIC = re.compile(r"(?:[^\W_]|[\s.,:;+\-*/×÷·()\[\]%$£€¥₹^{}|!'√°]|\\frac|\\sqrt|\\left|\\right|\\log|\\binom)+")
 _MULTIPLICATION_X = re.compile(r"(?<=[0-9)%}])\s*x\s*(?=[0-9($])|(?<=[\w)])\s+x\s+(?=[$£€]?[0-9(])")
 _LETTER = re.compile(r"(?<![^\W\d_'’])([^\W\d_])(?![^\W\d_'’])")
@@ -24,7 +26,8 @@ _EQUALS = re.compile(r"\b(?:is|are|was|be)?\s*(?:equal to|equals)\b(?=\s)", re.I
 _VALUE = re.compile(
     r"(?<![\w.,/\\^{_-])(?:(?:minus|negative)\s+|负)?[-+]?\s?(?:[a-z]{0,3}\$|£|€|¥|₹|₩|₽|rs\.?\s|usd\s|inr\s|eur\s)?\s?-?[0-9.\\]"
     r"|(?<=[一-鿿:])(?:负)?-?\$?[0-9]|(?<=[一-鿿:])[零〇一二两三四五六七八九十百千万亿]+(?![一-鿿]*[0-9])"
-    r"|\b(?:(?:minus|negative)\s+)?(?:a hundred|a thousand|a million|a dozen|an? half|half|an? quarter|an? third|zero|one|two|three|four|five"
+    r"|\b(?:(?:minus|negative)\s+)?(?:a hundred|a thousand|a million|a dozen|an? half|half|an? quarter"
+    r"|an? third|zero|one|two|three|four|five"
     r"|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
     r"|point(?= (?:zero|one|two|three|four|five|six|seven|eight|nine)))\b",
     re.I,
@@ -117,6 +120,6 @@ def _pure(side: str, right: str) -> bool:
         return True  # 532 = 532.0
     if not _ARITHMETIC.fullmatch(side) or not _ARITHMETIC_SIGN.search(side):
         return False
-    units = {word for word in re.findall(r"[^\W\d_]+", right)}
+    units = set(re.findall(r"[^\W\d_]+", right))
     letters = [letter for letter in _LETTER.findall(side) if letter not in "aAI"]
     return all(letter in units and known_unit(letter) for letter in letters)

@@ -1,6 +1,6 @@
 """Vocabulary of answers: words that are harmless beside a number, and words that make another value of it.
 
-Knows words alone. Everything is lower case. A word that stands in no table is unknown: it may be a noun and nothing else.
+Knows words alone. Everything is lower case. A word of no table is unknown: it may be a noun and nothing else.
 """
 
 import re
@@ -17,7 +17,8 @@ def _verbs(stems: str) -> frozenset[str]:
 # Doubt, negation, alternatives, bounds and conditions: no sentence with one of them states a value.
 DOUBT = _table(
     "not no never neither nor none nothing nobody nowhere cannot without unless if whether except excluding excluded",
-    "but besides or than wrong incorrect incorrectly inaccurate false untrue impossible invalid unlikely doubt doubtful",
+    "but besides or than wrong incorrect incorrectly inaccurate false untrue impossible invalid unlikely "
+    "doubt doubtful",
     "doubtfully maybe perhaps possibly might may could rather instead hardly barely nearly almost anything everything",
     "between least most under over above below beneath beyond within exceed exceeds exceeded exceeding",
     "upto up upward upwards onward onwards downwards too short shy outside upper lower bound bounds",
@@ -29,8 +30,10 @@ DOUBT = _table(
 FUNCTION = _table(
     "twice thrice double doubled doubles doubling triple tripled triples tripling quadruple quadrupled quadruples half",
     "halved halves halving squared cubed power powers exponent exponents factorial factorials",
-    "reciprocal reciprocals inverse opposite negative negated minus plus multiplied multiply multiplying multiples divide",
-    "divided dividing divides divisor divisors divisible indivisible factors modulo mod modulus log ln lg sin cos tan sqrt",
+    "reciprocal reciprocals inverse opposite negative negated minus plus multiplied multiply multiplying "
+    "multiples divide",
+    "divided dividing divides divisor divisors divisible indivisible factors modulo mod modulus log ln "
+    "lg sin cos tan sqrt",
     "subtract subtracted subtracting added adding raised quarter quarters third thirds logarithm negation",
     "complement fold twofold threefold",
 )
@@ -44,7 +47,8 @@ SCALE = _table(
     "mila milioni tausend hundert dutzend docena docenas douzaine douzaines dúzia dozzina cien ciento",
     "bn mn mio mrd k kk тысяч тысячи тысяча миллион миллиона миллионов сто myriad myriads googol quadrillion",
     "quadrillions quintillion quintillions thousandfold zillion",
-    "hundred hundreds thousand thousands million millions billion billions trillion trillions dozen dozens lakh lakhs crore",
+    "hundred hundreds thousand thousands million millions billion billions trillion trillions dozen "
+    "dozens lakh lakhs crore",
     "crores",
 )
 _ORDINAL = re.compile(
@@ -53,7 +57,8 @@ _ORDINAL = re.compile(
 )
 # Grammar that a noun phrase directly after a number does not contain.
 GRAMMAR = _table(
-    "the is are was were be been being has have had do does did and of in on at by for from to with as that which who this",
+    "the is are was were be been being has have had do does did and of in on at by for from to with as "
+    "that which who this",
     "these those it its i he she they we you there here then so because while when where how what all both only just",
     "still also would will should must can each every today tomorrow yesterday tonight later",
     "again ago away",
@@ -67,32 +72,37 @@ FILLERS = _table(
 )
 OPENINGS = FILLERS | _table(
     "so thus hence therefore thereby accordingly consequently finally lastly overall altogether answer answers final",
-    "solution result results value amount number sum cost price area volume perimeter length width height distance speed",
-    "age average mean median profit revenue difference product count ratio size weight time total we i he she it they you",
+    "solution result results value amount number sum cost price area volume perimeter length width "
+    "height distance speed",
+    "age average mean median profit revenue difference product count ratio size weight time total we i "
+    "he she it they you",
     "there here this that these which who my our his her their your its my and ok okay well yes now think believe",
     "know see conclude concluded correct right ans sol as for required desired needed",
     "calculation calculations calculate computed together",
 )
 # Verbs (and signs) that link a subject, whatever its words, with its value.
-LINKS = (
-    _table(
-        "is are was were be equal equals equaled equalled has have had having get gets got getting gave give gives given",
-        "make makes made making took take takes taken paid pay pays spent spend spends costs cost sold sell sells bought buy",
-        "buys ate eat eats eaten read reads ran run runs drove drive drives went go goes won win wins left leave leaves kept",
-        "keep keeps found find finds need needs needed becomes become became sees saw drank drink drinks grew grow grows lost",
-        "lose loses held hold holds wrote write writes drew draw draws built build builds sent send sends brought bring",
-        "brings caught catch catches picked lay lays laid do does did totals totaled totalled amounts comes came yields stands",
-        "rode ride rides swam swim swims flew fly flies threw throw throws gained gain gains knows know owe owes owed",
-        "should must will would can says said tells told thinks",
-        "es son est sont ist sind é são è sono = :",
-    )
-    | _verbs(
-        "earn save use need want walk work travel weigh contain remain receive collect cook bake plant charge score own sell"
-        " buy require produce deliver donate donat invit invite serv serve visit play start finish reach measure count fill"
-        " return obtain deriv derive contribut contribute borrow bring add pack pick wash paint clean carry carri invest"
-        " result last attend hatch giv tak mak us sav bak scor charg measur requir produc reciev consum consume purchas"
-        " purchase stay train climb complet complete pass watch order show catch ship study sleep live cover gather"
-    )
+LINKS = _table(
+    "is are was were be equal equals equaled equalled has have had having get gets got getting gave give gives given",
+    "make makes made making took take takes taken paid pay pays spent spend spends costs cost sold sell "
+    "sells bought buy",
+    "buys ate eat eats eaten read reads ran run runs drove drive drives went go goes won win wins left "
+    "leave leaves kept",
+    "keep keeps found find finds need needs needed becomes become became sees saw drank drink drinks "
+    "grew grow grows lost",
+    "lose loses held hold holds wrote write writes drew draw draws built build builds sent send sends brought bring",
+    "brings caught catch catches picked lay lays laid do does did totals totaled totalled amounts comes "
+    "came yields stands",
+    "rode ride rides swam swim swims flew fly flies threw throw throws gained gain gains knows know owe owes owed",
+    "should must will would can says said tells told thinks",
+    "es son est sont ist sind é são è sono = :",
+) | _verbs(
+    "earn save use need want walk work travel weigh contain remain receive collect cook bake plant "
+    "charge score own sell"
+    " buy require produce deliver donate donat invit invite serv serve visit play start finish reach "
+    "measure count fill"
+    " return obtain deriv derive contribut contribute borrow bring add pack pick wash paint clean carry carri invest"
+    " result last attend hatch giv tak mak us sav bak scor charg measur requir produc reciev consum consume purchas"
+    " purchase stay train climb complet complete pass watch order show catch ship study sleep live cover gather"
 )
 _QUANTITY_OF = re.compile(  # `a total of 20`; `the average of 20` is another number
     r"\ban?\s+(?:[a-z]+\s+)?(?:total|sum|amount|number|value|price|cost|area|volume|length|width|height|distance|speed|age"

@@ -114,7 +114,13 @@ class EvaluateForm:
 
 
 Form = TypeVar("Form")
-ABSENT = ("micro_batch_tokens", "heldout", "pairs", "tasks")  # fields that a spec has only where they say something
+ABSENT = (
+    "micro_batch_tokens",
+    "heldout",
+    "pairs",
+    "tasks",
+    "fallback",
+)  # fields that a spec has only where they say something
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:
