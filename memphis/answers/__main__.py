@@ -13,8 +13,8 @@ def grade(path: Path, *, fallback: bool = True) -> list[str]:
     """Return a text line per row of a file, then the counts of rules, and precision and recall.
 
     A row has `prediction` and `gold`, and may have `options` (texts) or the `prompt` they stand in, `kind`, and
-    `equal`, the right verdict: of those rows precision and recall are computed, and `!` marks a different verdict. Formulas that
-    need algebra count as different. Raises MemphisError for a row without the fields.
+    `equal`, the right verdict: of those rows precision and recall are computed, and `!` marks a different verdict.
+    Formulas that need algebra count as different. Raises MemphisError for a row without the fields.
     """
     lines = []
     rules: Counter[tuple[str, bool]] = Counter()

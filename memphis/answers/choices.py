@@ -7,12 +7,12 @@ from memphis.answers.clean import clean, text_key
 
 # Each way to mark an option, and from how many options on it is believed within one line of a prompt.
 _STYLES = (
-    (r"\((?P<letter>[A-Za-z])\)", 2),
-    (r"\[(?P<letter>[A-Za-z])\]", 2),
-    (r"(?P<letter>[A-Za-z])\)", 2),
+    (r"[(（](?P<letter>[A-Za-z])[)）]", 2),
+    (r"[\[［](?P<letter>[A-Za-z])[\]］]", 2),
+    (r"(?P<letter>[A-Za-z])[)）]", 2),
     (r"(?P<letter>[A-Z])\.(?=\s|$)", 3),
-    (r"(?P<letter>[A-Z])\s*[::](?=\s|$)", 3),
-    (r"(?P<letter>[A-Z])[、.]", 2),
+    (r"(?P<letter>[A-Z])\s*(?::(?=\s|$)|：)", 3),
+    (r"(?P<letter>[A-Z])[、.．]", 2),
     (r"(?P<letter>[A-Z])\s+[-–—](?=\s)", 3),
 )
 _LINE_STYLES = [
@@ -24,25 +24,27 @@ _INLINE_STYLES = [(re.compile(rf"(?<![\w(\[]){style}[ \t]*"), least) for style, 
 _PURE_LETTER = re.compile(r"\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|([A-Za-z])\s*[).:]?")
 _NAMING = (
     r"(?:(?:so|thus|hence|therefore|clearly|because of this|因此|所以|故|综上),?\s*)?"
+    r"(?:(?:i|we)\s+(?:think|believe)\s+(?:that\s+)?)?"
     r"(?:(?P<named>(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|option|choice|alternative|letter)\s*"
     r"(?:(?:is|would be|must be|should be)\b\s*:?|:|=)?\s*(?:option\s+|choice\s+|letter\s+)?"
-    r"|(?:i\s+(?:would\s+|will\s+|'ll\s+)?)?(?:choose|pick|select|go with|chose|picked|selected)\s+"
+    r"|(?:(?:i|we)\s*(?:would\s+|will\s+|'ll\s+|'d\s+)?)?(?:choose|pick|select|go with|chose|picked|selected)\s+"
     r"(?:option\s+|choice\s+|letter\s+)?"
     r"|(?:it|this|that)(?:\s+is|'s|\s+must be|\s+should be)\s+(?:option\s+|choice\s+|letter\s+)?"
     r"|(?:正确)?(?:答案|选项)?\s*[应该]*[选为是]*择?\s*(?:选项|答案)?\s*[是为]?\s*:?\s*))"
 )
 _LETTER_FIRST = re.compile(
     rf"{_NAMING}(?:(?P<boxed>\(\s*[A-Z]\s*\)|\[\s*[A-Z]\s*\])[.:,]?|(?P<marked>[A-Z])\s*(?:[).:、]|\s[-–—](?=\s))"
-    r"|(?P<naked>[A-Z])(?![^\W_]|'))\s*(?P<text>.*)",
+    r"|(?P<naked>[A-Z])(?![A-Za-z0-9]|')\]?)\s*(?P<text>.*)",
     re.I,
 )
 _IS_RIGHT = re.compile(
     r"(?:is|was|must be|should be|would be)\s+(?:(?:the|a|my|our)\s+)?"
     r"(?:(?:correct|right|best|true|final)\s*)*(?:answer|option|choice|one)?"
-    r"|(?:选项|项)?\s*(?:是)?(?:正确|对)的?(?:选项|答案)?|选项|项",
+    r"|(?:选项|项)?\s*(?:是)?(?:正确|对)的?(?:选项|答案)?|选项|项|正确",
     re.I,
 )
 _REASON = re.compile(r",?\s*(?:because|since|as|so|for)\s+.*", re.I)
+_BECAUSE = re.compile(r"(?:because|since)\s+\S.*", re.I)
 _ENDS_WITH_LETTER = re.compile(r"(?P<text>.+?)[\s,]*(?:\((?:option\s+|choice\s+)?([A-Z])\)|\[([A-Z])\])", re.I)
 _ANOTHER_LETTER = re.compile(r"(?:and\b|or\b|[&,/+]|和|或)|\(?[A-H](?![^\W_])", re.I)
 _LEAD = re.compile(
@@ -58,8 +60,8 @@ _LAST_LETTER_WITHOUT_OPTIONS = 7  # H
 def options_of(prompt: str) -> list[str] | None:
     """Return the texts of a prompt's options, in order; None without at least A and B.
 
-    Options are lines `A) …`, `(A) …`, `[A] …`, `A. …`, `A: …`, `A、…`, also behind a dash or in bold, of one
-    style and with nothing but blank lines between them. If there are several such blocks, the last one counts. Without any, they
+    Options are lines `A) …`, `(A) …`, `[A] …`, `A. …`, `A: …`, `A、…`, also behind a dash or in bold, of one style and
+    with nothing but blank lines between them. If there are several such blocks, the last one counts. Without any, they
     may stand in one line: `(A) 12 (B) 15`.
     """
     found: list[str] | None = None
@@ -125,7 +127,9 @@ def split_letter(cleaned: str, num_options: int) -> tuple[int, str] | None:
     if match is None:
         return None
     text = match["text"]
-    if text and (_IS_RIGHT.fullmatch(text) or (not match["naked"] and _REASON.fullmatch(text))):
+    if text and (
+        _IS_RIGHT.fullmatch(text) or _BECAUSE.fullmatch(text) or (not match["naked"] and _REASON.fullmatch(text))
+    ):
         text = ""
     bracketed = re.fullmatch(r"\((.*)\)", text) if match["naked"] else None
     if bracketed:

@@ -21,7 +21,7 @@ _PRODUCT = re.compile(r"[abcxyz]{2,3}", re.I)  # xy; any other run of letters ma
 _LETTERS = re.compile(r"[^\W\d_]+")
 _BASE = re.compile(r"[0-9]\s*_")  # 1011_2, which an algebra system reads as 1011
 _MULTIPLE = re.compile(
-    r"(?P<core>[^A-Za-z]*(?:π|\\sqrt(?:\[[0-9]\])?\{[0-9.]+\})[^A-Za-z]*?)\s*(?P<unit>(?:[A-Za-z°].*)?)"
+    r"(?P<core>(?=(?:[^A-Za-z]|frac)*(?:π|sqrt))(?:\\frac|\\sqrt(?:\[[0-9]\])?|[^A-Za-z\\])+?)\s*(?P<unit>(?:[A-Za-z°].*)?)"
 )
 _NO_OPERAND = re.compile(r"(?:^|[({\[,])\s*[×·÷*/^]|[-+×·÷*/^]\s*(?:$|[)}\],])")
 

@@ -1,14 +1,15 @@
 r"""Find the value that a sentence or a calculation states: `Therefore, x = 20`, `She made $18`, `48 + 24 = 72`.
 
 The words before a number are the dangerous place: all of them must be known, or a name and a verb that links it with
-the number. What follows may be a noun of any kind, unless a word makes another value of the number. Works on cleaned text.
+the number. What follows may be a noun of any kind, unless a word makes another value of the number. Works on cleaned
+text.
 """
 
 import re
 from functools import lru_cache
 
 from memphis.answers.quantities import Quantity, amount_at, known_unit, quantity, same_quantity
-from memphis.answers.words import changes, doubtful, harmless_lead, harmless_tail
+from memphis.answers.words import changes, doubtful, harmless_lead, harmless_tail, of_another
 
 _ASSIGNMENT = re.compile(r"([^\W\d_]|\\[A-Za-z]+)\s*(?:_\{\w+\})?\s*=\s*([^=]+)")
 _NAME = re.compile(r"(?:[^\W\d_]|\\[A-Za-z]+)\s*(?:_\{\w+\})?")
@@ -21,8 +22,14 @@ _ARITHMETIC_SIGN = re.compile(
 _ARITHMETIC = re.compile(r"(?:[^\W_]|[\s.,:;+\-*/×÷·()\[\]%$£€¥₹^{}|!'√°]|\\frac|\\sqrt|\\left|\\right|\\log|\\binom)+")
 _MULTIPLICATION_X = re.compile(r"(?<=[0-9)%}])\s*x\s*(?=[0-9($])|(?<=[\w)])\s+x\s+(?=[$£€]?[0-9(])")
 _LETTER = re.compile(r"(?<![^\W\d_'’])([^\W\d_])(?![^\W\d_'’])")
-_RELATION = re.compile(r"[<>≤≥≠≈!]|==")
+_RELATION = re.compile(r"[<>≤≥≠≈]|!(?!\s*=)|==")
 _EQUALS = re.compile(r"\b(?:is|are|was|be)?\s*(?:equal to|equals)\b(?=\s)", re.I)
+_CALCULATION = re.compile(  # 12 plus 8 is 20
+    r"((?:(?:so|thus|therefore|then|and),?\s)?"
+    r"(?:[\s0-9.,+*/×÷%$()-]|\b(?:plus|minus|times|divided by|multiplied by|over|of|half"
+    r"|twice|double|percent|the sum of|the product of|the difference between|and)\b)+)\s(?:is|gives|makes)\s(.+)",
+    re.I,
+)
 _VALUE = re.compile(
     r"(?<![\w.,/\\^{_-])(?:(?:minus|negative)\s+|负)?[-+]?\s?(?:[a-z]{0,3}\$|£|€|¥|₹|₩|₽|rs\.?\s|usd\s|inr\s|eur\s)?\s?-?[0-9.\\]"
     r"|(?<=[一-鿿:])(?:负)?-?\$?[0-9]|(?<=[一-鿿:])[零〇一二两三四五六七八九十百千万亿]+(?![一-鿿]*[0-9])"
@@ -61,6 +68,9 @@ def stated(cleaned: str) -> str:
         if len(left) == 1 and _NAME.fullmatch(right) and quantity(left[0].strip()) is not None:
             return left[0].strip()  # 20 = x
         return right if not doubtful(text) and all(_pure(side.strip(), right) for side in left) else ""
+    calculation = _CALCULATION.fullmatch(text)
+    if calculation and not doubtful(text) and _pure(calculation[1], calculation[2]):
+        return calculation[2]
     match = _VALUE.search(text)
     if match is None or not match.start() or not harmless_lead(text[: match.start()]):
         return ""
@@ -110,7 +120,7 @@ def _pure(side: str, right: str) -> bool:
         return True
     side = _MULTIPLICATION_X.sub("*", side)
     if not re.search("[0-9]", side) and not _NUMBER_WORD.search(side):
-        lead, _, last = side.rpartition(" ")
+        lead, _, last = side.replace(":", " ").rpartition(" ")
         letters = _ONE_LETTER.findall(side)
         if not _IS_A_NAME.fullmatch(side) or changes(side) or len(side.split()) > 12:
             return False
@@ -118,7 +128,7 @@ def _pure(side: str, right: str) -> bool:
     same = quantity(side)
     if same is not None and (value := quantity(right)) is not None and same_quantity(same, value):
         return True  # 532 = 532.0
-    if not _ARITHMETIC.fullmatch(side) or not _ARITHMETIC_SIGN.search(side):
+    if of_another(side) or not _ARITHMETIC.fullmatch(side) or not _ARITHMETIC_SIGN.search(side):
         return False
     units = set(re.findall(r"[^\W\d_]+", right))
     letters = [letter for letter in _LETTER.findall(side) if letter not in "aAI"]

@@ -61,7 +61,7 @@ GRAMMAR = _table(
     "that which who this",
     "these those it its i he she they we you there here then so because while when where how what all both only just",
     "still also would will should must can each every today tomorrow yesterday tonight later",
-    "again ago away",
+    "again ago away max min maximum minimum tops",
 )
 
 # --- sentences -------------------------------------------------------------------------------------------------------
@@ -141,6 +141,11 @@ def doubtful(text: str) -> bool:
     """True if a word of doubt, a negation, a bound or an alternative stands in the text."""
     lowered = text.lower()
     return "n't" in lowered or "n’t" in lowered or any(word in DOUBT for word in _WORD.findall(lowered))
+
+
+def of_another(text: str) -> bool:
+    """True if a number is one of another, unknown one: `3 times the number`, a `square of`."""
+    return bool(re.search(r"\btimes\s+(?:the|that|this|his|her|its|their|it|another|as)\b", text.lower()))
 
 
 def changes(text: str) -> bool:
