@@ -12,7 +12,8 @@ _STYLES = (
     (r"(?P<letter>[A-Za-z])[)）]", 2),
     (r"(?P<letter>[A-Z])\.(?=\s|$)", 3),
     (r"(?P<letter>[A-Z])\s*(?::(?=\s|$)|：)", 3),
-    (r"(?P<letter>[A-Z])[、.．]", 2),
+    (r"(?P<letter>[A-Z])[、．]", 2),
+    (r"(?P<letter>[A-Z])\.(?=\S)", 3),
     (r"(?P<letter>[A-Z])\s+[-–—](?=\s)", 3),
 )
 _LINE_STYLES = [
