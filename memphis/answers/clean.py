@@ -122,6 +122,7 @@ def _spell(line: str) -> str:
     """Give signs that have several spellings one: relations, roots, pi, repeating decimals as `0.1(6)`."""
     for written, sign in _RELATIONS:
         line = line.replace(written, sign)
+    line = line.replace("° C", "°C").replace("° F", "°F")
     line = _PI.sub("π", _ROOT.sub(r"\\sqrt{\1\2\3}", line))
     if "." in line:
         line = _REPEATING.sub(r"\1(\2\3)", line)

@@ -71,7 +71,7 @@ _LABEL_AGAIN = re.compile(r"(?:(?:and|or|but)\s+)?(?:also\s+)?([^\W\d_]+)(?:[,.:
 _CLOCK = r"[0-9]{1,2}(?::[0-9]{2}){0,2}\s*[ap]\.?\s?m\.?"
 _CLOCK_OR_RATIO = re.compile(rf"{_CLOCK}|[0-9]+(?:\.[0-9]+)?(?:\s*:\s*[0-9]+(?:\.[0-9]+)?)+", re.I)
 _HOUR = re.compile(r"[0-9]{1,2}\s*[ap]\.?\s?m\.?", re.I)
-_ARTICLE = re.compile(r"(?:the|an?)\s+(?=..)", re.I)
+_ARTICLE = re.compile(r"(?:the|an?)\s+(?=[^\W\d_]{2})", re.I)
 _ORDINAL = re.compile(r"(?<=[0-9])(?:st|nd|rd|th)\b", re.I)
 
 

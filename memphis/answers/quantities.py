@@ -45,7 +45,7 @@ _KNOWN_UNITS = {
     for unit, spellings in {
         "m": "m metre meter mtr 米", "cm": "cm centimetre centimeter 厘米 公分", "mm": "mm millimetre millimeter 毫米",
         "km": "km kilometre kilometer kms 千米 公里", "mile": "mi mile", "yd": "yd yard", "ft": "ft foot feet",
-        "inch": "in inch", "g": "g gm gram 克", "kg": "kg kilo kilogram kgs 千克 公斤", "mg": "mg milligram",
+        "inch": "in inch inches", "g": "g gm gram 克", "kg": "kg kilo kilogram kgs 千克 公斤", "mg": "mg milligram",
         "pound": "lb lbs pound", "oz": "oz ounce", "ton": "ton tonne 吨", "l": "l litre liter 升",
         "ml": "ml millilitre milliliter 毫升", "gallon": "gal gallon", "s": "s sec second 秒", "min": "min minute 分钟",
         "h": "h hr hour hrs 小时", "day": "day 天", "week": "week wk 周 星期", "month": "month 个月",

@@ -47,7 +47,7 @@ _NUMBER_WORD = re.compile(
 )
 _ONE_LETTER = re.compile(r"(?<![\w'’.])(?![aAI]\b)([^\W\d_])(?![\w'’])")
 _REPEATED = re.compile(r"\s*\(([^()]*)\)\s*")
-_BOUND = re.compile(r"(?<!the )\b(?:max|min|maximum|minimum|tops)\b", re.I)
+_BOUND = re.compile(r"(?<!the )\b(?:max|min|maximum|minimum|tops|roots?)\b", re.I)
 
 
 def assignment(cleaned: str) -> tuple[str, str]:

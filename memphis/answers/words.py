@@ -24,7 +24,8 @@ DOUBT = _table(
     "upto up upward upwards onward onwards downwards too short shy outside upper lower bound bounds",
     "unknown undefined undetermined ambiguous disagree disagrees unequal differs differ different",
     "about approximately approx around roughly circa somewhere probably likely estimated estimate guess either",
-    "nicht kein keine ne pas",
+    "nicht kein keine ne pas oder ou или más mas menos moins mehr weniger cuadrado carré quadrat falsch faux falso",
+    "incorrecto неверно неправильно debt",
 )
 # Functions of a number: the text's value is another one.
 FUNCTION = _table(
@@ -61,14 +62,14 @@ GRAMMAR = _table(
     "that which who this",
     "these those it its i he she they we you there here then so because while when where how what all both only just",
     "still also would will should must can each every today tomorrow yesterday tonight later",
-    "again ago away max min maximum minimum tops",
+    "again ago away max min maximum minimum tops root roots",
 )
 
 # --- sentences -------------------------------------------------------------------------------------------------------
 FILLERS = _table(
     "a an the exactly precisely only just now then still also already simply altogether",
     "all together total in overall finally be been to equal",
-    "rs usd eur inr",
+    "rs usd eur inr him her them me us you it",
 )
 OPENINGS = FILLERS | _table(
     "so thus hence therefore thereby accordingly consequently finally lastly overall altogether answer answers final",
