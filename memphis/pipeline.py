@@ -43,7 +43,7 @@ READS: dict[str, tuple[str, ...]] = {
         "runtime.micro_batch_tokens?sft.reduction=microbatch_mean",
     ),
     "generate": ("generate", "model.dtype"),
-    "pairs": ("pairs", "rank.examples:rationalized>correct"),
+    "pairs": ("pairs", "-pairs.answer.fallback=True", "rank.examples:rationalized>correct"),
     "rank": (  # of the loss: the knobs that it owns
         *("rank", "-rank.start", "-rank.examples", "-rank.optim.allow_large_steps", *TRAINER),
         "runtime.micro_batch_tokens?rank.reduction=microbatch_mean",
@@ -53,6 +53,7 @@ READS: dict[str, tuple[str, ...]] = {
         *("eval.suites", "eval.limit", "eval.seeds", "eval.allow_truncated", "model.dtype", "generate.engine"),
         *("eval.tasks", "-eval.tasks=[]", "eval.shots", "-eval.shots=0"),
         *("generate.max_new_tokens?eval.suites=heldout", "pairs.answer?eval.suites=heldout"),
+        "-pairs.answer.fallback=True",
     ),
 }
 
@@ -218,6 +219,7 @@ KINDS = {
         salt={"judged": "hinted"},
     ),
     "pairs": Kind(
+        version=2,
         form=forms.PairsForm,
         flat=True,
         title="pairs",
@@ -367,7 +369,8 @@ def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
         key, _, alias = key.partition(":")
         if key.startswith("-"):
             name, _, like = key[1:].partition("=")
-            _leave_out(found, name.split(".")[1:] if KINDS[kind].flat else name.split("."), like)
+            path = name.split(".")
+            _leave_out(found, path[1:] if KINDS[kind].flat and path[0] not in found else path, like)
             continue
         value = copy.deepcopy(lookup(plain, key))
         if alias and value == alias.partition(">")[0]:

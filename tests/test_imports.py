@@ -112,7 +112,7 @@ def test_libraries_stay_in_their_packages(name: str) -> None:
         if library in found:
             assert package(name, list(packages)), f"{name} imports {library}"
     for pure, banned in PURE.items():
-        if package(name, [pure]):
+        if package(name, [pure]) and not name.endswith(".__main__"):  # a command reads files
             assert not found & banned, f"{name} is pure and imports {found & banned}"
 
 

@@ -13,6 +13,7 @@ MAX_CHARS = 512  # longer texts are explanations, not answers
 _HEADER_LINE = re.compile(r"^### ", re.M)
 _LINE_END = re.compile(r"[\r\n]+")
 _SUPERSCRIPT = re.compile("[⁺⁻⁰¹²³⁴-⁹]+")
+_SUBSCRIPT = re.compile("[₀-₉]+")
 _VULGAR_FRACTION = re.compile("[¼-¾⅐-⅞]")
 _LEADING_DASH = re.compile(r"^\s*[‒–—]")
 _LOOK_ALIKES = str.maketrans(
@@ -21,10 +22,20 @@ _LOOK_ALIKES = str.maketrans(
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _EMPHASIS = re.compile(r"(?<![\w)}\\])(\*{1,3}|_{1,3}|`+)(?=\S)(.+?)(?<=\S)\1(?![\w({])")
 _ANSWER_IS = re.compile(
-    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:the\s+)?(?:(?:final|correct)\s+)*answer\s*(?:is\b\s*:?|:|=|[-–—](?=\s))\s*"
-    r"|答案\s*[是为]?\s*:?\s*",
+    r"(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|ans)\.?"
+    r"(?:\s+to\s+(?:the|this)\s+(?:question|problem))?"
+    r"\s*(?:(?:is|(?:would|should|must|will)\s+be)\b\s*:?|:|=|[-–—](?=\s)|(?<=ans\.)\s|\s(?=\(?[a-h]\)?(?:[.:]|$)))\s*"
+    r"|(?:正确|最终|最后|所以)*答案?\s*[是为]?\s*:\s*|(?:(?:正确|最终|最后|所以|因此),?)*(?:答案|结果)\s*(?:应该|应)?[是为选]?\s*:?\s*"
+    r"|(?:la\s+)?(?:respuesta|réponse|risposta|resposta)\s*(?:finale?\s*)?(?:est?\b|è|é|:)\s*:?\s*|a\s+resposta\s+é\s*:?\s*"
+    r"|(?:die\s+)?antwort\s*(?:ist|lautet|:)\s*:?\s*|ответ\s*:\s*|(?:答え|正解)\s*[は:]\s*|(?:정답|답)\s*[은:]\s*",
     re.I,
 )
+_QUOTED = re.compile(r"(?P<q>[\"'`])(?P<a>[^\"'`]+)(?P=q)|[«「『](?P<b>[^«»「」『』]+)[»」』]")
+_BRACKETS = re.compile(r"\\?[()\[\]{}<>](?:\s*\\?[()\[\]{}<>])*")
+_RELATIONS = (("<=", "≤"), (">=", "≥"), ("=<", "≤"), ("!=", "≠"))
+_REPEATING = re.compile(r"([0-9]+\.[0-9]*)\\(?:overline|bar|dot)\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
+_OVERLINED = re.compile(r"([0-9]+\.[0-9]*?)((?:[0-9][\u0304\u0305\u0307])+)")
+_AND_SO_ON = re.compile(r"([0-9]+\.[0-9]{0,6}?)([0-9]{1,6}?)\2{1,20}\.\.\.")
 
 # --- TeX ---------------------------------------------------------------------------------------------------------
 _TEXTBACKSLASH = re.compile(r"\\textbackslash\s*(?:\{\})?")
@@ -46,6 +57,9 @@ _SYMBOLS = {
     r"\cup": "∪", r"\cap": "∩", r"\textquotesingle": "'", r"\textdollar": "$", r"\dots": "...", r"\ldots": "...",
     r"\cdots": "...", r"\percent": "%", r"\textunderscore": "_",
 }  # fmt: skip
+_ROOT = re.compile(r"√\s*(?:([0-9]+)|\(([^()]*)\))|\bsqrt\s*(?:\(([^()]*)\))")
+_PI = re.compile(r"(?<=[0-9)}])\s?[*·×]?\s?\bpi\b|(?<=[0-9)}])\s?[*·×]\s?π|(?<=[0-9])pi\b")
+_SPACE_BEFORE_POWER = re.compile(r"(?<=[^\W\d])\s+\^")
 _EMPTY_POWER = re.compile(r"\^\{\s*\}")
 _DEGREE_POWER = re.compile(r"\^\s*(?:\{\s*°\s*\}|°)")
 _ORDINAL_POWER = re.compile(r"(?<=[0-9])\s*\^\{\s*(st|nd|rd|th)\s*\}", re.I)
@@ -72,16 +86,23 @@ def clean(text: str) -> str:
         line = _unicode(line)
         if len(line) > 2 * MAX_CHARS:  # a few characters expand eighteen-fold under NFKC
             return ""
-    line = _CALCULATOR.sub("", line).lstrip("# ")
-    line = _EMPHASIS.sub(r"\2", line.strip("*_` "))
+    line = _EMPHASIS.sub(r"\2", line.lstrip("# ")).strip("*_` ")
+    header = _ANSWER_IS.match(line)
+    brackets = (line[header.end() :] if header else line).strip("\"'` ").rstrip(".")
+    if _BRACKETS.fullmatch(brackets):  # closing brackets of a sequence, not TeX
+        return " ".join(brackets.replace("\\", "").split())
+    line = _CALCULATOR.sub("", line)
     line = _drop_dollars(_TEXTBACKSLASH.sub(_backslash, line)).replace("~", " ")
     if any(mark in line for mark in "\\{}^_"):
         line = _tex(line)
-    line = " ".join(line.split())
+    line = _spell(" ".join(line.split()))
     for _ in range(2):  # "Final Answer: The final answer is 72"
         start = _ANSWER_IS.match(line)
         line = line[start.end() :] if start else line
-    return _LEADING_DASH.sub("-", line.strip("*` ").rstrip(".,;:。、 "))
+        line = line.strip("*` ").rstrip(".,;:。、 ")
+        quoted = _QUOTED.fullmatch(line)
+        line = (quoted["a"] or quoted["b"]).strip() if quoted else line
+    return _LEADING_DASH.sub("-", line.rstrip(".,;:。、 "))
 
 
 def text_key(cleaned: str) -> str:
@@ -90,10 +111,25 @@ def text_key(cleaned: str) -> str:
 
 
 def _unicode(line: str) -> str:
-    # NFKC alone would turn 5² into 52 and 1½ into 11/2.
+    # NFKC alone would turn 5² into 52, 101₂ into 1012 and 1½ into 11/2.
     line = _SUPERSCRIPT.sub(lambda run: "^{" + unicodedata.normalize("NFKC", run[0]) + "}", line)
+    line = _SUBSCRIPT.sub(lambda run: "_{" + unicodedata.normalize("NFKC", run[0]) + "}", line)
     line = _VULGAR_FRACTION.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign[0]), line)
     return _LEADING_DASH.sub("-", unicodedata.normalize("NFKC", line.translate(_LOOK_ALIKES)).translate(_LOOK_ALIKES))
+
+
+def _spell(line: str) -> str:
+    """Give signs that have several spellings one: relations, roots, pi, repeating decimals as `0.1(6)`."""
+    for written, sign in _RELATIONS:
+        line = line.replace(written, sign)
+    line = line.replace("° C", "°C").replace("° F", "°F")
+    line = _PI.sub("π", _ROOT.sub(r"\\sqrt{\1\2\3}", line))
+    if "." in line:
+        line = _REPEATING.sub(r"\1(\2\3)", line)
+        line = _OVERLINED.sub(lambda m: f"{m[1]}({re.sub('[^0-9]', '', m[2])})", line)
+    if "..." in line:
+        line = _AND_SO_ON.sub(lambda m: f"{m[1]}({m[2]})" if len(m[0]) - len(m[1]) >= 6 else m[0], line)
+    return line
 
 
 def _backslash(match: re.Match[str]) -> str:
@@ -146,7 +182,7 @@ def _tex(line: str) -> str:
             out.append(token)
             expected = 0
     line = _EMPTY_POWER.sub("", "".join(out))
-    return _ORDINAL_POWER.sub(r"\1", _DEGREE_POWER.sub("°", line))
+    return _SPACE_BEFORE_POWER.sub("^", _ORDINAL_POWER.sub(r"\1", _DEGREE_POWER.sub("°", line)))
 
 
 def _command(token: str, expected: int) -> tuple[str, int, bool]:

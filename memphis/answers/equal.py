@@ -1,34 +1,78 @@
-"""Decide whether an answer is right, by layers of equality in their order: text, choice, label, time, number.
+"""Decide whether an answer is right, by rules of equality in their order; docs/answers.md has a table of them.
 
-Uses strings and exact rationals only; the last layer, algebra, is a function that the caller passes. Never raises on
-any text and never takes long by itself, because a model may write anything.
+Uses strings and exact rationals only; the last rule, algebra, is a function that the caller passes. Never raises on any
+text and never takes long by itself, because a model may write anything.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
-from memphis.answers.choices import gold_letter, matching, options_of, split_letter
+from memphis.answers.choices import (
+    ends_with_letter,
+    exactly,
+    gold_letter,
+    matching,
+    options_of,
+    split_letter,
+    without_lead,
+)
 from memphis.answers.clean import MAX_CHARS, clean, first_line, text_key
-from memphis.answers.expressions import formulas
-from memphis.answers.quantities import assignment, quantity, quantity_in_text, same_quantity
+from memphis.answers.expressions import formulas, same_multiple
+from memphis.answers.lists import same_date, same_duration, same_list, same_range, same_relation, same_set
+from memphis.answers.quantities import quantity, same_quantity
+from memphis.answers.sentences import assignment, quantity_in_text, stated
 from memphis.errors import MemphisError
 
-__all__ = ["KINDS", "MODES", "equal", "judge", "kind_of", "options_of"]
+__all__ = ["KINDS", "MODES", "RULES", "Verdict", "equal", "judge", "kind_of", "options_of", "verdict"]
 
 MODES = ("normalized", "exact", "numeric")
 KINDS = ("number", "math", "choice", "bool", "label", "text")
 Layer = Callable[[str, str], bool | None]
 Solve = Callable[[str, str], bool]  # (gold, prediction), each LaTeX of one formula -> True if equal
 
+RULES = (
+    *(
+        "exact",
+        "text",
+        "option",
+        "letter",
+        "label",
+        "time",
+        "date",
+        "number",
+        "range",
+        "duration",
+        "set",
+        "relation",
+        "list",
+        "multiple",
+    ),
+    *("sentence", "algebra", "none"),
+)
+
+
+class Verdict(NamedTuple):
+    """Whether an answer is right, and which of RULES decided; `none` where no rule finds it right."""
+
+    equal: bool
+    rule: str
+
+
 _LABELS = {
     "yes": "yes", "true": "yes", "no": "no", "false": "no", "maybe": "maybe", "neutral": "neutral",
     "entails": "entails", "entailment": "entails", "contradicts": "contradicts", "contradiction": "contradicts",
+    **dict.fromkeys(("是", "是的", "对", "正确"), "yes"),
+    **dict.fromkeys(("否", "不是", "不", "不对", "错", "错误"), "no"),
 }  # fmt: skip
-_LABEL_FIRST = re.compile(r"([a-z]+)(?:[,.:;!].*)?", re.I | re.S)
+_LABEL_FIRST = re.compile(r"[\[(\"'“*_]*([^\W\d_]+)[\])\"'”*_]*(?:\s*[,.:;!—–(\[]\s*(.*)|\s+--?\s+(.*))?", re.I | re.S)
+_LABEL_AGAIN = re.compile(r"(?:(?:and|or|but)\s+)?(?:also\s+)?([^\W\d_]+)(?:[,.:;!?)\]].*)?", re.I | re.S)
 _CLOCK = r"[0-9]{1,2}(?::[0-9]{2}){0,2}\s*[ap]\.?\s?m\.?"
 _CLOCK_OR_RATIO = re.compile(rf"{_CLOCK}|[0-9]+(?:\.[0-9]+)?(?:\s*:\s*[0-9]+(?:\.[0-9]+)?)+", re.I)
 _HOUR = re.compile(r"[0-9]{1,2}\s*[ap]\.?\s?m\.?", re.I)
+_ARTICLE = re.compile(r"(?:the|an?)\s+(?=[^\W\d_]{2})", re.I)
+_ORDINAL = re.compile(r"(?<=[0-9])(?:st|nd|rd|th)\b", re.I)
 
 
 def equal(prediction: str, gold: str, options: Sequence[str] | None = None) -> bool:
@@ -36,7 +80,7 @@ def equal(prediction: str, gold: str, options: Sequence[str] | None = None) -> b
 
     Only the first non-blank line counts; a text of more than 512 characters or a blank one is never right. Numbers
     are compared as exact rationals, without tolerance. Symmetric, except that a gold letter, a gold label word and a
-    gold bare number accept more ways to say them (`B) text`, `yes, because …`, `48 + 24 = 72`).
+    gold number accept more ways to say them (`B) text`, `yes, because …`, `48 + 24 = 72`).
 
     options: texts of the answer options, see options_of(); they let a letter and its text stand for each other.
     """
@@ -51,14 +95,30 @@ def judge(
     mode: str = "normalized",
     kind: str | None = None,
     solve: Solve | None = None,
+    fallback: bool = True,
 ) -> bool:
-    """Compare two answers as equal() does, with all settings.
+    """Compare two answers as equal() does, with all settings: those of verdict()."""
+    return verdict(prediction, gold, options=options, mode=mode, kind=kind, solve=solve, fallback=fallback).equal
 
-    mode: normalized = all layers; exact = same characters in the first line; numeric = only the number layer.
-    kind: the layer to use when `mode` is normalized: one of KINDS, see kind_of(); None lets the gold answer decide.
-        `bool` and `label` are the same layer; `math` is `number`, sets and formulas.
-    solve: called for two formulas that no other layer finds equal; None = those are different. Results are cached, so
+
+def verdict(
+    prediction: str,
+    gold: str,
+    *,
+    options: Sequence[str] | None = None,
+    mode: str = "normalized",
+    kind: str | None = None,
+    solve: Solve | None = None,
+    fallback: bool = True,
+) -> Verdict:
+    """Compare two answers, and name the rule that decides.
+
+    mode: normalized = all rules; exact = same characters in the first line; numeric = only numbers.
+    kind: the rules to use when `mode` is normalized: one of KINDS, see kind_of(); None lets the gold answer decide.
+        `bool` and `label` are the same; `math` is `number`, collections and formulas.
+    solve: called for two formulas that no other rule finds equal; None = those are different. Results are cached, so
         it is not called again for answers that were judged recently.
+    fallback: read sentences and calculations too, `She made $18`; otherwise the value must stand alone.
     Raises MemphisError for an unknown mode or kind, and for nothing else.
     """
     if mode not in MODES:
@@ -66,10 +126,10 @@ def judge(
     if kind is not None and kind not in KINDS:
         raise MemphisError(f"pairs.answer.types: type {kind} is unknown; use one of {', '.join(KINDS)}")
     if not prediction or not gold or len(prediction.strip()) > MAX_CHARS or len(gold.strip()) > MAX_CHARS:
-        return False
+        return _NONE
     if mode == "exact":
-        return first_line(prediction) == first_line(gold) != ""
-    return _judge(prediction, gold, tuple(options or ()), mode, kind, solve)
+        return Verdict(True, "exact") if first_line(prediction) == first_line(gold) != "" else _NONE
+    return _judge(prediction, gold, tuple(options or ()), mode, kind, solve, fallback)
 
 
 def kind_of(source: str, types: Sequence[tuple[str, str]]) -> str | None:
@@ -90,59 +150,94 @@ def kind_of(source: str, types: Sequence[tuple[str, str]]) -> str | None:
 
 @lru_cache(maxsize=1 << 16)
 def _judge(
-    prediction: str, gold: str, options: tuple[str, ...], mode: str, kind: str | None, solve: Solve | None
-) -> bool:
+    prediction: str,
+    gold: str,
+    options: tuple[str, ...],
+    mode: str,
+    kind: str | None,
+    solve: Solve | None,
+    fallback: bool,
+) -> Verdict:
     prediction, gold = clean(prediction), clean(gold)
     if not prediction or not gold:
-        return False
+        return _NONE
     if mode == "numeric":
-        return bool(_same_number(prediction, gold))
+        if _same_number(prediction, gold):
+            return Verdict(True, "number")
+        return Verdict(True, "sentence") if fallback and _stated_number(prediction, gold) else _NONE
     if text_key(prediction) == text_key(gold):
-        return True
+        return Verdict(True, "text")
     chosen = _same_choice(prediction, gold, options, solve) if kind in (None, "choice") else None
-    return _same_value(prediction, gold, kind, solve) if chosen is None else chosen
+    return _same_value(prediction, gold, kind, solve, fallback) if chosen is None else chosen
 
 
-def _same_value(prediction: str, gold: str, kind: str | None, solve: Solve | None) -> bool:
-    """True if the first layer with a verdict, or else algebra, finds the answers equal. None is no verdict."""
-    if next((verdict for layer in _LAYERS[kind] if (verdict := layer(prediction, gold)) is not None), False):
-        return True
+def _same_value(prediction: str, gold: str, kind: str | None, solve: Solve | None, fallback: bool = True) -> Verdict:
+    """Decide by the first rule with a verdict, then by a sentence or algebra if that finds the answers different."""
+    decided = _by_layers(prediction, gold, kind)
+    if decided.equal:
+        return decided
+    if fallback and kind != "choice" and _same_sentence(prediction, gold, kind):
+        return Verdict(True, "sentence")
     both = formulas(prediction, gold) if solve is not None and kind in (None, "math") else None
-    return both is not None and solve is not None and solve(both[1], both[0])
+    if both is not None and solve is not None:
+        return Verdict(solve(both[1], both[0]), "algebra")
+    return decided
 
 
-def _same_choice(prediction: str, gold: str, options: tuple[str, ...], solve: Solve | None) -> bool | None:
-    """Compare as choices; None if the gold answer gives neither letter nor option, so other layers decide."""
+def _by_layers(prediction: str, gold: str, kind: str | None) -> Verdict:
+    for rule in _LAYERS[kind]:
+        same = _LAYER[rule](prediction, gold)
+        if same is not None:
+            return Verdict(same, rule)
+    return _NONE
+
+
+def _same_choice(prediction: str, gold: str, options: tuple[str, ...], solve: Solve | None) -> Verdict | None:
+    """Compare as choices; None if the gold answer gives neither letter nor option, so other rules decide."""
     letter = gold_letter(gold, len(options))
     if letter is not None:
         gold_options = {letter}
     elif options:
-        gold_options = {i for i, option in enumerate(options) if text_key(clean(option)) == text_key(gold)}
+        gold_options = exactly(gold, options)
     else:
         return None
     if not gold_options:
         return None
 
     def same_value(prediction: str, gold: str) -> bool:
-        return _same_value(prediction, gold, None, solve)
+        return _same_value(prediction, gold, None, solve).equal
 
-    named = split_letter(prediction, len(options))
+    # An option's exact text comes before a letter that seems to lead it: C. albicans.
+    bare = without_lead(prediction)
+    exact = (exactly(prediction, options) or exactly(bare, options)) if len(bare) > 1 else set()
+    if exact:
+        return Verdict(bool(exact & gold_options), "option")
+    named = split_letter(prediction, len(options)) or ends_with_letter(prediction, len(options))
     if named is not None:
         index, text = named
-        if options and text and index not in matching(text, options, same_value):
-            return False
-        return index in gold_options
+        if options and text and index not in matching(without_lead(text), options, same_value):
+            return Verdict(False, "letter")
+        return Verdict(index in gold_options, "letter")
     if not options:
-        return False
-    return bool(matching(prediction, options, same_value) & gold_options)
+        return Verdict(False, "letter")
+    return Verdict(bool(matching(bare, options, same_value) & gold_options), "option")
+
+
+def _same_text(prediction: str, gold: str) -> bool | None:
+    """True if the texts differ in nothing but an article, the ending of `4th` or a beginning like `It is`."""
+    keys = [text_key(_ORDINAL.sub("", _ARTICLE.sub("", without_lead(text), count=1))) for text in (prediction, gold)]
+    return keys[0] == keys[1] or None
 
 
 def _same_label(prediction: str, gold: str) -> bool | None:
     label = _LABELS.get(gold.lower())
     if label is None:
         return None
-    match = _LABEL_FIRST.fullmatch(prediction)
-    return match is not None and _LABELS.get(match[1].lower()) == label
+    match = _LABEL_FIRST.fullmatch(without_lead(prediction))
+    if match is None or _LABELS.get(match[1].lower()) != label:
+        return False
+    again = _LABEL_AGAIN.fullmatch(match[2] or match[3] or "")
+    return again is None or _LABELS.get(again[1].lower(), label) == label  # yes, and no
 
 
 def _same_time(prediction: str, gold: str) -> bool | None:
@@ -159,38 +254,60 @@ def _spelled_time(text: str) -> str:
 
 
 def _same_number(prediction: str, gold: str) -> bool | None:
-    name, value = assignment(gold)
-    expected = quantity(value)
-    if expected is None:
+    values = _values(prediction, gold)
+    if values is None:
         return None
+    found, expected = map(quantity, values)
+    return None if found is None or expected is None else same_quantity(found, expected)
+
+
+def _values(prediction: str, gold: str) -> tuple[str, str] | None:
+    """Return both texts without the name of `x = 5`; None if they name different values."""
+    name, value = assignment(gold)
     other_name, other = assignment(prediction)
     if name and other_name and name != other_name:
+        return None
+    return (other if name else prediction), value
+
+
+def _stated_number(prediction: str, gold: str) -> bool:
+    """True if a sentence states the gold answer, which is a number without a unit."""
+    values = _values(prediction, gold)
+    expected = quantity(values[1]) if values else None
+    if values is None or expected is None or not expected.bare:
         return False
-    found = quantity(other if name else prediction)
-    if found is None and expected.bare:
-        found = quantity_in_text(prediction)
+    found = quantity_in_text(values[0])
     return found is not None and same_quantity(found, expected)
 
 
-def _same_set(prediction: str, gold: str) -> bool | None:
-    members = _members(gold)
-    return None if members is None else _members(prediction) == members
+def _same_sentence(prediction: str, gold: str, kind: str | None) -> bool:
+    if kind in (None, "number", "math") and _stated_number(prediction, gold):
+        return True
+    start = stated(prediction)
+    name, value = assignment(gold)
+    return start not in ("", prediction) and not (name and "=" in prediction) and _by_layers(start, value, kind).equal
 
 
-def _members(cleaned: str) -> list[str] | None:
-    r"""Return the sorted members of a flat set `\{1, 2\}`, None for other texts."""
-    inside = cleaned[2:-2]
-    if not (cleaned.startswith("\\{") and cleaned.endswith("\\}")) or any(bracket in inside for bracket in "([{"):
-        return None
-    return sorted(text_key(member.strip()) for member in inside.split(","))
-
-
-_LAYERS: dict[str | None, tuple[Layer, ...]] = {
-    None: (_same_label, _same_time, _same_number, _same_set),
-    "choice": (),
-    "text": (),
-    "bool": (_same_label,),
-    "label": (_same_label,),
-    "number": (_same_time, _same_number),
-    "math": (_same_time, _same_number, _same_set),
+_NONE = Verdict(False, "none")
+_LAYER: dict[str, Layer] = {
+    "text": _same_text,
+    "label": _same_label,
+    "time": _same_time,
+    "number": _same_number,
+    "date": same_date,
+    "range": same_range,
+    "duration": same_duration,
+    "set": same_set,
+    "relation": same_relation,
+    "list": same_list,
+    "multiple": same_multiple,
+}
+_LAYERS: dict[str | None, tuple[str, ...]] = {
+    None: ("text", "label", "time", "date", "number", "range", "duration", "set", "relation", "list", "multiple"),
+    "choice": ("text",),
+    "text": ("text",),
+    "bool": ("text", "label"),
+    "label": ("text", "label"),
+    "number": ("time", "date", "number", "range", "duration"),
+    "math": ("time", "date", "number", "range", "duration", "set", "relation", "list", "multiple"),
 }

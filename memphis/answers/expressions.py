@@ -6,7 +6,9 @@ answers equal. Works on cleaned text and computes nothing.
 
 import re
 
-from memphis.answers.quantities import assignment, quantity
+from memphis.answers.clean import text_key
+from memphis.answers.quantities import known_unit, quantity, unit_of
+from memphis.answers.sentences import assignment
 
 MAX_EXPRESSION_CHARS = 200
 _SPELLINGS = {"×": r"\times ", "·": r"\cdot ", "÷": r"\div ", "π": r"\pi ", "∞": r"\infty "}
@@ -17,6 +19,10 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)(?:\[[0-9a-z]\])?")  # \sqrt[3]
 _OTHERS = re.compile(r"[0-9.+\-*/^_!|(){}\[\], ×·÷π∞]*")
 _PRODUCT = re.compile(r"[abcxyz]{2,3}", re.I)  # xy; any other run of letters may be a word or a unit
 _LETTERS = re.compile(r"[^\W\d_]+")
+_BASE = re.compile(r"[0-9]\s*_")  # 1011_2, which an algebra system reads as 1011
+_MULTIPLE = re.compile(
+    r"(?P<core>(?=(?:[^A-Za-z]|frac)*(?:π|sqrt))(?:\\frac|\\sqrt(?:\[[0-9]\])?|[^A-Za-z\\])+?)\s*(?P<unit>(?:[A-Za-z°].*)?)"
+)
 _NO_OPERAND = re.compile(r"(?:^|[({\[,])\s*[×·÷*/^]|[-+×·÷*/^]\s*(?:$|[)}\],])")
 
 
@@ -44,9 +50,21 @@ def is_formula(cleaned: str) -> bool:
     runs = _LETTERS.findall(rest.replace("π", " "))
     if not all(run.isascii() and (len(run) == 1 or _PRODUCT.fullmatch(run)) for run in runs):
         return False
-    if not _OTHERS.fullmatch(_LETTERS.sub(" ", rest)) or _NO_OPERAND.search(rest):
+    if not _OTHERS.fullmatch(_LETTERS.sub(" ", rest)) or _NO_OPERAND.search(rest) or _BASE.search(rest):
         return False
     return _balanced_without_list(cleaned)
+
+
+def same_multiple(prediction: str, gold: str) -> bool | None:
+    """Compare multiples of pi or of a root, one of them with a unit: `12π cm^{2}` and `12π`; None for other answers."""
+    other, match = _MULTIPLE.fullmatch(prediction), _MULTIPLE.fullmatch(gold)
+    if match is None or other is None:
+        return None
+    units = [unit_of(found["unit"], adjoined=True) for found in (match, other) if found["unit"]]
+    if not all(known_unit(found["unit"]) for found in (match, other) if found["unit"]) or len(set(units)) > 1:
+        return False
+    cores = [text_key(re.sub(r"\s*[·*×]\s*(?=π|\\sqrt)", "", found["core"].strip())) for found in (match, other)]
+    return cores[0] == cores[1]
 
 
 def _balanced_without_list(text: str) -> bool:

@@ -10,7 +10,7 @@ from memphis.losses import ALONE, KNOBS, LOSSES
 
 # Knobs that nothing reads under a given choice: (key, value) -> beginnings of keys that must not be typed with it.
 _IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
-    ("pairs.answer.mode", "exact"): ("pairs.answer.types", "pairs.answer.symbolic"),
+    ("pairs.answer.mode", "exact"): ("pairs.answer.types", "pairs.answer.symbolic", "pairs.answer.fallback"),
     ("pairs.answer.mode", "numeric"): ("pairs.answer.types", "pairs.answer.symbolic"),
     ("slerp.method", "none"): ("slerp.t", "slerp.scope", "slerp.dot_threshold"),
     ("slerp.method", "lerp"): ("slerp.dot_threshold",),

@@ -122,6 +122,7 @@ ABSENT = (
     "pairs",
     "tasks",
     "shots",
+    "fallback",
 )  # fields that a spec has only where they say something
 
 

@@ -280,6 +280,7 @@ class Answer:
     # (regular expression on the source, answer type), first match counts
     types: list[tuple[str, str]] = Field(default_factory=list)
     symbolic: bool = False  # ask an algebra system about formulas; needs the package math-verify
+    fallback: bool = True  # read the value that a sentence or a calculation states; false: it must stand alone
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memphis.answers import equal, pairs
+from memphis.answers.choices import is_letter
 from memphis.config.forms import PairsForm
 from memphis.config.sections import Answer
 from memphis.data import prompts
@@ -76,7 +77,9 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
             paired.append({"id": row["id"], "prompt": question["prompt"], "chosen": chosen, "rejected": rejected})
     write_rows(context.out / "judged.jsonl", judged)
     write_rows(context.out / "pairs.jsonl", paired)
-    counts = _count(judged, paired, knobs.dedup, rationalized)
+    counts = _count(judged, paired, knobs.dedup, rationalized) | {
+        "pairs/letter_without_options": sum(map(_letter_without_options, questions.values()))
+    }
     if "hinted" in context.inputs:
         counts["pairs/rationalized"] = rationalized
     if algebra is not None:
@@ -108,25 +111,32 @@ def judge_sample(
 ) -> dict[str, Any]:
     """Judge a sample (text, finished) of a question (prompt, source, answer).
 
-    Returns text, answer, valid with the reason why not, and correct: None for a sample that is discarded, which one
-    that the token limit cut off is with unfinished="drop".
+    Returns text, answer, valid with the reason why not, correct, and the rule that decided: None and "" for a sample
+    that is discarded, which one that the token limit cut off is with unfinished="drop".
     """
     parsed = prompts.parse(sample["text"], sample["finished"])
     correct: bool | None = None
+    rule = ""
     if not parsed.reason:
         assert parsed.answer is not None
-        correct = equal.judge(
+        correct, rule = equal.verdict(
             parsed.answer,
             question["answer"],
             options=equal.options_of(question["prompt"]),
             mode=knobs.mode,
             kind=equal.kind_of(question["source"], knobs.types),
             solve=solve,
+            fallback=knobs.fallback,
         )
     elif parsed.reason == "unfinished" and unfinished == "incorrect":
         correct = False
     judged = {"text": sample["text"].strip(), "valid": not parsed.reason, "reason": parsed.reason}
-    return {**judged, "answer": parsed.answer, "correct": correct}
+    return {**judged, "answer": parsed.answer, "correct": correct, "rule": rule}
+
+
+def _letter_without_options(question: Mapping[str, Any]) -> bool:
+    """True if the answer is a letter, but the prompt has no options that a text could name."""
+    return is_letter(question["answer"]) and equal.options_of(question["prompt"]) is None
 
 
 def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: str, rationalized: int) -> dict[str, Any]:
@@ -144,6 +154,7 @@ def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: st
     }
     used = sum(1 + len(pair["rejected"]) for pair in paired) - rationalized
     reasons = Counter(sample["reason"] for sample in samples if sample["reason"])
+    rules = Counter(sample["rule"] for sample in samples if sample["correct"])
     judgeable = sum(sample["correct"] is not None for sample in samples)
     return {
         "gen/pass@1": mean,
@@ -160,6 +171,7 @@ def _count(judged: list[dict[str, Any]], paired: list[dict[str, Any]], dedup: st
         "pairs/discarded_duplicate": judgeable - sum(unique.values()) if dedup == "text" else 0,
         "pairs/discarded_surplus": max(0, (sum(unique.values()) if dedup == "text" else judgeable) - used),
         **{f"pairs/invalid_{reason}": count for reason, count in sorted(reasons.items())},
+        **{f"pairs/correct_by_{rule}": count for rule, count in sorted(rules.items())},
     }
 
 

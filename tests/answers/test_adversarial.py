@@ -37,9 +37,9 @@ def test_no_layer_sees_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check the length limit that bounds the time of a comparison."""
     seen: list[str] = []
 
-    def judge(*arguments: Any) -> bool:
+    def judge(*arguments: Any) -> equal_module.Verdict:
         seen.extend(arguments[:2])
-        return False
+        return equal_module.Verdict(False, "none")
 
     monkeypatch.setattr(equal_module, "_judge", judge)
     for text in (*WORST, *texts(0, 1_000)):
@@ -64,7 +64,7 @@ def test_a_comparison_is_a_bounded_number_of_calls() -> None:
         calls = 0
         sys.setprofile(count)
         try:
-            equal_module._judge.__wrapped__(text, other, (), "normalized", None, None)
+            equal_module._judge.__wrapped__(text, other, (), "normalized", None, None, True)
         finally:
             sys.setprofile(None)
         worst = max(worst, calls)

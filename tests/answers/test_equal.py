@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from memphis.answers.equal import equal, judge, kind_of, options_of
+from memphis.answers.__main__ import grade
+from memphis.answers.equal import equal, judge, kind_of, options_of, verdict
 from memphis.errors import MemphisError
 from tests import made_up
 
@@ -45,6 +46,14 @@ def test_official_labels_of_real_model_answers() -> None:
     assert len(answers) == 1373
     assert not [x for x in answers if equal(x["prediction"], x["gold"]) != x["equal"]]
     assert not [x for x in answers if equal(x["gold"], x["prediction"]) != x["equal"]]
+
+
+@pytest.mark.parametrize(("name", "count"), [("answers-reported", 103), ("answers-siblings", 451)])
+def test_reported_lines_and_their_siblings(name: str, count: int) -> None:
+    """Check regressions: each line of the first file was judged wrong once. The second one has others of their kinds."""
+    found = lines(GOLDEN / f"{name}.jsonl")
+    assert len(found) == count
+    assert not [x for x in found if equal(x["prediction"], x["gold"], x["options"]) != x["equal"]]
 
 
 # --- rows of questions -----------------------------------------------------------------------------------------------
@@ -264,11 +273,37 @@ def test_blank_or_long_texts_are_never_right() -> None:
 # --- options, modes, kinds ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", ["{}) {}", "({}) {}", "{}. {}"])
+@pytest.mark.parametrize(
+    "style",
+    [
+        "{}) {}",
+        "({}) {}",
+        "{}. {}",
+        "{}: {}",
+        "- {}) {}",
+        "[{}] {}",
+        "{}、{}",
+        "**{}.** {}",
+        "{}：{}",
+        "（{}）{}",
+        "{}. {}\n",
+    ],
+)
 def test_options_of(style: str) -> None:
     listing = "\n".join(style.format(letter, text) for letter, text in zip("ABC", METRES, strict=True))
     assert options_of(f"How long?\n{listing}") == METRES
     assert options_of(f"A) no\nB) no\n\nHow long?\n{listing}\nChoose one.") == METRES
+
+
+@pytest.mark.parametrize("style", ["{}) {} ", "({}) {} ", "[{}] {} ", "{}. {} ", "{}: {}, "])
+def test_options_in_one_line(style: str) -> None:
+    listing = "".join(style.format(letter, text) for letter, text in zip("ABC", METRES, strict=True))
+    assert options_of(f"How long? {listing}") == METRES
+
+
+def test_small_letters() -> None:
+    assert options_of("How long?\n(a) 100 m\n(b) 150 m") == METRES[:2]
+    assert options_of("I met A. Smith and B. Jones.") is None
 
 
 def test_prompts_without_options() -> None:
@@ -288,6 +323,37 @@ def test_modes() -> None:
     assert not judge("yes", "yes", mode="numeric")
     with pytest.raises(MemphisError, match=r"pairs\.answer\.mode=fuzzy"):
         judge("1", "1", mode="fuzzy")
+
+
+def test_the_rule_that_decides() -> None:
+    rules = {
+        ("72", "72"): "text", ("72.0", "72"): "number", ("She made $72", "72"): "sentence", ("over 72", "72"): "none",
+        ("yes, it is", "yes"): "label", ("B is right", "B"): "letter", ("2 and 3", "2, 3"): "list",
+    }  # fmt: skip
+    assert {pair: verdict(*pair).rule for pair in rules} == rules
+    assert verdict("150 m", "B", options=METRES) == (True, "option")
+
+
+def test_without_the_fallback_a_value_stands_alone() -> None:
+    for sentence in ("She made $72", "48 + 24 = 72", "x = 70 + 2 = 72"):
+        assert judge(sentence, "72")
+        assert not judge(sentence, "72", fallback=False)
+        assert not judge(sentence, "72", mode="numeric", fallback=False)
+    assert judge("$72", "72", fallback=False)
+
+
+def test_grade(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    rows = [("72", "72", True), ("over 72", "72", True), ("half of 72", "72", False)]
+    file.write_text(
+        "".join(json.dumps(dict(zip(("prediction", "gold", "equal"), r, strict=True))) + "\n" for r in rows)
+    )
+    shown = grade(file)
+    assert [line.split()[1:3] for line in shown[:3]] == [["right", "text"], ["!", "wrong"], ["wrong", "none"]]
+    assert shown[-2:] == ["precision 1.0000 (1 of 1)", "recall 0.5000 (1 of 2)"]
+    file.write_text('{"gold": "5"}\n')
+    with pytest.raises(MemphisError, match="line 1: a row needs the texts prediction and gold"):
+        grade(file)
 
 
 def test_kinds() -> None:

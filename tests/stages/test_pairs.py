@@ -12,7 +12,7 @@ from memphis.jsonl import read_rows, write_rows
 from memphis.pipeline import KINDS
 from memphis.stages import pairs
 from memphis.stages.context import Context, Runtime, Worker
-from memphis.store import write_json
+from memphis.store import read_json, write_json
 
 KNOBS = {
     "mode": "zip",
@@ -158,3 +158,19 @@ def test_no_pair_is_put_down_to_a_training_that_made_the_model_worse(tmp_path: P
 def test_pass_at_k_is_the_share_of_draws_with_a_right_one(n: int, c: int, k: int) -> None:
     draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
     assert pairs.pass_at(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+def test_correct_samples_are_counted_by_rule(tmp_path: Path) -> None:
+    run(tmp_path, {"q1": [sample(said(text)) for text in ("4", "4.0", "2 + 2 = 4", "over 4", "5")]})
+    counts = read_json(tmp_path / "out" / "counts.json")
+    assert {key: n for key, n in counts.items() if "correct_by" in key} == {
+        "pairs/correct_by_number": 1,
+        "pairs/correct_by_sentence": 1,
+        "pairs/correct_by_text": 1,
+    }
+    assert counts["pairs/letter_without_options"] == 0
+
+
+def test_letters_without_options_are_counted() -> None:
+    assert pairs._letter_without_options({"prompt": "Which?", "answer": "(B)"})
+    assert not pairs._letter_without_options({"prompt": "Which? (A) 1 (B) 2", "answer": "B"})

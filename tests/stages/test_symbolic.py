@@ -45,6 +45,18 @@ def test_what_only_algebra_finds_equal(algebra: Algebra) -> None:
     assert not judge("x - 5", "5 - x", solve=algebra)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(r"\frac{1}{2^{98}}", r"\frac{1}{2^{99}}"), ("1/52!", "1/50!"), ("1011_2", "1011"), ("2^{-98}", "2^{-98}+2^{-160}"),
+     (r"\frac{x}{2^{98}}", r"\frac{x}{2^{99}}"), (r"(\frac{1}{2^{98}},1)", r"(\frac{1}{2^{99}},1)"), ("1/2^{98}", "0")],
+)  # fmt: skip
+def test_small_values_differ(algebra: Algebra, one: str, other: str) -> None:
+    """Check a regression: differences were rounded to so many decimals."""
+    assert not judge(one, other, solve=algebra)
+    assert not judge(other, one, solve=algebra)
+    assert judge(one, one, solve=algebra)
+
+
 @pytest.mark.slow
 def test_nothing_hangs_and_the_next_question_is_answered(algebra: Algebra) -> None:
     """Check timeouts: the first two inputs would never end. The test must end and the timeouts must be counted."""
