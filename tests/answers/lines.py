@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from typing import NamedTuple
 
 DRAWS = 5  # of each template; fewer lines where a template has few different ones
@@ -59,7 +60,7 @@ def templates(tables: Tables) -> list[Template]:
     return found
 
 
-def generate(tables: Sequence[Tables], vocabulary: Vocabulary, seed: int, draws: int = DRAWS) -> list[Line]:
+def generate(tables: Sequence[Tables], vocabulary: Vocabulary, seed: int | str, draws: int = DRAWS) -> list[Line]:
     """Draw up to `draws` different lines of every template, in the order of the tables; deterministic by `seed`.
 
     Raises KeyError for a name that is neither a number's nor in the vocabulary.
@@ -115,7 +116,7 @@ def numbers(rng: random.Random) -> dict[str, str]:
         "big": big, "big2": big2, "bigc": comma, "bigs": comma.replace(",", " "), "bigt": comma.replace(",", "{,}"),
         "bigth": comma.replace(",", "\u202f"), "bigq": comma.replace(",", "\\,"), "bigbad": comma[:-1], "bigw": words(big),
         "bigand": words(big, "and "), "bigless": big // 1000, "eu": comma.replace(",", ".") + ",5", "eudec": f"{big}.5",
-        "usdec": f"{comma}.5", "mil": k * 1_000_000, "thou": n * 1000, "doz": 12 * k, "hund": k * 100, "hundj": k * 100 + j,
+        "usdec": f"{comma}.5", "mil": k * 1_000_000, "thou": n * 1000, "doz": 12 * k, "hund": k * 100, "hundk": 100 + k, "hundj": k * 100 + j,
         "bil": k * 10**9, "lakh": k * 10**5, "crore": k * 10**7, "dec": f"{tenths / 10}", "dec0": f"{tenths / 10}0",
         "dec2": f"{(tenths + 1) / 10:.1f}", "decx10": tenths, "decint": tenths // 10, "decmil": tenths * 100_000,
         "decthou": tenths * 100, "pc": (pc := rng.choice([i for i in range(11, 99) if i % 10])), "pcdec": f"0.{pc}",
@@ -184,12 +185,29 @@ def _swapped(number: int) -> str:
     return text[::-1] if text != text[::-1] else text + "1"
 
 
+def prompts(styles: Sequence[str], vocabulary: Vocabulary) -> list[tuple[str, list[str]]]:
+    """Write every list of options in every style, below a question. A style is the separator, `|`, and one option."""
+    written = []
+    for style, (row,) in product(styles, vocabulary["options"]):
+        separator, option = style.split("|")
+        options = row.split("|")
+        if "\n" in separator or not re.search(r"\b[A-G]\. ", row):  # on one line "A. B. Franklin" has no single reading
+            filled = [
+                option.format(letter, letter.lower(), text) for letter, text in zip("ABCDEFG", options, strict=False)
+            ]
+            written.append((f"Which one is it?\n{separator.join(filled)}\n", options))
+    return written
+
+
 def by_template(lines: Sequence[Line]) -> dict[tuple[str, str], list[Line]]:
     """Group lines by (kind, template): a checker's faults are read by group."""
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         groups.setdefault((line.kind, line.template), []).append(line)
     return groups
+
+
+STYLES = ["\n|{0}) {2}", "\n\n|({0}) {2}", "\n|{0}: {2}", "\n|{0}、{2}", "\n|- {0}. {2}", "  |{0}) {2}", " |({0}) {2}"]
 
 
 def dev(seed: int = 0) -> list[Line]:

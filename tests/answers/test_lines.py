@@ -1,15 +1,18 @@
 """Tests of the generated answer lines: the generator itself, and the checker's precision and recall on both splits."""
 
 from collections import Counter
+from types import ModuleType
 
 import pytest
 
-from memphis.answers.equal import equal
-from tests.answers import lines
-from tests.answers.lines import Line, by_template, dev
+from memphis.answers.equal import equal, options_of
+from tests.answers import lines, lines_heldout
+from tests.answers.lines import Line, by_template, dev, templates
+from tests.answers.lines_heldout import heldout
 
 REWRITTEN = pytest.mark.xfail(strict=False, reason="the checker is being rewritten; remove this with the new one")
-SPLITS = {"dev": dev}
+SPLITS = {"dev": dev, "held-out": heldout}
+MODULES = {"dev": lines, "held-out": lines_heldout}
 
 
 @pytest.fixture(scope="module", params=SPLITS)
@@ -33,6 +36,18 @@ def test_no_contradictory_labels(split: list[Line]) -> None:
     assert not [line for line in split if not line.equal and line.prediction == line.gold]
 
 
+def test_held_out_lines_are_of_other_templates_and_words() -> None:
+    assert not {line[:3] for line in dev()} & {line[:3] for line in heldout()}
+    own, common = templates(lines_heldout.HELDOUT), templates(lines.COMMON)
+    assert not set(own) & set(common + templates(lines.DEV))
+    share = {k: n / (n + sum(t.kind == k for t in common)) for k, n in Counter(t.kind for t in own).items()}
+    assert set(share) == {t.kind for t in common}
+    assert min(share.values()) >= 1 / 3
+    words = [{row for rows in m.VOCABULARY.values() for row in rows} for m in MODULES.values()]
+    assert len(words[0] & words[1]) == 0
+    assert not set(lines.STYLES) & set(lines_heldout.STYLES)
+
+
 def test_numbers_in_words() -> None:
     assert lines.words(17) == "seventeen"
     assert lines.words(345) == "three hundred forty-five"
@@ -49,3 +64,11 @@ def test_precision_and_recall_of_the_checker(split: list[Line]) -> None:
     print(f"precision {precision:.4f}, recall {recall:.4f}; wrong: {[group[0] for group in wrong.values()]}")
     assert precision >= 0.995
     assert recall >= 0.95
+
+
+@REWRITTEN
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_options_are_found_in_every_style(module: ModuleType) -> None:
+    prompts = lines.prompts(module.STYLES, module.VOCABULARY)
+    assert len(prompts) >= 30
+    assert not [(prompt, options_of(prompt)) for prompt, options in prompts if options_of(prompt) != options]
