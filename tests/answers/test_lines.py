@@ -1,6 +1,8 @@
-"""Tests of the generated answer lines: the generator itself, and the checker's precision and recall on both splits."""
+"""Tests of the generated answer lines: the generator itself, and the checker on both splits and on other judges' lines."""
 
+import json
 from collections import Counter
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -72,3 +74,26 @@ def test_options_are_found_in_every_style(module: ModuleType) -> None:
     prompts = lines.prompts(module.STYLES, module.VOCABULARY)
     assert len(prompts) >= 30
     assert not [(prompt, options_of(prompt)) for prompt, options in prompts if options_of(prompt) != options]
+
+
+@pytest.fixture(scope="module")
+def others() -> list[dict]:
+    """Sentences of the model outputs of openai/grade-school-math (MIT licence), on which graders disagree.
+
+    The label is by reading: does the sentence state `gold`? Tier 2 has other numbers behind the value. The verdicts of
+    lm-eval's `flexible-extract` filter and of math-verify are recorded.
+    """
+    with (Path(__file__).resolve().parents[1] / "golden" / "answers-others.jsonl").open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def test_no_wrong_line_of_other_judges_is_called_right(others: list[dict]) -> None:
+    assert Counter((line["tier"], line["equal"]) for line in others) == {(1, True): 25, (1, False): 20, (2, True): 5}
+    assert not [line for line in others if not line["equal"] and equal(line["prediction"], line["gold"])]
+
+
+@REWRITTEN
+def test_right_lines_of_other_judges(others: list[dict]) -> None:
+    missed = [line for line in others if line["equal"] and not equal(line["prediction"], line["gold"])]
+    print(f"not recognized: {[line['id'] for line in missed]}")
+    assert not [line for line in missed if line["tier"] == 1]
