@@ -822,6 +822,7 @@ DEV: Tables = {
         + <<<a>*<b>=<prod>>><prod> => <prod>
         + $<a> + $<b> = $<sum> => <sum>
         + We get <var> = <n> => <n>
+        + Answer: a+b = <a>+<b> = <sum> => <sum>
         + Total cost: $<a> + $<b> = $<sum> => <sum>
         + <a> boxes * <b> <noun> = <prod> <noun> => <prod>
         + <a> + <b> + <j> = <sum> + <j> = <asumj> => <asumj>
@@ -840,6 +841,7 @@ DEV: Tables = {
         + <she> earned $<n> that week. => <n>
         + It takes <n> <unit>. => <n>
         + <n> <noun> are left => <n>
+        + The total is <n> <noun>, in all. => <n>
         + The <thing> is <n> <unit>. => <n>
         + <name> is <n> years old. => <n>
         + The <thing> is equal to <n>. => <n>
@@ -985,6 +987,7 @@ DEV: Tables = {
         + <L> (<TL>) => <L>
         + It is <TL> => <L>
         + Choose <L> => <L>
+        + Answer: **<L>** => <L>
         + <L>. <TL> => <TL>
         + <L> => <TL>
         + \text{(<L>)} => <L>

@@ -225,6 +225,8 @@ HELDOUT: Tables = {
         - <k> - <j>\sqrt{<root>} => <k> + <j>\sqrt{<root>}
         - e^{<n>} => <n>
         - <n>i => <n>
+        - \pm <n> => <n>
+        - <k> - \frac{1}{e} => <k> + \frac{1}{e}
         - \boxed{<n>} or \boxed{<m>} => <n>
         - $$<m>$$ => <n>
         - <k>\sqrt{<root>} => <k>
@@ -421,6 +423,7 @@ HELDOUT: Tables = {
         + The <thing> is <a> + <b> = <sum>. => <sum>
         + <a> <unitw> - <b> <unitw> = <diff> <unitw> => <diff>
         + Hence <var> = <a> + <b> = <sum> => <sum>
+        + Answer: m+n = <a>+<b> = <sum> => <sum>
         + <a>*<b>=**<prod>** => <prod>
         - <a> − <b> = <diff> => <a>
         - <prod> / <b> = <a> => <prod>
@@ -441,6 +444,7 @@ HELDOUT: Tables = {
         + That is <n> <noun>. => <n>
         + <she> spent £<n> on food. => <n>
         + It would take her <n> days. => <n>
+        + The <thing> is <n> <unitw>, altogether. => <n>
         + This means that <n> <noun> remain. => <n>
         + <name> can buy <n> <noun> with the money. => <n>
         + The <thing> was <dec> <unitw>. => <dec>
@@ -537,6 +541,7 @@ HELDOUT: Tables = {
         - \{<u>\} => \{<u>, <v>\}
         - <uplus>, <v>, <z> => <u>, <v>, <z>
         - <u>, <u> => <u>, <v>
+        - n = <u>, <v> => n = <u>, <z>
         - \{<u>, <v>, <z>\} => \{<u>, <v>\}
         - \{<u>, <v>\} => \{<u>, <z>\}
         - <u>, <v> and <z> => <z>
@@ -637,6 +642,10 @@ HELDOUT: Tables = {
         + **<TL>** => <L>
         + **<L>. <TL>** => <L>
         + I would go with <L>. => <L>
+        + ANSWER: **<L>** => <L>
+        + ANSWER: $<L>$ => <L>
+        + ANSWER: <l_> => <L>
+        + The answer is <L> because it fits best. => <L>
         + <TL>. => <L>
         + (<L>) <TL> => <L>
         + <TL> (<L>) => <L>
@@ -663,6 +672,8 @@ HELDOUT: Tables = {
         - (<W>) => <TL>
         - <TW> => <TL>
         - I would rule out <L>. => <L>
+        - The answer seems to be <L> or <W>. => <L>
+        - ANSWER: **<W>** => <L>
     """,
     "letters": r"""
         + Answer: <L> => <L>
