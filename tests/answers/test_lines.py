@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -22,9 +23,9 @@ def split(request: pytest.FixtureRequest) -> list[Line]:
     return SPLITS[request.param]()
 
 
-def test_deterministic_by_seed(split: list[Line]) -> None:
-    again = next(draw for draw in SPLITS.values() if draw() == split)
-    assert again(1) != split
+@pytest.mark.parametrize("draw", SPLITS.values(), ids=SPLITS)
+def test_deterministic_by_seed(draw: Callable[[int], list[Line]]) -> None:
+    assert draw(0) == draw(0) != draw(1)
 
 
 def test_enough_lines_with_both_labels_in_every_kind(split: list[Line]) -> None:
