@@ -41,7 +41,7 @@ READS: dict[str, tuple[str, ...]] = {
         "runtime.micro_batch_tokens?sft.reduction=microbatch_mean",
     ),
     "generate": ("generate", "model.dtype"),
-    "pairs": ("pairs", "rank.examples:rationalized>correct"),
+    "pairs": ("pairs", "-pairs.check=none", "rank.examples:rationalized>correct"),
     "rank": (  # of the loss: the knobs that it owns
         *("rank", "-rank.start", "-rank.examples", "-rank.optim.allow_large_steps", *TRAINER),
         "runtime.micro_batch_tokens?rank.reduction=microbatch_mean",
@@ -336,6 +336,7 @@ class Pipeline:
 def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
     """Select what a kind reads of a config (`to_dict`)."""
     found: dict[str, Any] = {}
+    section = ""  # the entry that those with "-" take away from
     for entry in READS[kind]:
         key, _, condition = entry.partition("?")
         if condition:
@@ -345,8 +346,10 @@ def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
         key, _, alias = key.partition(":")
         if key.startswith("-"):
             name, _, like = key[1:].partition("=")
-            _leave_out(found, name.split(".")[1:] if KINDS[kind].flat else name.split("."), like)
+            parts = name.split(".")
+            _leave_out(found, parts[section.count(".") :] if KINDS[kind].flat else parts, like)
             continue
+        section = key
         value = copy.deepcopy(lookup(plain, key))
         if alias and value == alias.partition(">")[0]:
             value = alias.partition(">")[2]

@@ -11,6 +11,7 @@ from memphis.losses import ALONE, KNOBS, LOSSES
 _IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
     ("pairs.answer.mode", "exact"): ("pairs.answer.types", "pairs.answer.symbolic"),
     ("pairs.answer.mode", "numeric"): ("pairs.answer.types", "pairs.answer.symbolic"),
+    ("rank.examples", "human"): ("pairs.check",),
     ("slerp.method", "none"): ("slerp.t", "slerp.scope", "slerp.dot_threshold"),
     ("slerp.method", "lerp"): ("slerp.dot_threshold",),
     ("sft.from", "base"): ("sft.epochs", "sft.optim.", "sft.neftune.", "sft.mixce", "sft.global_batch_size"),

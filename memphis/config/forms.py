@@ -114,7 +114,7 @@ class EvaluateForm:
 
 
 Form = TypeVar("Form")
-ABSENT = ("micro_batch_tokens", "heldout", "pairs", "tasks")  # fields that a spec has only where they say something
+ABSENT = ("micro_batch_tokens", "heldout", "pairs", "tasks", "check")  # fields that a spec has only where they say something
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:

@@ -274,7 +274,9 @@ class Pairs:
     dedup: Literal["text", "none"] = "text"
     unfinished: Literal["drop", "incorrect"] = "drop"
     order: Literal["generation", "shuffle"] = "generation"
-    max_per_question: int | None = None
+    max_per_question: Positive | None = None
+    # equations: a right answer whose working has a false equation is not among the chosen ones, nor the rejected
+    check: Literal["none", "equations"] = "none"
     answer: Answer = Answer()
 
 

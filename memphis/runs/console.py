@@ -32,6 +32,7 @@ _FACTS: dict[str, Callable[[float], str]] = {
     "/tokens_per_sec": lambda value: f"{rounded(value)} tokens/s",
     "pairs/count": lambda value: f"{rounded(value)} pairs",
     "pairs/questions_with_pair_frac": lambda value: f"{100 * value:.0f} % of questions gave one",
+    "pairs/chosen_false_frac": lambda value: f"{100 * value:.0f} % of those with a false equation",
     "gen/pass@1": lambda value: f"{100 * value:.1f} % right",
     "eval/truncated_prompts": lambda value: f"{value:.0f} prompts cut",
     "eval/empty_answers": lambda value: f"{value:.0f} empty answers",
