@@ -114,7 +114,8 @@ class EvaluateForm:
 
 
 Form = TypeVar("Form")
-ABSENT = ("micro_batch_tokens", "heldout", "pairs", "tasks", "check")  # fields that a spec has only where they say something
+# Fields that a spec has only where they say something.
+ABSENT = ("micro_batch_tokens", "heldout", "pairs", "tasks", "check")
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:

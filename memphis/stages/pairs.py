@@ -220,7 +220,7 @@ def _false(texts: list[str]) -> dict[str, int]:
 
 def _false_metrics(counted: dict[str, dict[str, dict[str, int]]]) -> dict[str, float]:
     """Return, by source and over all sources, the share of texts with a false equation among those with equations."""
-    found = {}
+    found: dict[str, float] = {}
     for role in ("chosen", "rejected", "sft"):
         numbers = [(source, roles[role]) for source, roles in counted.items() if roles[role]["equations"]]
         found |= {f"pairs/{source}/{role}_false_frac": n["false"] / n["equations"] for source, n in numbers}
