@@ -57,20 +57,26 @@ READS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class External:
-    """An input from outside the store. role: its name in the stage. key: the config key that errors name."""
+    """An input from outside the store. role: its name in the stage. key: the config key that errors name. rows: it may
+    be a file; any other one is a directory."""
 
     role: str
     key: str
     path: str
     revision: str | None = None
+    rows: bool = False
 
 
 def _sources(cfg: Config) -> list[External]:
     found = [(name, source) for name, source in cfg.data.sources.items() if isinstance(source, Source)]
     files = [(name, source.heldout_file) for name, source in found]
     return [
-        *(External(n, f"data.sources.{n}.path", s.path, s.revision) for n, s in found),
-        *(External(f"{n}.heldout", f"data.sources.{n}.heldout", file) for n, file in files if file is not None),
+        *(External(n, f"data.sources.{n}.path", s.path, s.revision, rows=True) for n, s in found),
+        *(
+            External(f"{n}.heldout", f"data.sources.{n}.heldout", file, rows=True)
+            for n, file in files
+            if file is not None
+        ),
     ]
 
 
@@ -375,6 +381,8 @@ def _leave_out(found: dict[str, Any], path: list[str], like: str) -> None:
 def _identity(item: External, cache: Path) -> tuple[str, str]:
     """Return (what enters the key, location): `repo@revision` on the hub, sha256 of the files for a local path."""
     local, path = Path(item.path).expanduser(), item.path
+    if local.is_file() and not item.rows:
+        raise MemphisError(f"{item.key}={path!r}: a file, and a directory is needed; try {str(local.parent)!r}")
     if local.exists():
         return file_identity(local, cache), str(local.absolute())
     if path.startswith((".", "/", "~")) or path.count("/") != 1 or path.endswith((".jsonl", ".json", ".parquet")):

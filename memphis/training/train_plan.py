@@ -36,6 +36,7 @@ class TrainPlan(Training):
     lr_key: str | None = None
     peak_step: float | None = None
     seed: int
+    epochs: Positive  # of a stage whose length is given in steps there may be more than a config allows
     optim: Optim
     objective: Objective = CrossEntropy()
     max_length: Length = 2**31  # examples are cut before; NEFTune's length, where it has none of its own
