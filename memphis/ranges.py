@@ -29,7 +29,11 @@ def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise PydanticCustomError("regex", "not a regular expression ({reason})", {"reason": str(error)}) from None
+        raise PydanticCustomError(
+            "regex",
+            "not a regular expression ({reason}); write \\( for a bracket that stands for itself",
+            {"reason": str(error)},
+        ) from None
     return pattern
 
 

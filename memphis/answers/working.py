@@ -8,7 +8,7 @@ bounded by the length of the text.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
@@ -29,7 +29,7 @@ _TOKEN = re.compile(
     |(?P<times>\\(?:times|cdot|ast)(?![A-Za-z])|[×·∙⋅✕✖])
     |(?P<over>\\div(?![A-Za-z])|[÷∕])
     |(?P<percent>\\?%)
-    |(?P<money>(?:US)?\\?\$\$?|[€£¥₹])
+    |(?P<money>(?:US)?\\?\$\$?|[€£¥₹]|/-(?!\d))
     |(?P<equals>(?<![=<>!:≠])=(?![=>/]))
     |(?P<markup>\*\*(?![\d(])|(?<![\d)])\*\*|<<|`+)
     |(?P<dots>-{2,}|\.{2,}|\\[A-Za-z]+)
@@ -58,26 +58,11 @@ _COMPUTES = frozenset(
         hundred hundreds thousand thousands million millions billion trillion dozen dozens pair pairs score gross k mil
         bn plus minus times multiplied divided over by from to than less fewer twice thrice double triple quadruple
         negative squared cubed square root sqrt mod modulo log ln sin cos tan pi factorial choose remainder
-        am pm fahrenheit celsius percent per-cent
+        at am pm fahrenheit celsius percent per-cent
         """,
     )
 )
-_NOT_UNITS = {
-    "and",
-    "or",
-    "is",
-    "are",
-    "was",
-    "were",
-    "if",
-    "so",
-    "then",
-    "because",
-    "since",
-    "which",
-    "that",
-    "equals",
-}
+_NOT_UNITS = frozenset(re.findall(r"\S+", "and or is are was were if so then because since which that equals"))
 _ACTS = re.compile("add|subtract|multipl|divid|increas|decreas|tak|twice|half|doubl|tripl|reduc|remov|combin")
 _APPROXIMATE = re.compile("round|approx|about|roughly|nearest|almost|nearly|estimat|around|ceil|floor|remain|whole")
 _THE = {"the", "a", "an", "his", "her", "their", "those", "these", "all", "its", "your", "my"}
@@ -135,7 +120,8 @@ class _Side:
     decimals: int | None  # digits after the point of a single written number; None for an expression
     loose: bool
     decimal: bool  # a number with a point is in it, perhaps a rounded one
-    units: set[str] = field(default_factory=set)
+    under_line: Fraction | None  # 100 / 9 * 5 with both below the line
+    units: set[str]
 
 
 def equations(text: str) -> list[Equation]:
@@ -173,10 +159,12 @@ def _judge(tokens: Sequence[_Token], place: int) -> tuple[int, int, bool | None]
         right = parser.side()
         if not left.operators and not right.operators:
             return None
-        loose = loose or (not left.operators and bool(left.units)) or left.loose  # so 5 friends = 250 / 5
-        loose = loose or right.loose or parser.parts or _goes_on(tokens, parser.at)
+        loose = loose or left.loose or right.loose or parser.parts or _goes_on(tokens, parser.at)
     except _UnreadableError:
         return None
+    if not left.operators:  # so 5 friends = 250 / 5; LCM of 6 and 10 = 2 * 3 * 5
+        loose = loose or bool(left.units) or (start > 0 and tokens[start - 1].kind == "word")
+    loose = loose or left.under_line == right.value or right.under_line == left.value
     holds = _equal(left, right) or _other_sign(tokens, start, place, right)
     if holds or not (loose or _converts(left, right)):
         return start, parser.at, holds
@@ -283,46 +271,17 @@ def _led(tokens: Sequence[_Token], start: int, place: int) -> bool:
     if before.kind in ("taint", "close", "number", "percent", "power"):
         return True
     opening = tokens[start]
+    above = tokens[start - 2] if start > 1 else None
+    if before.kind == "word" and _led_by_word(tokens, start, place):
+        return True
     if before.kind == "stop" and opening.kind == "op" and before.text not in "\n:":
         return True  # 1 - … - 10
-    if before.kind == "stop" and before.text == ":" and start > 1 and tokens[start - 2].kind == "number":
-        return True  # 18 : 450 * 1000
-    if before.kind == "stop" and start > 1 and before.text in ".,":
-        broken = (
-            opening.kind == "number" and tokens[start - 2].kind == "number" and len(opening.text.split(".")[0]) == 3
-        )
-        return broken or tokens[start - 2].kind == "op"  # 14, 400 and .8 + . 84
-    if before.kind == "word":
-        labelled = opening.kind == "open" and [token.kind for token in tokens[start + 2 : start + 3]] == [
-            "close"
-        ]  # Shonda (1) + 2
-        if (
-            labelled
-            or opening.kind == "op"
-            or _computes(before.text)
-            or (_CJK.search(before.text) and _CJK_ARITHMETIC.search(before.text))
-        ):
-            return True
-        if start > 1 and tokens[start - 2].kind == "word" and before.text.lower() in _THE | {"of"}:
-            if _computes(tokens[start - 2].text):  # half of 20 + 5, twice the 3 + 4
-                return True
-            if (
-                before.text.lower() in _THE
-                and start > 2
-                and tokens[start - 2].text == "of"
-                and _computes(tokens[start - 3].text)
-            ):
-                return True
-        if before.text.lower() == "of" and start > 1 and tokens[start - 2].kind in ("number", "percent"):
-            return True
-        if before.text.lower() == "and" and start > 1 and tokens[start - 2].kind != "stop":  # 2 and 1/2 * 4
-            return start + 1 < place and tokens[start + 1].text == "/"
-    if (
-        before.kind == "open"
-        and start > 1
-        and tokens[start - 2].kind == "word"
-        and tokens[start - 2].end == before.start
-    ):
+    if before.kind == "stop" and above is not None:
+        number = above.kind == "number"
+        thousands = number and opening.kind == "number" and len(opening.text.partition(".")[0]) == 3
+        if (before.text == ":" and number) or (before.text in ".," and (thousands or above.kind == "op")):
+            return True  # 18 : 450 * 1000, or 14, 400 / 80, or .8 + . 84
+    if before.kind == "open" and above is not None and above.kind == "word" and above.end == before.start:
         return True  # sin(3 + 4 = 7
     acts = False
     for token in tokens[max(0, start - 10) : start]:
@@ -333,6 +292,24 @@ def _led(tokens: Sequence[_Token], start: int, place: int) -> bool:
         elif token.kind == "number" and acts:  # adding 5 to 3 + 4 = 12
             return True
     return False
+
+
+def _led_by_word(tokens: Sequence[_Token], start: int, place: int) -> bool:
+    """True if the word before `start` may change the value of the expression: half of 20 + 5, twice the 3 + 4."""
+    opening, word = tokens[start], tokens[start - 1].text.lower()
+    words = [token.text.lower() if token.kind == "word" else "" for token in tokens[max(0, start - 3) : start - 1]]
+    above = tokens[start - 2].kind if start > 1 else "stop"
+    if opening.kind == "op" or _computes(word):
+        return True
+    if opening.kind == "open" and [token.kind for token in tokens[start + 2 : start + 3]] == ["close"]:
+        return True  # Shonda (1) + 2
+    if word == "and":  # 2 and 1/2 * 4
+        return above != "stop" and start + 1 < place and tokens[start + 1].text == "/"
+    if word == "of" and above in ("number", "percent"):
+        return True
+    if word in _THE and words[-1:] == ["of"]:
+        words.pop()
+    return (word in _THE or word == "of") and bool(words) and _computes(words[-1])
 
 
 def _goes_on(tokens: Sequence[_Token], at: int) -> bool:
@@ -355,9 +332,7 @@ def _goes_on(tokens: Sequence[_Token], at: int) -> bool:
             if _APPROXIMATE.match(word) or (word == "of" and index == 0):  # 1/3 of $150
                 return True
             words.append(word)
-            if len(words) == index + 1 <= 3 and (
-                _computes(word) or (_CJK.search(word) and _CJK_ARITHMETIC.search(word))
-            ):
+            if len(words) == index + 1 <= 3 and _computes(word):
                 return True  # 20 million, 20 more than
         elif token.kind == "number" and words and words[-1] == "and" and index <= 3:
             part = [after.text for after in following[index + 1 : index + 2]] == ["/"]  # 3 and 1/2
@@ -386,11 +361,12 @@ class _Parser:
     def __init__(self, tokens: Sequence[_Token], at: int, end: int) -> None:
         self._tokens, self.at, self._end = tokens, at, end
         self._operators = 0
-        self._loose = self._decimal = self._divided = False
+        self._loose = self._decimal = False
         self._first: Fraction | None = None
         self._units: set[str] = set()
         self.parts = False  # 1/3 of $150, which as a result may be 1/3
         self._number: tuple[Fraction, int] | None = None
+        self._under_line: Fraction | None = None
 
     def side(self) -> _Side:
         """Parse as much as belongs together; raises _UnreadableError where nothing does."""
@@ -404,6 +380,7 @@ class _Parser:
             bare[1] if bare else None,
             self._loose,
             self._decimal,
+            self._under_line,
             self._units,
         )
 
@@ -437,7 +414,7 @@ class _Parser:
 
     def _product(self) -> tuple[Fraction, bool]:
         value, percent = self._signed()
-        divided = False
+        divided, above, below = False, value, value
         while True:
             implicit = self._implicit()
             if implicit:
@@ -450,7 +427,11 @@ class _Parser:
             other, other_percent = self._signed()
             percent = percent and other_percent
             self._loose |= divided and sign == "/"  # 14 / 1 / 4
-            divided |= sign == "/"
+            if sign == "/":
+                above, below, divided = value, other, True
+            elif divided and below * other:
+                below = _bounded(below * other)
+                self._under_line = _bounded(above / below)
             if sign == "/" and not other:
                 raise _UnreadableError
             value = _bounded(value * other if sign != "/" else value / other)
@@ -560,8 +541,8 @@ class _Parser:
         self.at += 1
         parts = []
         for _ in range(2):
-            token_ = self._next()
-            if token_ is None or token_.text != "{":
+            brace = self._next()
+            if brace is None or brace.text != "{":
                 raise _UnreadableError
             parts.append(self._group()[0])
         if not parts[1]:
@@ -584,8 +565,6 @@ class _Parser:
             return
         if any(_computes(word) or word in _NOT_UNITS for word in words):
             self._loose = True
-        if _CJK.search(words[0]) and _CJK_ARITHMETIC.search(words[0]):
-            self._loose = True
         self._units |= {_unit(word) for word in words}
         self.at = at
 
@@ -597,6 +576,8 @@ def _bounded(value: Fraction) -> Fraction:
 
 
 def _computes(word: str) -> bool:
+    if _CJK.search(word):
+        return _CJK_ARITHMETIC.search(word) is not None
     return word.lower().rstrip(".") in _COMPUTES
 
 
