@@ -37,7 +37,7 @@ _TOKEN = re.compile(
     |(?P<super>[²³])
     |(?P<open>[(\[{])
     |(?P<close>[)\]}])
-    |(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*\.?(?:\^\{?[23]\}?|[²³])?)
+    |(?P<word>[^\W\d_]+(?:['’-][^\W\d_]+)*(?:\^\{?[23]\}?|[²³])?)
     |(?P<stop>>>|[\n,;:.?"“”'‘’—•→…，。；：？、！（）])
     |(?P<taint>.)
     """,
@@ -70,7 +70,7 @@ _THE = {"the", "a", "an", "his", "her", "their", "those", "these", "all", "its",
 # Units that convert into others of their dimension, and the factors by which people convert without saying so.
 _DIMENSIONS = {
     "time": "second sec minute min hour hr day week month year yr decade century",
-    "length": "inch in foot feet ft yard yd mile mi mm cm meter metre km kilometer kilometre centimeter millimeter",
+    "length": "inch foot feet ft yard yd mile mi mm cm meter metre km kilometer kilometre centimeter millimeter",
     "mass": "ounce oz pound lb ton gram kg kilogram milligram mg",
     "volume": "cup pint quart gallon liter litre ml milliliter tablespoon teaspoon tbsp tsp",
     "money": "dollar cent penny pennie nickel dime quarter euro buck",
@@ -283,15 +283,15 @@ def _led(tokens: Sequence[_Token], start: int, place: int) -> bool:
             return True  # 18 : 450 * 1000, or 14, 400 / 80, or .8 + . 84
     if before.kind == "open" and above is not None and above.kind == "word" and above.end == before.start:
         return True  # sin(3 + 4 = 7
-    acts = False
+    acts = computed = False
     for token in tokens[max(0, start - 10) : start]:
-        if token.kind == "stop" and token.text in "\n.;?":
-            acts = False
+        if token.kind == "stop":
+            acts = computed = False
         elif token.kind == "word" and _ACTS.match(token.text.lower()):
             acts = True
-        elif token.kind == "number" and acts:  # adding 5 to 3 + 4 = 12
-            return True
-    return False
+        elif token.kind == "number":
+            computed = acts  # adding 5 to 3 + 4 = 12
+    return computed
 
 
 def _led_by_word(tokens: Sequence[_Token], start: int, place: int) -> bool:
@@ -578,7 +578,7 @@ def _bounded(value: Fraction) -> Fraction:
 def _computes(word: str) -> bool:
     if _CJK.search(word):
         return _CJK_ARITHMETIC.search(word) is not None
-    return word.lower().rstrip(".") in _COMPUTES
+    return word.lower() in _COMPUTES
 
 
 def _unit(word: str) -> str:
@@ -652,7 +652,7 @@ def _read_word(found: list[_Token], index: int) -> None:
     opens = after is not None and after.kind in ("number", "open", "money", "frac")
     if word == "x" and operand and opens:
         token.kind, token.text = "op", "*"
-    elif word in ("percent", "percent.") and before is not None and before.kind == "number":
+    elif word == "percent" and before is not None and before.kind == "number":
         token.kind = "percent"
     elif word in ("plus", "minus", "times") and operand and opens:
         token.kind, token.text = "op", _WORD_OPERATORS[word]
