@@ -43,7 +43,10 @@ READS: dict[str, tuple[str, ...]] = {
         "runtime.micro_batch_tokens?sft.reduction=microbatch_mean",
     ),
     "generate": ("generate", "model.dtype"),
-    "pairs": ("pairs", "-pairs.answer.fallback=True", "rank.examples:rationalized>correct"),
+    "pairs": (
+        *("pairs", "-pairs.answer.fallback=True", "-pairs.check=none"),
+        "rank.examples:rationalized>correct",
+    ),
     "rank": (  # of the loss: the knobs that it owns
         *("rank", "-rank.start", "-rank.examples", "-rank.optim.allow_large_steps", *TRAINER),
         "runtime.micro_batch_tokens?rank.reduction=microbatch_mean",
@@ -60,20 +63,26 @@ READS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class External:
-    """An input from outside the store. role: its name in the stage. key: the config key that errors name."""
+    """An input from outside the store. role: its name in the stage. key: the config key that errors name. rows: it may
+    be a file; any other one is a directory."""
 
     role: str
     key: str
     path: str
     revision: str | None = None
+    rows: bool = False
 
 
 def _sources(cfg: Config) -> list[External]:
     found = [(name, source) for name, source in cfg.data.sources.items() if isinstance(source, Source)]
     files = [(name, source.heldout_file) for name, source in found]
     return [
-        *(External(n, f"data.sources.{n}.path", s.path, s.revision) for n, s in found),
-        *(External(f"{n}.heldout", f"data.sources.{n}.heldout", file) for n, file in files if file is not None),
+        *(External(n, f"data.sources.{n}.path", s.path, s.revision, rows=True) for n, s in found),
+        *(
+            External(f"{n}.heldout", f"data.sources.{n}.heldout", file, rows=True)
+            for n, file in files
+            if file is not None
+        ),
     ]
 
 
@@ -360,6 +369,7 @@ class Pipeline:
 def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
     """Select what a kind reads of a config (`to_dict`)."""
     found: dict[str, Any] = {}
+    section = ""  # the entry that those with "-" take away from
     for entry in READS[kind]:
         key, _, condition = entry.partition("?")
         if condition:
@@ -369,9 +379,10 @@ def cut(kind: str, plain: dict[str, Any]) -> dict[str, Any]:
         key, _, alias = key.partition(":")
         if key.startswith("-"):
             name, _, like = key[1:].partition("=")
-            path = name.split(".")
-            _leave_out(found, path[1:] if KINDS[kind].flat and path[0] not in found else path, like)
+            parts = name.split(".")
+            _leave_out(found, parts[section.count(".") :] if KINDS[kind].flat else parts, like)
             continue
+        section = key
         value = copy.deepcopy(lookup(plain, key))
         if alias and value == alias.partition(">")[0]:
             value = alias.partition(">")[2]
@@ -397,6 +408,8 @@ def _leave_out(found: dict[str, Any], path: list[str], like: str) -> None:
 def _identity(item: External, cache: Path) -> tuple[str, str]:
     """Return (what enters the key, location): `repo@revision` on the hub, sha256 of the files for a local path."""
     local, path = Path(item.path).expanduser(), item.path
+    if local.is_file() and not item.rows:
+        raise MemphisError(f"{item.key}={path!r}: a file, and a directory is needed; try {str(local.parent)!r}")
     if local.exists():
         return file_identity(local, cache), str(local.absolute())
     if path.startswith((".", "/", "~")) or path.count("/") != 1 or path.endswith(ROW_FILES):

@@ -1,24 +1,24 @@
 """Dimensions of a decoder and what follows from them: numbers of weights and operations. Plain arithmetic."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-_Positive = Annotated[int, Field(gt=0)]
+from memphis.ranges import RULES, Positive
+
 _NOT_GATED = ("gpt_neox", "gpt2", "gptj", "phi", "mpt", "opt", "bloom", "falcon")  # two matrices in the MLP, not three
 
 
-@dataclass(config=ConfigDict(extra="forbid", strict=True), frozen=True, kw_only=True)
+@dataclass(config=RULES, frozen=True, kw_only=True)
 class Shape:
     """Dimensions of a decoder. Biases and norms, a thousandth of the weights, are left out."""
 
-    hidden: _Positive
-    layers: _Positive
-    heads: _Positive
-    intermediate: _Positive
-    vocab_size: _Positive
-    kv_heads: _Positive
+    hidden: Positive
+    layers: Positive
+    heads: Positive
+    intermediate: Positive
+    vocab_size: Positive
+    kv_heads: Positive
     gated: bool = True  # MLP with three matrices
     tied: bool = False  # one matrix for input embedding and head
 

@@ -12,6 +12,7 @@ from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.losses import Likelihood, Loss, Term
 from memphis.methods.neftune import noise_scale
+from memphis.recipe import recipe
 from memphis.store import flatten
 from tests.composing import compose_config, options
 
@@ -247,12 +248,42 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         (["sft.optim.lr=auto", "sft.optim.name=adamw"], "lr=auto: follows from .*; type sft.optim.lr=…"),
         (["runtime.threads=0"], "runtime.threads=0"),
         (["sft.optim.eps=0"], "sft.optim.eps=0: input should be greater than 0"),
+        (
+            ["model.base.hidden=12"],
+            "even width of a head, .* model.base.heads=4 it is 3; use hidden=24, or other heads",
+        ),
+        (["model.revision=v2"], "model.revision='v2': of no model; set model.path, or leave it out"),
+        (["generate.max_new_tokens=2000"], "generate.max_new_tokens=2000: longer than model.base.max_positions=1024"),
+        (["iterations=1000000"], "^iterations=1000000: input should be less than or equal to 100$"),
+        (["generate.num_samples=1000000000"], "^generate.num_samples=1000000000: input should be less than or equal"),
+        (["eval.suites=[tiny,tiny]"], r"^eval.suites=\['tiny', 'tiny'\]: the same suite twice; name each once$"),
+        (["pairs.answer.types=[['(',number]]"], r"^pairs.answer.types.0.0='\(': not a regular expression \(missing \)"),
+        (
+            ["pairs.answer.types=[[tiny,sum]]"],
+            "^pairs.answer.types.0.1='sum': input should be 'number', 'math', 'choice'",
+        ),
+        (["pairs.max_per_question=0"], "^pairs.max_per_question=0: input should be greater than 0$"),
+        (["sft.neftune.length=0"], "^sft.neftune.length=0: input should be greater than 0$"),
+        (["sft.neftune.variant=hf", "sft.neftune.length=9"], "length: has no effect with sft.neftune.variant=hf"),
+        (["rank.neftune.alpha=0", "rank.neftune.variant=hf"], "variant: has no effect with rank.neftune.alpha=0"),
+        (["method=spin", "pairs.check=equations"], "pairs.check: has no effect with rank.examples=human"),
+        (["model.checkpointing=banana"], "^model.checkpointing='banana': input should be True, False or 'auto'$"),
         (["model.packing=banana"], "model.packing='banana': input should be 'auto', 'packed' or 'padded'"),
     ],
 )
 def test_contradictions_name_the_key(overrides: list[str], message: str) -> None:
     with pytest.raises(MemphisError, match=message):
         compose_config(*overrides)
+
+
+@pytest.mark.parametrize("key", ["model.path", "sft.from", "eval.data_dir"])
+def test_a_file_in_place_of_a_directory_is_refused(key: str, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"weights")
+    typed = ["model=hf", "model.path=a/b", *LOCAL[:1], "data.path=a/b", "eval=card", f"{key}={file}"]
+    message = f"^{key}='{file}': a file, and a directory is needed; try '{tmp_path}'$"
+    with pytest.raises(MemphisError, match=message):
+        recipe(compose_config(*typed), tmp_path / "identities.json")
 
 
 def test_a_checkpoint_to_continue_from_is_its_own_base_model() -> None:
@@ -272,6 +303,7 @@ def test_a_config_from_before_a_key_was_added_has_its_default() -> None:
     for section, key in (
         (plain["model"], "packing"),
         *((plain[s]["optim"], k) for s in ("sft", "rank") for k in ADDED),
+        (plain["pairs"], "check"),
     ):
         del section[key]
     assert config.from_dict(plain) == compose_config()

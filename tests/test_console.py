@@ -262,7 +262,7 @@ def ranking(clock):
         clock[0] += 3
         if name.startswith("pairs"):
             counts = {"gen/pass@1": 0.412, "pairs/count": 634, "pairs/questions_with_pair_frac": 0.321}
-            shown.rows(stage(name), 0, [counts])
+            shown.rows(stage(name), 0, [{"pairs/s/chosen_false_frac": 0.3, "pairs/chosen_false_frac": 0.489}, counts])
         shown.finished(stage(name), record(3.0), False)
     shown.started(stage("rank-2"))
     for k in range(1, 6):
@@ -275,6 +275,8 @@ def test_the_view_shows_every_stage_with_its_state(ranking):
     lines = drawn(ranking, 80, 24)
     assert lines[0].rstrip() == "9/15 stages · at least 5.0 s left · 26 s so far"  # the other stages have no estimate
     assert len(lines) == 1 + 15 + 1
+    wide = drawn(ranking, 140, 24)
+    assert "634 pairs · 32 % of questions gave one · 49 % of the chosen have a false equation" in wide[9]
     assert lines[1].split() == ["1", "store", "data"]
     assert lines[8].split() == ["8", "done", "generate-2", "3.0", "s"]
     assert "41.2 % right · 634 pairs · 32 %" in lines[9]

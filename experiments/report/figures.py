@@ -5,7 +5,7 @@ from typing import Any
 
 from experiments.report.arms import CONTROL, Arm, Comparison
 from experiments.report.plots import Point, Series, dots, lines, stacked
-from experiments.report.results import columns_of
+from experiments.report.results import FALSE, columns_of
 from experiments.report.statistics import spread
 from memphis.pipeline import KINDS
 
@@ -114,6 +114,7 @@ def cycles_of_run(run: dict[str, Any]) -> list[str]:
 
     ks = [cycle["k"] for cycle in run["iterations"] if "k" in cycle][:1]
     passes = [("pass@1", curve("pass@1")), *((f"pass@{k}", curve("pass@k")) for k in ks)]
+    false = [(name, curve(f"{role}_false")) for role, name in FALSE.items()]
     drifts = [("from SFT", curve("drift_sft")), ("from the model before the iteration", curve("drift_prev"))]
     judged = [cycle for cycle in run["iterations"] if "yield" in cycle]
     yields = [(f"iteration {cycle['iteration']}: {cycle['pairs']} pairs", cycle["yield"]) for cycle in judged]
@@ -121,6 +122,7 @@ def cycles_of_run(run: dict[str, Any]) -> list[str]:
     return [
         *_by_iteration(title, _series(passes), SAMPLED, f"share (%), {ONE_ERROR}"),
         *_yields("Pair yield: where the samples went", yields, "samples"),
+        *_by_iteration("Texts with a false equation, by iteration", _series(false), SAMPLED, "share (%)"),
         *_by_iteration("Drift of the weights after merging", _series(drifts), "iteration", y_label),
     ]
 
@@ -202,6 +204,7 @@ def cycles(comparison: Comparison) -> list[str]:
     for key, name, (title, *labels) in (
         ("pass@1", "pass@1", shares),
         ("pass@k", pass_k, shares),
+        ("chosen_false", "Chosen texts with a false equation:", (*("{} by iteration", SAMPLED), shares[-1])),
         ("drift_sft", "Drift from SFT", drifts),
     ):
         curves = []

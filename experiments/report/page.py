@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.report import figures, tables
 from experiments.report.arms import Comparison
-from experiments.report.results import COUNTS, columns_of
+from experiments.report.results import COUNTS, FALSE, columns_of
 from experiments.report.templating import render
 from memphis.config.methods import CHOICES
 from memphis.formatting import duration, percent, rounded, score_text
@@ -29,6 +29,7 @@ def run_page(
         accuracy=figures.accuracy_of_run(run, control),
         cycles=figures.cycles_of_run(run),
         cycle_rows=_cycle_rows(run["iterations"]),
+        false_rows=_false_rows(run["iterations"]),
         losses=figures.losses_of_run(run),
         browser=browser,
         code=_commit(run),
@@ -110,6 +111,18 @@ def _cycle_rows(cycles: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         drifts = [f"{100 * cycle[key]:.2f}" if key in cycle else "–" for key in ("drift_sft", "drift_prev")]
         rows.append([str(cycle["iteration"]), *shares, *counts, *drifts])
     return rows
+
+
+def _false_rows(cycles: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the shares of texts with a false equation by iteration and source, those of all sources last."""
+    rows = [["iteration", "source", *FALSE.values()]]
+    for cycle in cycles:
+        found = cycle.get("false", {})
+        for source, shares in found.items():
+            if source or len(found) > 2:
+                cells = [f"{100 * shares[role]:.1f}" if role in shares else "–" for role in FALSE]
+                rows.append([str(cycle["iteration"]), source or "all", *cells])
+    return rows if len(rows) > 1 else []
 
 
 def _stage_rows(stages: Sequence[Mapping[str, Any]]) -> list[list[str]]:

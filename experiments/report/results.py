@@ -19,6 +19,7 @@ from memphis.pipeline import KINDS, Kind
 from memphis.store import digest, flatten, read_json
 
 POINTS = 120  # of one loss curve
+FALSE = {"chosen": "chosen", "rejected": "rejected", "sft": "SFT rows"}  # texts whose equations are checked
 COUNTS = ("steps", "tokens", "samples", "pairs")  # of a stage's summary
 
 
@@ -141,6 +142,8 @@ def _iterations(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         cycle = found.setdefault(int(k), {"iteration": int(k)})
         if kind.leaves == "samples" and "gen/samples" in row:
             cycle |= {"questions": row["gen/questions"], "samples": row["gen/samples"]}
+        elif kind.leaves == "judged" and (false := _false(row)):
+            cycle |= {"false": false} | {f"{role}_false": share for role, share in false.get("", {}).items()}
         elif kind.leaves == "judged" and "pairs/count" in row:
             cycle |= _judged(row, cycle)
         elif kind.merges:
@@ -165,6 +168,16 @@ def _judged(row: dict[str, Any], cycle: dict[str, Any]) -> dict[str, Any]:
     yields = {"surplus": row["pairs/discarded_surplus"], "duplicate": row["pairs/discarded_duplicate"]}
     yields |= {f"invalid: {reason.replace('_', ' ')}": n for reason, n in sorted(reasons.items()) if n}
     return {**found, "yield": {"in pairs": cycle["samples"] - sum(yields.values()), **yields}}
+
+
+def _false(row: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return source -> role -> share of texts with a false equation; source "" is all of them."""
+    found: dict[str, dict[str, float]] = {}
+    for key, share in row.items():
+        if key.startswith("pairs/") and key.endswith("_false_frac"):
+            source, _, name = key.removeprefix("pairs/").rpartition("/")
+            found.setdefault(source, {})[name.removesuffix("_false_frac")] = share
+    return found
 
 
 def _curves(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:

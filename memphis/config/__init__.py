@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from memphis.config.checks import contradictions, ignored
 from memphis.config.faults import joined, line
-from memphis.config.sections import Config, Model, Rank, Runtime, Sft, Source, TinyTask
+from memphis.config.sections import Config, Model, Pairs, Rank, Runtime, Sft, Source, TinyTask
 from memphis.devices import computes_bfloat16
 from memphis.dotted import flatten, lookup
 from memphis.errors import MemphisError
@@ -137,6 +137,8 @@ def today(plain: dict[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict):
         kept = {key: value for key, value in model.items() if (key, value) != ("attention", "rows")}
         found["model"] = {"packing": Model().packing, **kept}
+    if isinstance(plain.get("pairs"), dict):
+        found["pairs"] = {"check": Pairs().check, **plain["pairs"]}
     if isinstance(plain.get("runtime"), dict):
         found["runtime"] = {"threads": Runtime().threads, **plain["runtime"]}
     if isinstance(evaluation := plain.get("eval"), dict):

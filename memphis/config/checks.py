@@ -9,9 +9,20 @@ from memphis.dotted import lookup
 from memphis.losses import ALONE, KNOBS, LOSSES
 
 # Knobs that nothing reads under a given choice: (key, value) -> beginnings of keys that must not be typed with it.
-_IGNORED: dict[tuple[str, str], tuple[str, ...]] = {
+_IGNORED: dict[tuple[str, str | int], tuple[str, ...]] = {
     ("pairs.answer.mode", "exact"): ("pairs.answer.types", "pairs.answer.symbolic", "pairs.answer.fallback"),
     ("pairs.answer.mode", "numeric"): ("pairs.answer.types", "pairs.answer.symbolic"),
+    ("rank.examples", "human"): ("pairs.check",),
+    **{
+        (f"{section}.neftune.{knob}", value): tuple(f"{section}.neftune.{idle}" for idle in idles)
+        for section in ("sft", "rank")
+        for knob, value, idles in (
+            ("alpha", 0, ("variant", "length")),
+            ("variant", "hf", ("length",)),
+            ("variant", "paper", ("length",)),
+        )
+    },
+    ("generate.temperature", 0): ("generate.top_p",),
     ("slerp.method", "none"): ("slerp.t", "slerp.scope", "slerp.dot_threshold"),
     ("slerp.method", "lerp"): ("slerp.dot_threshold",),
     ("sft.from", "base"): ("sft.epochs", "sft.optim.", "sft.neftune.", "sft.mixce", "sft.global_batch_size"),
@@ -59,16 +70,22 @@ def contradictions(config: Config) -> list[str]:
     between, limit = config.eval.limit_between, config.eval.limit
     if between is not None and limit is not None and between > limit:
         faults.append(f"eval.limit_between={between}: more than eval.limit={limit}; lower it, or leave eval.limit out")
-    if len(set(config.eval.tasks)) < len(config.eval.tasks):
-        faults.append(f"eval.tasks={config.eval.tasks}: the same task twice; name each once")
-    if len(set(config.eval.seeds)) < len(config.eval.seeds):
-        faults.append(f"eval.seeds={config.eval.seeds}: the same seed twice adds nothing; name each once")
+    faults += _repeats(config)
+    if config.model.revision is not None and config.model.path is None:
+        faults.append(f"model.revision={config.model.revision!r}: of no model; set model.path, or leave it out")
     faults += _teaching_faults(config)
     base = config.model.base
     if base is not None:
         if base.hidden % base.heads:
             faults.append(f"model.base.hidden={base.hidden}: not a multiple of model.base.heads={base.heads}")
-        for key, length in (("sft.max_length", config.sft.max_length), ("rank.max_length", config.rank.max_length)):
+        elif base.hidden // base.heads % 2:
+            cure = f"use hidden={base.hidden * 2}, or other heads"
+            faults.append(
+                f"model.base.hidden={base.hidden}: rotary positions need an even width of a head, and with "
+                f"model.base.heads={base.heads} it is {base.hidden // base.heads}; {cure}"
+            )
+        lengths = {"sft.max_length": config.sft.max_length, "rank.max_length": config.rank.max_length}
+        for key, length in (lengths | {"generate.max_new_tokens": config.generate.max_new_tokens}).items():
             if length > base.max_positions:
                 faults.append(f"{key}={length}: longer than model.base.max_positions={base.max_positions}; lower it")
     faults += _source_faults(config.data)
@@ -82,6 +99,26 @@ def contradictions(config: Config) -> list[str]:
             "tensors; use bfloat16 or float32, or num_devices=1"
         )
     return faults
+
+
+def _repeats(config: Config) -> list[str]:
+    """Return a line for every list that has an entry twice, where the second one adds nothing."""
+    lists: dict[str, tuple[str, Sequence[Any]]] = {
+        "eval.suites": ("suite", config.eval.suites),
+        "eval.tasks": ("task", config.eval.tasks),
+        "eval.seeds": ("seed", config.eval.seeds),
+        "tracking.tags": ("tag", config.tracking.tags),
+        "pairs.answer.types": ("regular expression", [pattern for pattern, _ in config.pairs.answer.types]),
+    }
+    for name, source in config.data.sources.items():
+        if isinstance(source, Source):
+            for role, columns in source.columns.items():
+                lists[f"data.sources.{name}.columns.{role}"] = ("column", columns)
+    return [
+        f"{key}={list(values)}: the same {what} twice{' adds nothing' if what == 'seed' else ''}; name each once"
+        for key, (what, values) in lists.items()
+        if len(set(values)) < len(values)
+    ]
 
 
 def _teaching_faults(config: Config) -> list[str]:

@@ -28,14 +28,14 @@ from memphis.config.sections import (
 )
 from memphis.dotted import flatten
 from memphis.errors import MemphisError
-from memphis.ranges import RULES, Positive, Ratio
+from memphis.ranges import RULES, Positive, Ratio, Size
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class DataForm:
     sources: dict[str, Annotated[TinyTask | SourceRows, Field(discriminator="kind")]]
     max_drop_frac: Ratio
-    min_rationale_chars: Positive
+    min_rationale_chars: Size
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class MergeForm:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class AnswerLength(Engine):
-    max_new_tokens: Positive
+    max_new_tokens: Size
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -114,6 +114,7 @@ class EvaluateForm:
 
 
 Form = TypeVar("Form")
+# Fields that a spec has only where they say something.
 ABSENT = (
     "micro_batch_tokens",
     "heldout",
@@ -123,7 +124,8 @@ ABSENT = (
     "tasks",
     "shots",
     "fallback",
-)  # fields that a spec has only where they say something
+    "check",
+)
 
 
 def parse(form: type[Form], config: dict[str, Any]) -> Form:

@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, m
 from pydantic.dataclasses import dataclass
 
 from memphis.losses import CrossEntropy, Objective, RankLoss
-from memphis.ranges import RULES, Count, Length, Positive, Rate, Ratio, Weight
+from memphis.ranges import RULES, Few, Length, Positive, Rate, Ratio, Regex, Rows, Seed, Size, Text, Weight
 from memphis.shape import Shape
 
 
@@ -19,20 +19,20 @@ from memphis.shape import Shape
 class TinyBase:
     """The laptop's base model: a StableLM of these dimensions, pre-trained on generated plain text."""
 
-    seed: Count  # of weights, corpus and order; `${seed}` gives each run its own base model
-    hidden: Positive
-    layers: Positive
-    heads: Positive
-    intermediate: Positive
-    vocab_size: Annotated[int, Field(ge=300)]
-    max_positions: Positive
-    texts: Positive  # size of the corpus
-    steps: Positive  # optimizer steps
-    batch_size: Positive
+    seed: Seed  # of weights, corpus and order; `${seed}` gives each run its own base model
+    hidden: Size
+    layers: Few
+    heads: Few
+    intermediate: Size
+    vocab_size: Annotated[int, Field(ge=497, le=2**20)]  # bytes, numbers and some words
+    max_positions: Length
+    texts: Rows  # size of the corpus
+    steps: Rows  # optimizer steps
+    batch_size: Size
     lr: Rate
     warmup_ratio: Ratio
-    max_number: Annotated[int, Field(ge=5)]  # difficulty of the corpus: largest operand
-    max_factor: Annotated[int, Field(ge=2)]
+    max_number: Annotated[int, Field(ge=5, le=99)]  # difficulty of the corpus: largest operand
+    max_factor: Annotated[int, Field(ge=2, le=99)]
     max_steps: Annotated[int, Field(ge=1, le=3)]
 
 
@@ -54,14 +54,16 @@ class TrainedModel(ModelDtype):
     # slower and right for more architectures; auto: packed where stage base found the two to agree
     packing: Literal["auto", "packed", "padded"] = "auto"
     # recompute activations in the backward pass: of no layer, of all, or of as many as the GPU's memory requires
-    checkpointing: bool | Literal["auto"] = "auto"
+    checkpointing: Literal[True, False, "auto"] = "auto"
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Model(TrainedModel):
-    path: str | None = None  # hub id or directory; null = build the tiny model of `base`
-    revision: str | None = None  # commit, tag or branch on the hub
-    parameters: int | None = None  # for `plan` only: number of weights of a model that is not on this disk yet
+    path: Text | None = None  # hub id or directory; null = build the tiny model of `base`
+    revision: Text | None = None  # commit, tag or branch on the hub
+    parameters: Annotated[int, Field(gt=0, le=10**15)] | None = (
+        None  # for `plan` only: number of weights of a model that is not on this disk yet
+    )
     base: TinyBase | None = None
     shape: Shape | None = None  # for `plan` only: dimensions, as long as config.json is not on this disk
 
@@ -72,12 +74,12 @@ class TinyTask:
 
     kind: Literal["tiny"]
     human: ClassVar[Literal["generated"]] = "generated"
-    train: Positive  # rows with a rationale, for the supervised stage
-    questions: Positive  # questions the model teaches itself on; the first ones are those of `train`
-    dev: Annotated[int, Field(ge=1)]
-    test: Annotated[int, Field(ge=1)]
-    max_number: Annotated[int, Field(ge=5)]
-    max_factor: Annotated[int, Field(ge=2)]
+    train: Rows  # rows with a rationale, for the supervised stage
+    questions: Rows  # questions the model teaches itself on; the first ones are those of `train`
+    dev: Rows
+    test: Rows
+    max_number: Annotated[int, Field(ge=5, le=99)]
+    max_factor: Annotated[int, Field(ge=2, le=99)]
     max_steps: Annotated[int, Field(ge=1, le=3)]
 
 
@@ -91,20 +93,20 @@ class SourceRows:
     """Settings that determine how the rows of a data set are read."""
 
     kind: Literal["cot", "instruct", "chat"]
-    columns: dict[Role, list[str]]  # column names to try for a role, in order; roles of other kinds are not read
+    # column names to try for a role, in order; roles of other kinds are not read
+    columns: dict[Role, Annotated[list[Text], Field(min_length=1)]]
     # written by people, by a model, or with a model in the loop; `mixed` needs the reason in `note`
     human: Literal["true", "mixed", "generated"]
-    config: str | None = None  # which of its configurations, where a data set has several
-    split: str = "train"
-    expect_rows: int | None = None  # another number of rows is worth a warning
+    config: Text | None = None  # which of its configurations, where a data set has several
+    split: Text = "train"
+    expect_rows: Positive | None = None  # another number of rows is worth a warning
     # the model samples answers to these prompts; a number: to this many of them alone
     questions: bool | Positive = False
     limit: Positive | None = None  # this many rows beside the held-out ones, after a shuffle by subset_seed
-    # regular expressions, letter case ignored: rows with another `source` are left out, `limit` and a number of
-    # `questions` count for each of these
-    origins: Annotated[list[str], Field(min_length=1)] | None = None
-    subset_seed: Count = 42
-    title_exclude: str | None = None  # regular expression; rows whose title matches are left out
+    # letter case ignored: rows with another `source` are left out, `limit` and a number of `questions` count for each
+    origins: Annotated[list[Regex], Field(min_length=1)] | None = None
+    subset_seed: Seed = 42
+    title_exclude: Regex | None = None  # rows whose title matches are left out
     licence: str = "unknown"
     note: str = ""
     # rows that are never trained on, for eval=heldout: a share in (0, 1), chosen by the hashes of the prompts, or all
@@ -121,8 +123,8 @@ class SourceRows:
 class Source(SourceRows):
     """A data set: on the hub, in the cache, or a local file (ROW_FILES) or directory."""
 
-    path: str
-    revision: str | None = None
+    path: Text
+    revision: Text | None = None
 
     @property
     def heldout_file(self) -> str | None:
@@ -143,16 +145,16 @@ class Tokens:
 class Data(Tokens):
     sources: dict[str, Annotated[TinyTask | Source, Field(discriminator="kind")]] = Field(default_factory=dict)
     max_drop_frac: Ratio = 0.05  # more bad rows than this in a source is an error
-    min_rationale_chars: Annotated[int, Field(ge=1)] = 1
-    seed: Count = 0
-    path: str | None = None  # of data=local; its source's path refers to it
+    min_rationale_chars: Size = 1
+    seed: Seed = 0
+    path: Text | None = None  # of data=local; its source's path refers to it
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Neftune:
     alpha: Weight = 10.0  # 0 = off
     variant: Literal["supertrainer2000", "hf", "paper"] = "supertrainer2000"
-    length: int | None = None  # L of variant supertrainer2000; null = the stage's max_length
+    length: Size | None = None  # L of variant supertrainer2000; null = the stage's max_length
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -188,9 +190,9 @@ class GuardedOptim(OptimKnobs):
 class Training:
     """Settings that the trained kinds share."""
 
-    epochs: Positive
+    epochs: Few
     max_length: Length
-    global_batch_size: Positive
+    global_batch_size: Size
     warmup_ratio: Ratio
     optim: OptimKnobs
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -200,9 +202,9 @@ class Training:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class SftTraining(Training):
-    epochs: Positive = 2
+    epochs: Few = 2
     max_length: Length = 4096
-    global_batch_size: Positive = 128
+    global_batch_size: Size = 128
     warmup_ratio: Ratio = 0.2
     optim: OptimKnobs = OptimKnobs(lr=1e-5)
     mixce: Ratio | None = 0.75  # weight of the forward cross-entropy; null = plain cross-entropy
@@ -216,7 +218,7 @@ class SftTraining(Training):
 class Sft(SftTraining):
     optim: GuardedOptim = GuardedOptim(lr=1e-5)
     # a checkpoint to use in place of this stage; `base` = skip the stage
-    from_: Annotated[Annotated[str, Field(min_length=1)] | None, Field(alias="from")] = None
+    from_: Annotated[Text | None, Field(alias="from")] = None
     continued: bool = False  # the control: in place of self-teaching, SFT goes on for as many steps and tokens
 
     @property
@@ -229,9 +231,9 @@ class RankTraining(Training):
     """Training on samples. In files the knobs of the loss stand beside the others: `rank.loss=dpo rank.beta=0.1`."""
 
     objective: Objective = RankLoss()
-    epochs: Positive = 1
+    epochs: Few = 1
     max_length: Length = 1024
-    global_batch_size: Positive = 128
+    global_batch_size: Size = 128
     warmup_ratio: Ratio = 0.1
     optim: OptimKnobs = OptimKnobs(lr=5e-7)
 
@@ -267,18 +269,21 @@ class Engine:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Generate(Engine):
-    num_samples: Positive = 8
+    num_samples: Few = 8
     temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
-    max_new_tokens: Positive = 512
-    shard_size: Positive = 512  # questions per shard: the unit of resuming and of several engines
+    max_new_tokens: Size = 512
+    shard_size: Size = 512  # questions per shard: the unit of resuming and of several engines
+
+
+AnswerType = Literal["number", "math", "choice", "bool", "label", "text"]
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Answer:
     mode: Literal["normalized", "exact", "numeric"] = "normalized"
-    # (regular expression on the source, answer type), first match counts
-    types: list[tuple[str, str]] = Field(default_factory=list)
+    # (regular expression on the source, type of its answers), first match counts
+    types: list[tuple[Regex, AnswerType]] = Field(default_factory=list)
     symbolic: bool = False  # ask an algebra system about formulas; needs the package math-verify
     fallback: bool = True  # read the value that a sentence or a calculation states; false: it must stand alone
 
@@ -289,7 +294,9 @@ class Pairs:
     dedup: Literal["text", "none"] = "text"
     unfinished: Literal["drop", "incorrect"] = "drop"
     order: Literal["generation", "shuffle"] = "generation"
-    max_per_question: int | None = None
+    max_per_question: Size | None = None
+    # equations: a right answer whose working has a false equation is not among the chosen ones, nor the rejected
+    check: Literal["none", "equations"] = "none"
     answer: Answer = Answer()
 
 
@@ -309,12 +316,14 @@ class Questions:
     """Settings that select the questions of an evaluation."""
 
     suites: list[Suite] = Field(default_factory=lambda: list[Suite](["card", "current"]))
-    tasks: list[str] = Field(default_factory=list)  # further tasks and groups of lm-eval, by name, as it has them
+    tasks: list[Text] = Field(default_factory=list)  # further tasks and groups of lm-eval, by name, as it has them
     limit: Positive | None = None  # first n items per task; such results are marked as not comparable
     # a sampled column is the mean over these; greedy ones run once
-    seeds: Annotated[list[Count], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0, 1, 2])
     allow_truncated: bool = False  # score card and current although prompts do not fit the model's context
-    shots: Count = 0  # of suite heldout: solved training rows of the same origin before each question
+    shots: Annotated[int, Field(ge=0, le=1_000)] = (
+        0  # of suite heldout: solved training rows of the same origin before each question
+    )
 
     @property
     def names(self) -> list[str]:
@@ -331,27 +340,27 @@ class Questions:
 class Eval(Questions):
     at: Literal["final", "every"] = "final"
     limit_between: Positive | None = None  # `limit` for models between the first and the last
-    data_dir: str | None = None  # local mirror of the benchmarks; null = hub or cache
+    data_dir: Text | None = None  # local mirror of the benchmarks; null = hub or cache
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Tracking:
     mode: Literal["offline", "wandb", "none"] = "offline"
-    project: str = "memphis"
-    entity: str | None = None
-    group: str | None = None  # null = the sweep files that were typed, else the run's name
-    tags: list[str] = Field(default_factory=list)
+    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] = "memphis"  # as W&B takes it
+    entity: Text | None = None
+    group: Text | None = None  # null = the sweep files that were typed, else the run's name
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(default_factory=list)
     every: Positive = 1  # optimizer steps between two rows sent
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Runtime:
-    root: str = "${oc.env:MEMPHIS_RUNS,runs}"  # of store and run directories; relative = below the repository
+    root: Text = "${oc.env:MEMPHIS_RUNS,runs}"  # of store and run directories; relative = below the repository
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    num_devices: Positive = 1  # that train and sample; evaluation uses one. On a CPU a device is a process
+    num_devices: Few = 1  # that train and sample; evaluation uses one. On a CPU a device is a process
     # CPU threads of a process, shared among its devices: they change rounding, and so results. null = all cores
-    threads: Positive | None = None
-    micro_batch_tokens: Annotated[int, Field(ge=64)] = 16384
+    threads: Few | None = None
+    micro_batch_tokens: Annotated[int, Field(ge=64, le=2**30)] = 16384
     keep: Literal["final", "iterations", "all"] = "iterations"  # weights that stay on the disk
     build: bool = True  # false: build nothing, only gather what the store has
     # compile the decoder layers in training with torch.compile: costs a minute or more per stage and changes rounding;
@@ -361,11 +370,11 @@ class Runtime:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Config:
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    seed: Count = 0
-    iterations: Count = 3  # cycles of generate, pairs, rank, merge
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]  # also a tag in W&B
+    seed: Seed = 0
+    iterations: Annotated[int, Field(ge=0, le=100)] = 3  # cycles of generate, pairs, rank, merge
     plan: bool = False  # list the stages, what is built and why not, and stop
-    until: str | None = None  # stop after this stage (`sft`, `merge-2`) or kind (`data`)
+    until: Text | None = None  # stop after this stage (`sft`, `merge-2`) or kind (`data`)
     model: Model = Model()
     data: Data = Data()
     sft: Sft = Sft()

@@ -32,6 +32,7 @@ _FACTS: dict[str, Callable[[float], str]] = {
     "/tokens_per_sec": lambda value: f"{rounded(value)} tokens/s",
     "pairs/count": lambda value: f"{rounded(value)} pairs",
     "pairs/questions_with_pair_frac": lambda value: f"{100 * value:.0f} % of questions gave one",
+    "pairs/chosen_false_frac": lambda value: f"{100 * value:.0f} % of the chosen have a false equation",
     "gen/pass@1": lambda value: f"{100 * value:.1f} % right",
     "eval/truncated_prompts": lambda value: f"{value:.0f} prompts cut",
     "eval/empty_answers": lambda value: f"{value:.0f} empty answers",
@@ -281,7 +282,8 @@ class _Row:
             parts.append(f"{self.step}/{self.steps}")
         if going:
             parts += self._answers()
-        for key, value in self.values.items():
+        # Pairs come before what is said of them, though their row comes later.
+        for key, value in sorted(self.values.items(), key=lambda item: item[0].endswith("_false_frac")):
             shown = next((show for end, show in _FACTS.items() if key.endswith(end)), None)
             if shown is not None and (value or not key.startswith("eval/")):
                 parts.append(shown(value))

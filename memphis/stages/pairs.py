@@ -6,12 +6,12 @@ question without the hint.
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from memphis.answers import equal, pairs
+from memphis.answers import equal, pairs, working
 from memphis.answers.choices import is_letter
 from memphis.config.forms import PairsForm
 from memphis.config.sections import Answer
@@ -23,6 +23,8 @@ from memphis.stages.symbolic import Algebra
 from memphis.store import read_json, write_json
 
 WORSE = 0.1  # nats a token by which training may raise a loss without being the reason that no pair was found
+HUMAN_ROWS = 2_000  # rationales of a source, the first ones, whose equations are checked for comparison
+SOURCES = 12  # of which false equations are counted, those with the most chosen texts
 FEW_PAIRS = 100  # fewer pairs than this teach next to nothing: a warning, not an error
 
 
@@ -47,15 +49,20 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
         judged = judge(read_rows(context.inputs["samples"] / "samples.jsonl"))
         knowing = {row["id"]: row["samples"] for row in judge(hinted)}
     paired = []
-    rationalized = 0
+    rationalized = left_out = 0
     for row in judged:
         question, samples = questions[row["id"]], row["samples"]
         correct = [sample["text"] for sample in samples if sample["correct"]]
         incorrect = [sample["text"] for sample in samples if sample["correct"] is False]
+        if knobs.check == "equations" and config.examples != "human":
+            false = [text for text in correct if working.wrong(text)]
+            left_out += len(set(false)) if knobs.dedup == "text" else len(false)
+            correct = [text for text in correct if not working.wrong(text)]
         found: list[tuple[str, list[str]]]
         if config.examples == "correct":
             from_hint = knowing.get(row["id"], [])
-            correct += [sample["text"] for sample in from_hint if sample["correct"]]
+            given = [sample["text"] for sample in from_hint if sample["correct"]]
+            correct += [text for text in given if knobs.check == "none" or not working.wrong(text)]
             found = [(text, []) for text in (dict.fromkeys(correct) if knobs.dedup == "text" else correct)]
             rationalized += len(found) if from_hint else 0  # only questions without a correct sample got a hint
         else:
@@ -80,12 +87,19 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
     counts = _count(judged, paired, knobs.dedup, rationalized) | {
         "pairs/letter_without_options": sum(map(_letter_without_options, questions.values()))
     }
+    if knobs.check == "equations":
+        counts |= {
+            "pairs/discarded_false": left_out,
+            "pairs/discarded_surplus": counts["pairs/discarded_surplus"] - left_out,
+        }
     if "hinted" in context.inputs:
         counts["pairs/rationalized"] = rationalized
     if algebra is not None:
         counts |= {f"pairs/symbolic_{what}": number for what, number in algebra.counts.items()}
     write_json(context.out / "counts.json", counts)
-    context.log(_lengths(read_rows(context.inputs["samples"] / "samples.jsonl"), paired))
+    false_equations = _false_equations(paired, questions, read_rows(context.inputs["data"] / "sft.jsonl"))
+    lengths = _lengths(read_rows(context.inputs["samples"] / "samples.jsonl"), paired)
+    context.log(lengths | _false_metrics(false_equations))
     context.log(counts)
     if not paired:
         raise MemphisError(_no_pairs(counts, _worsened(context.inputs["samples"])))
@@ -97,7 +111,7 @@ def run(context: Context, config: PairsForm) -> dict[str, Any]:
             f"pairs.answer.symbolic=true: the worker of math-verify does not start here, so "
             f"{algebra.counts['unavailable']} pairs of formulas count as different; see requirements-dev.txt"
         )
-    summary = {"pairs": len(paired), "pass@1": counts["gen/pass@1"]}
+    summary = {"pairs": len(paired), "pass@1": counts["gen/pass@1"], "false_equations": false_equations}
     return summary | ({"warnings": warnings} if warnings else {})
 
 
@@ -188,6 +202,46 @@ def _lengths(sampled: list[dict[str, Any]], paired: list[dict[str, Any]]) -> dic
     return {f"pairs/{role}_len": sum(n) / len(n) if n else None for role, n in lengths.items()}
 
 
+def _false_equations(
+    paired: list[dict[str, Any]], questions: Mapping[str, dict[str, Any]], rows: Iterable[dict[str, Any]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Count texts with a false equation in their working, by source and role: chosen, rejected, and for comparison
+    those of `rows`, which people or a generator wrote.
+
+    Returns source -> role -> texts, those with an equation that can be judged, and of these the false ones; only
+    sources whose chosen texts have such equations.
+    """
+    texts: dict[str, dict[str, list[str]]] = {}
+    for pair in paired:
+        found = texts.setdefault(questions[pair["id"]]["source"], {"chosen": [], "rejected": [], "sft": []})
+        found["chosen"].append(pair["chosen"])
+        found["rejected"] += pair["rejected"]
+    for row in rows:
+        found = texts.get(row["source"], {}) if row["kind"] == "cot" else {}
+        if len(found.get("sft", "")) < HUMAN_ROWS and found:
+            found["sft"].append(row["rationale"])
+    most = sorted(texts, key=lambda source: -len(texts[source]["chosen"]))[:SOURCES]
+    counted = {source: {role: _false(found) for role, found in texts[source].items()} for source in most}
+    return {source: roles for source, roles in counted.items() if roles["chosen"]["equations"]}
+
+
+def _false(texts: list[str]) -> dict[str, int]:
+    verdicts = Counter(working.wrong(text) for text in texts)
+    return {"texts": len(texts), "equations": verdicts[True] + verdicts[False], "false": verdicts[True]}
+
+
+def _false_metrics(counted: dict[str, dict[str, dict[str, int]]]) -> dict[str, float]:
+    """Return, by source and over all sources, the share of texts with a false equation among those with equations."""
+    found: dict[str, float] = {}
+    for role in ("chosen", "rejected", "sft"):
+        numbers = [(source, roles[role]) for source, roles in counted.items() if roles[role]["equations"]]
+        found |= {f"pairs/{source}/{role}_false_frac": n["false"] / n["equations"] for source, n in numbers}
+        if numbers:
+            every = [sum(n[what] for _, n in numbers) for what in ("false", "equations")]
+            found[f"pairs/{role}_false_frac"] = every[0] / every[1]
+    return found
+
+
 def pass_at(n: int, c: int, k: int) -> float:
     """Return the probability that at least one of k samples drawn from n, of which c are right, is right."""
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
@@ -214,6 +268,8 @@ def _worsened(samples: Path) -> str | None:
 def _no_pairs(counts: dict[str, Any], worsened: str | None) -> str:
     if worsened is not None:
         why = worsened
+    elif 0 < counts["pairs/unique_correct"] <= counts.get("pairs/discarded_false", 0):
+        why = "every right text has a false equation: pairs.check=none takes them all the same"
     elif counts["gen/valid_frac"] < 0.05:
         why = "almost no sample has a rationale and an answer: train longer (sft.epochs, sft.optim.lr)"
     elif counts["gen/pass@1"] < 0.01:

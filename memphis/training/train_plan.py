@@ -36,9 +36,10 @@ class TrainPlan(Training):
     lr_key: str | None = None
     peak_step: float | None = None
     seed: int
+    epochs: Positive  # of a stage whose length is given in steps there may be more than a config allows
     optim: Optim
     objective: Objective = CrossEntropy()
-    max_length: Length = 2**31  # examples are cut before; NEFTune's length, where it has none of its own
+    max_length: Length = 2**20  # examples are cut before; NEFTune's length, where it has none of its own
     warmup_ratio: Ratio = 0.0
     neftune: Neftune = NO_NOISE
     max_steps: int | None = None

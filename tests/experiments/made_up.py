@@ -74,6 +74,7 @@ def run(
             rows.append({"stage": name, "gen/samples": 800, "gen/questions": 100})
         elif kind == "pairs":
             summary = {"pairs": 90}
+            rows.append({"stage": name, **false_equations(int(label))})
             rows.append({"stage": name, **judged(int(label))})
         elif kind == "merge":
             drift = config["slerp"]["t"] * 0.01 * int(label)
@@ -130,6 +131,15 @@ def judged(k: int) -> dict[str, Any]:
         **{"gen/pass@1": 0.4 + 0.02 * k, "gen/pass@1_se": 0.03, "gen/pass@8": 0.8, "pairs/count": 90},
         **{"pairs/discarded_invalid": 80, "pairs/discarded_duplicate": 60, "pairs/discarded_surplus": 480},
         **{"pairs/invalid_no_answer": 70, "pairs/invalid_unfinished": 10},
+    }
+
+
+def false_equations(k: int) -> dict[str, Any]:
+    """Return shares of texts with a false equation, of two sources and of both."""
+    shares = {"chosen": 0.5 + 0.03 * k, "rejected": 0.6, "sft": 0.0}
+    return {
+        **{"pairs/chosen_len": 21.5, "pairs/rejected_len": 25.0},
+        **{f"pairs/{source}{role}_false_frac": n for source in ("a/", "b/", "") for role, n in shares.items()},
     }
 
 

@@ -96,6 +96,8 @@ def test_the_run_page_shows_the_control_once_it_is_there(runs):
         assert f"<h2>{heading}</h2>" in page
     for title in ("accuracy by iteration", "Right answers among samples", "Pair yield", "Training loss by step"):
         assert title in page
+    assert page.count("Texts with a false equation") >= 2  # a plot and a table
+    assert "<td>all</td><td>53.0</td><td>60.0</td><td>0.0</td>" in page
 
 
 def test_the_same_runs_give_the_same_files(runs):

@@ -59,6 +59,13 @@ def test_where_the_samples_of_a_cycle_went(memphis):
     assert cycle["drift_sft"] == pytest.approx(0.0198)
 
 
+def test_false_equations_of_a_cycle_by_source(memphis):
+    cycle = read_run(memphis)["iterations"][1]
+    shares = {"chosen": pytest.approx(0.56), "rejected": 0.6, "sft": 0.0}
+    assert cycle["false"] == {"a": shares, "b": shares, "": shares}
+    assert (cycle["chosen_false"], cycle["rejected_false"], cycle["sft_false"]) == tuple(shares.values())
+
+
 def test_unfinished_samples_that_count_as_incorrect_are_not_lost_twice(memphis):
     rows = (
         (memphis / "metrics.jsonl")

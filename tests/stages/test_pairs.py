@@ -41,6 +41,8 @@ def run(
         {"id": name, "source": "s", "prompt": f"What is {name}?", "rationale": "r", "answer": "4"} for name in samples
     ]
     write_rows(tmp_path / "data" / "questions.jsonl", questions)
+    rows = [{"kind": "cot", **questions[0], "rationale": "2 + 2 = 4"}, {"kind": "chat", "source": "s", "messages": []}]
+    write_rows(tmp_path / "data" / "sft.jsonl", rows)
     write_rows(
         tmp_path / "samples" / "samples.jsonl", [{"id": name, "samples": found} for name, found in samples.items()]
     )
@@ -82,6 +84,48 @@ def test_counts_and_pairs_of_two_questions(tmp_path: Path) -> None:
         counts[f"pairs/discarded_{why}"] for why in ("invalid", "duplicate", "surplus")
     )
     assert total == 8  # every sample is counted exactly once
+
+
+def test_texts_with_a_false_equation_are_counted_by_source(tmp_path: Path) -> None:
+    samples = {
+        "q1": [sample(said("4", "1 + 2 = 4")), sample(said("5", "2 + 3 = 5"))],
+        "q2": [sample(said("4", "2 + 2 = 4")), sample(said("6", "2 * 2 = 6"))],
+        "q3": [sample(said("4", "no sum")), sample(said("6", "x + 2 = 6"))],
+    }
+    summary, out = run(tmp_path, samples)
+    assert summary["false_equations"] == {
+        "s": {
+            "chosen": {"texts": 3, "equations": 2, "false": 1},
+            "rejected": {"texts": 3, "equations": 2, "false": 1},
+            "sft": {"texts": 1, "equations": 1, "false": 0},
+        }
+    }
+    row = read_rows(out / "metrics.jsonl")[0]
+    shares = {"chosen": 0.5, "rejected": 0.5, "sft": 0.0}
+    for role, share in shares.items():
+        assert row[f"pairs/{role}_false_frac"] == row[f"pairs/s/{role}_false_frac"] == share
+
+
+def test_sources_without_arithmetic_are_not_counted(tmp_path: Path) -> None:
+    summary, out = run(tmp_path, {"q": [sample(said("4")), sample(said("5", "2 + 2 = 5"))]})
+    assert summary["false_equations"] == {}
+    assert not [key for row in read_rows(out / "metrics.jsonl") for key in row if "false" in key]
+
+
+def test_right_answers_with_a_false_equation_can_be_left_out(tmp_path: Path) -> None:
+    false, true, wrong = said("4", "1 + 2 = 4"), said("4", "2 + 2 = 4"), said("5", "2 + 2 = 5")
+    samples = {"q": [sample(false), sample(false), sample(true), sample(wrong), sample(said("6"))]}
+    _, out = run(tmp_path, samples)
+    assert [row["chosen"] for row in read_rows(out / "pairs.jsonl")] == [false, true]
+    _, out = run(tmp_path, samples, check="equations")
+    assert [(row["chosen"], row["rejected"]) for row in read_rows(out / "pairs.jsonl")] == [(true, [wrong])]
+    counts = read_rows(out / "metrics.jsonl")[-1]
+    discarded = {why: counts[f"pairs/discarded_{why}"] for why in ("invalid", "duplicate", "surplus", "false")}
+    assert discarded == {"invalid": 0, "duplicate": 1, "surplus": 1, "false": 1}
+    _, out = run(tmp_path, samples, examples="correct", check="equations", dedup="none")
+    assert [row["chosen"] for row in read_rows(out / "pairs.jsonl")] == [true]
+    with pytest.raises(MemphisError, match="every right text has a false equation: pairs.check=none"):
+        run(tmp_path, {"q": [sample(false), sample(wrong)]}, check="equations")
 
 
 def test_unfinished_may_count_as_incorrect(tmp_path: Path) -> None:
