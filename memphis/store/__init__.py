@@ -6,6 +6,7 @@ what a kind does.
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from memphis import REPOSITORY
@@ -152,7 +154,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return what a JSON file holds. Raises OSError, also for what is no regular file, or ValueError."""
+    if not S_ISREG(path.stat().st_mode):  # reading a pipe would wait for its writer
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply") from error
 
 
 class Store:
