@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from memphis.engine import plan
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, Store, claims, derived_seed, differences, file_identity, finish
@@ -359,3 +360,26 @@ def test_a_file_system_that_processes_cannot_share_is_refused(tmp_path: Path, mo
 
 def raised(error: Exception) -> None:
     raise error
+
+
+BROKEN = ("", "{", "{}", "[]", "null", "1", '"x"', "[1]", '[{"dir": 1}]', '{"name": 1}', "[" * 100_000)
+
+
+@pytest.mark.parametrize("text", [*BROKEN, "pipe", "directory"])
+def test_broken_files_that_can_be_made_again_stop_no_run(store: Store, tmp_path: Path, text: str) -> None:
+    """Spoil the list of another grid, the cache of identities, and the spec of another stage."""
+    one, other = stage(), stage(config={"a": 2})
+    build(store, other)
+    needs = tmp_path / "grids" / "fine" / "stages.json"
+    grid, cache, spec = tmp_path / "grids" / "a" / "stages.json", store.root / "i.json", store.specs / "data-x.json"
+    for file in (needs, grid, cache, spec):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        {"pipe": os.mkfifo, "directory": os.mkdir}.get(text, lambda path: Path(path).write_text(text))(file)
+    needs.rmdir() if text == "directory" else needs.unlink()
+    needs.write_text(json.dumps([{"dir": f"store/{other.directory}", "result": True}]))
+    assert store.readers() == {other.directory}
+    local = tmp_path / "rows.jsonl"
+    local.write_text("1\n")
+    if text != "directory":  # a cache that cannot be written is none
+        assert file_identity(local, cache) == file_identity(local, cache) == file_identity(local, tmp_path / "no" / "c")
+    assert plan._nearest(one, store) == "; a=1, built with 2"

@@ -257,14 +257,16 @@ class Store:
         """Return the directories still needed: inputs of running or queued stages, results of grids."""
         names, reads = {claim.stem for claim in self.root.glob("*.claim")}, set[str]()
         for grid in self.root.parent.glob("grids/*/stages.json"):
-            for row in read_json(grid):
-                name = Path(row["dir"]).name
-                if not (self.root / name / "DONE").exists():
-                    names.add(name)
-                elif row.get("result"):
-                    reads.add(name)
+            # A file that is broken stops no run: what only that grid needs is built again there.
+            with contextlib.suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
+                for row in read_json(grid):
+                    name = Path(row["dir"]).name
+                    if not (self.root / name / "DONE").exists():
+                        names.add(name)
+                    elif row.get("result"):
+                        reads.add(name)
         for name in names:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
                 reads.update(read_json(self.specs / f"{name}.json")["reads"].values())
         return reads
 
@@ -331,10 +333,10 @@ def _fsync(path: Path) -> None:
 def file_identity(path: Path, cache_file: Path) -> str:
     """Return the sha256 over the files of a local path (names and contents), cached by path, size and mtime."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    try:
-        known = read_json(cache_file)
-    except (OSError, ValueError):
-        known = {}
+    known: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError):
+        found = read_json(cache_file)
+        known = found if isinstance(found, dict) else {}
     parts, changed = [], False
     for file in files:
         stat = file.stat()
