@@ -76,6 +76,13 @@ def test_runs_and_grids_keep_their_stages_and_stay_reusable(store: Store, capsys
     assert "removed 0 entries" in capsys.readouterr().out
 
 
+@pytest.fixture
+def rooted(store: Store) -> None:
+    """Make a run that needs a stage which is not there: without any run nothing would be removed."""
+    claim_root(store, "other/s0/default", [stage(config={"a": 9})])
+
+
+@pytest.mark.usefixtures("rooted")
 def test_nothing_younger_than_an_hour_goes(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     path = build(store, stage())
     for file in [path, *path.rglob("*")]:
@@ -89,7 +96,7 @@ def test_nothing_younger_than_an_hour_goes(store: Store, capsys: pytest.CaptureF
         gc(store, "--older-than", "soon")
 
 
-@pytest.mark.usefixtures("later")
+@pytest.mark.usefixtures("later", "rooted")
 def test_older_than(store: Store) -> None:
     path = build(store, stage())
     assert gc(store, "--delete", "--older-than", "3h") == 0
@@ -98,7 +105,7 @@ def test_older_than(store: Store) -> None:
     assert not path.exists()
 
 
-@pytest.mark.usefixtures("later")
+@pytest.mark.usefixtures("later", "rooted")
 @pytest.mark.parametrize("touched", [1, FUTURE_S, None])
 def test_a_live_builder_keeps_what_it_reads_whatever_its_times(store: Store, touched: int | None) -> None:
     source, other = stage(), stage(config={"a": 2})
@@ -148,16 +155,16 @@ def test_leftovers_go(store: Store) -> None:
     one = stage()
     path = build(store, one)
     claim_root(store, "tiny/s0/default", [one])
-    for mark in (".damaged-1", ".old-1", ".part-1", ".trash-1"):
+    for mark in (".damaged-1", ".old-1", ".part-1", ".trash-1", ".part-1.trash-2"):
         (store.root / f"{path.name}{mark}" / "model").mkdir(parents=True)
-    for name in (f"{path.name}.grave-1", ".probe-1"):
+    for name in (f"{path.name}.grave-1", ".probe-12345678"):
         (store.root / name).write_text("x")
     (store.root / "identities.json").write_text("{}")
     assert gc(store, "--delete") == 0
     assert names_in(store) == {path.name, "identities.json"}
 
 
-@pytest.mark.usefixtures("later")
+@pytest.mark.usefixtures("later", "rooted")
 def test_a_silent_claim_of_another_machine_is_watched_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "HEARTBEAT_S", 0.25)  # the claim is watched for twice as long
     source = stage()
@@ -177,7 +184,7 @@ def test_a_silent_claim_of_another_machine_is_watched_first(store: Store, monkey
     assert names_in(store) == set()
 
 
-@pytest.mark.usefixtures("later")
+@pytest.mark.usefixtures("later", "rooted")
 def test_what_a_run_needs_that_starts_meanwhile_is_put_back(store: Store) -> None:
     one, other = stage(), stage(config={"a": 2})
     build(store, one)
@@ -194,12 +201,33 @@ def test_what_a_run_needs_that_starts_meanwhile_is_put_back(store: Store) -> Non
 def test_what_cannot_be_read_stops_it(store: Store) -> None:
     path = build(store, stage())
     folder = claim_root(store, "tiny/s0/default", [])
-    for broken in ('[{"dir": "sto', "{}", '[{"name": "sft"}]', "[1]"):
+    for broken in (
+        '[{"dir": "sto',
+        "{}",
+        "[]",
+        "null",
+        "1",
+        '"x"',
+        '[{"name": "sft"}]',
+        "[1]",
+        '[{"dir": 1}]',
+        "[" * 9999,
+    ):
         (folder / "stages.json").write_text(broken)
-        if broken == "{}":
-            continue  # valid, names no stage
         with pytest.raises(MemphisError, match=r"stages\.json: cannot be read"):
             gc(store, "--delete")
+    for make in (os.mkfifo, os.mkdir):
+        (folder / "stages.json").unlink()
+        make(folder / "stages.json")
+        with pytest.raises(MemphisError, match=r"stages\.json: cannot be read"):
+            gc(store, "--delete")
+    (folder / "stages.json").rmdir()
+    with pytest.raises(MemphisError, match="there is no run directory or grid in it"):
+        gc(store, "--delete")
+    (folder / "stages.json").symlink_to("nowhere")
+    with pytest.raises(MemphisError, match=r"stages\.json: a link to nowhere"):
+        gc(store, "--delete")
+    (folder / "stages.json").unlink()
     assert path.exists()
     write_json(folder / "stages.json", [{"dir": f"store/{path.name}"}])
     (path / "stage.json").write_text("{")
@@ -207,3 +235,47 @@ def test_what_cannot_be_read_stops_it(store: Store) -> None:
     (store.specs / f"{path.name}.json").unlink()
     with pytest.raises(MemphisError, match="cannot be read, so what"):
         gc(store, "--delete")
+
+
+@pytest.mark.usefixtures("later", "rooted")
+@pytest.mark.parametrize("place", ["logs", "wandb", "store", "a/wandb", "grids/logs", "s0/logs/wandb"])
+def test_a_run_is_known_by_its_file_whatever_its_name(store: Store, place: str) -> None:
+    path = build(store, stage())
+    claim_root(store, f"{place}/s0/default", [stage()])
+    assert gc(store, "--delete") == 0
+    assert path.exists()
+
+
+@pytest.mark.usefixtures("later", "rooted")
+def test_runs_behind_links_keep_their_stages(store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path, root = build(store, stage()), store.root.parent
+    elsewhere = tmp_path_factory.mktemp("disk") / "moved"
+    claim_root(store, "tiny/s0/default", [stage()]).parent.rename(elsewhere)
+    (root / "tiny" / "s0").symlink_to(elsewhere)
+    (elsewhere / "root").symlink_to(root)  # a circle
+    (elsewhere / "default" / "01-data").symlink_to(path)
+    (elsewhere / "default" / "02-base").symlink_to(store.root / "base-0123456789abcdef")  # not built: no fault
+    assert gc(store, "--delete") == 0
+    assert path.exists()
+    elsewhere.rename(elsewhere.with_name("unmounted"))
+    with pytest.raises(MemphisError, match="tiny/s0: a link to nowhere, so what is needed there is unknown"):
+        gc(store, "--delete")
+    assert path.exists()
+
+
+@pytest.mark.usefixtures("later", "rooted")
+def test_what_the_store_did_not_make_stays(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    garbage, root = build(store, stage()), store.root
+    for name in ("my-notes", "data-0123456789abcdef", "x.trash-mine", "a.old-b", ".probe-x", "my.claim", "x.part-1"):
+        (root / name).mkdir()
+        (root / name / "file").write_text("mine")
+    (root / "data-00000000000000aa" / "x").mkdir(parents=True)
+    write_json(root / "data-00000000000000aa" / "stage.json", {"kind": "data", "key": "another"})
+    (root / "base-0000000000000001").symlink_to(root / "my-notes")
+    moved = build(store, stage(config={"a": 3}))
+    (root / moved.name).rename(root.parent / "moved-stage")
+    moved.symlink_to(root.parent / "moved-stage")
+    before = names_in(store)
+    assert gc(store, "--delete") == 0
+    assert before - names_in(store) == {garbage.name}
+    assert f"left alone: {moved.name}: links" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from memphis import config, pipeline
-from memphis.config import Source, methods
+from memphis.config import Source, checks, methods
 from memphis.dotted import lookup
 from memphis.errors import MemphisError
 from memphis.losses import Likelihood, Loss, Term
@@ -212,6 +212,7 @@ LOCAL = ["data=local", "data.path=my.jsonl", "eval=none"]
         (["slerp.t=nan"], "slerp.t"),
         (["name=a/b"], "name="),
         (["name=.."], "name="),
+        *(([f"name={name}"], f"^name={name}: <runtime.root>/{name} is not for runs") for name in checks.NOT_NAMES),
         (["model.base.heads=3"], "multiple of model.base.heads=3"),
         (["sft.max_length=5000"], "longer than model.base.max_positions"),
         (["generate.temperature=0"], "greedy samples are all alike"),

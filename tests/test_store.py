@@ -1,16 +1,21 @@
 """Tests of keys, claims, takeover, and of the checks when a stage is reused."""
 
+import errno
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from memphis.engine import plan
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, Store, claims, derived_seed, differences, file_identity, finish
@@ -260,6 +265,63 @@ def test_a_live_builder_on_another_host_is_waited_for(store: Store, clock: list[
     assert "elsewhere:1" in lines[0]
 
 
+NO_CLAIMS: dict[str, Callable[[Path], Any]] = {
+    "directory": lambda file: file.mkdir(),
+    "full directory": lambda file: (file / "x").mkdir(parents=True),
+    "dangling link": lambda file: file.symlink_to("nowhere"),
+    "link to itself": lambda file: file.symlink_to(file.name),
+    "pipe": lambda file: os.mkfifo(file),
+    "nothing": lambda file: file.touch(),
+    "no text": lambda file: file.write_bytes(b"\xff\x00"),
+    "deep": lambda file: file.write_text("[" * 100_000),
+} | {
+    repr(value): lambda file, value=value: file.write_text(json.dumps(value))
+    for value in (
+        None, [], "t", 1, {}, {"token": "t"},
+        *({"token": "t", "host": socket.gethostname(), "pid": pid, "started": "0"}
+          for pid in (-1, 0, 2**22, 2**63, 10**400, True, "1", None, 1.5, [1])),
+        {"token": None, "host": socket.gethostname(), "pid": 1, "started": "0"},
+        {"token": "t", "host": ["h"], "pid": 1, "started": "0"},
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NO_CLAIMS)
+def test_a_claim_that_cannot_be_read_is_waited_for_like_a_silent_one(
+    store: Store, clock: list[float], what: str
+) -> None:
+    path = store.publish(stage())
+    claim = Claim(path, on_wait=(lines := []).append)
+    NO_CLAIMS[what](claim.file)
+    claim.evict()
+    assert os.path.lexists(claim.file)
+    assert claim.acquire(lambda: False)
+    assert claims.DEAD_AFTER_S < clock[0] < claims.DEAD_AFTER_S + 2
+    (line,) = lines
+    assert line.startswith(f"{claim.file}: claim of user ")
+    assert claim.held()
+    claim.release()
+    assert not os.path.lexists(claim.file)
+
+
+def test_a_claim_of_another_user_is_waited_for_and_named(
+    store: Store, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refuse what the system would refuse another user: reading a claim of mode 0600, then removing it."""
+    path = store.publish(stage())
+    claim = Claim(path)
+    claim.file.write_text("{}")
+
+    def refuse(self: Path, *words: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(MemphisError, match=rf"^{claim.file}: claim of user \w+ that cannot be removed \(Permission de"):
+        claim.acquire(lambda: False)
+    assert claims.DEAD_AFTER_S < clock[0] < claims.DEAD_AFTER_S + 2
+
+
 def test_identity_of_local_files_follows_content(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
@@ -298,3 +360,26 @@ def test_a_file_system_that_processes_cannot_share_is_refused(tmp_path: Path, mo
 
 def raised(error: Exception) -> None:
     raise error
+
+
+BROKEN = ("", "{", "{}", "[]", "null", "1", '"x"', "[1]", '[{"dir": 1}]', '{"name": 1}', "[" * 100_000)
+
+
+@pytest.mark.parametrize("text", [*BROKEN, "pipe", "directory"])
+def test_broken_files_that_can_be_made_again_stop_no_run(store: Store, tmp_path: Path, text: str) -> None:
+    """Spoil the list of another grid, the cache of identities, and the spec of another stage."""
+    one, other = stage(), stage(config={"a": 2})
+    build(store, other)
+    needs = tmp_path / "grids" / "fine" / "stages.json"
+    grid, cache, spec = tmp_path / "grids" / "a" / "stages.json", store.root / "i.json", store.specs / "data-x.json"
+    for file in (needs, grid, cache, spec):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        {"pipe": os.mkfifo, "directory": os.mkdir}.get(text, lambda path: Path(path).write_text(text))(file)
+    needs.rmdir() if text == "directory" else needs.unlink()
+    needs.write_text(json.dumps([{"dir": f"store/{other.directory}", "result": True}]))
+    assert store.readers() == {other.directory}
+    local = tmp_path / "rows.jsonl"
+    local.write_text("1\n")
+    if text != "directory":  # a cache that cannot be written is none
+        assert file_identity(local, cache) == file_identity(local, cache) == file_identity(local, tmp_path / "no" / "c")
+    assert plan._nearest(one, store) == "; a=1, built with 2"

@@ -46,9 +46,14 @@ def ignored(plain: dict[str, Any], overrides: Sequence[str]) -> list[str]:
     ]
 
 
+NOT_NAMES = ("store", "logs", "wandb", "grids", "comparisons", "multirun")  # directories of the root, or of tools in it
+
+
 def contradictions(config: Config) -> list[str]:
     """Return a line for every contradictory combination of keys."""
     faults = []
+    if config.name in NOT_NAMES:
+        faults.append(f"name={config.name}: <runtime.root>/{config.name} is not for runs; choose another name")
     if not config.data.sources:
         faults.append("data.sources={}: at least one source is needed; data=tiny, data=memphis or data=local")
     if config.model.path is None and config.model.base is None:

@@ -174,10 +174,11 @@ def _nearest(stage: Stage, store: Store) -> str:
     """Explain why the nearest built stage of this kind cannot be used: the first config keys that differ."""
     best: list[tuple[str, Any, Any]] | None = None
     for file in store.specs.glob(f"{stage.kind}-*.json") if store.specs.is_dir() else ():
-        spec = read_json(file)
-        if spec["name"] == stage.name and spec["key"] != stage.key and (store.root / file.stem / "DONE").exists():
-            found = differences(stage.identity, spec)
-            best = found if best is None or len(found) < len(best) else best
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError, AttributeError):  # broken: no neighbour
+            spec = read_json(file)
+            if spec["name"] == stage.name and spec["key"] != stage.key and (store.root / file.stem / "DONE").exists():
+                found = differences(stage.identity, spec)
+                best = found if best is None or len(found) < len(best) else best
     if not best:
         return ""
     own = [(key, here, there) for key, here, there in best if not key.startswith("inputs.")]

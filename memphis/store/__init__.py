@@ -6,6 +6,7 @@ what a kind does.
 """
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from memphis import REPOSITORY
@@ -152,7 +154,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return what a JSON file holds. Raises OSError, also for what is no regular file, or ValueError."""
+    if not S_ISREG(path.stat().st_mode):  # reading a pipe would wait for its writer
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply") from error
 
 
 class Store:
@@ -249,14 +257,16 @@ class Store:
         """Return the directories still needed: inputs of running or queued stages, results of grids."""
         names, reads = {claim.stem for claim in self.root.glob("*.claim")}, set[str]()
         for grid in self.root.parent.glob("grids/*/stages.json"):
-            for row in read_json(grid):
-                name = Path(row["dir"]).name
-                if not (self.root / name / "DONE").exists():
-                    names.add(name)
-                elif row.get("result"):
-                    reads.add(name)
+            # A file that is broken stops no run: what only that grid needs is built again there.
+            with contextlib.suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
+                for row in read_json(grid):
+                    name = Path(row["dir"]).name
+                    if not (self.root / name / "DONE").exists():
+                        names.add(name)
+                    elif row.get("result"):
+                        reads.add(name)
         for name in names:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, TypeError, LookupError, AttributeError):
                 reads.update(read_json(self.specs / f"{name}.json")["reads"].values())
         return reads
 
@@ -323,10 +333,10 @@ def _fsync(path: Path) -> None:
 def file_identity(path: Path, cache_file: Path) -> str:
     """Return the sha256 over the files of a local path (names and contents), cached by path, size and mtime."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    try:
-        known = read_json(cache_file)
-    except (OSError, ValueError):
-        known = {}
+    known: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError):
+        found = read_json(cache_file)
+        known = found if isinstance(found, dict) else {}
     parts, changed = [], False
     for file in files:
         stat = file.stat()

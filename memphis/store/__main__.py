@@ -85,6 +85,8 @@ def _gc(store: Store, older_than: float, delete: bool) -> int:
     for entry in gone:
         print(f"{verb} {entry.path.name:34} {size_text(entry.size):>10}  {duration(entry.age)} old: {entry.why}")
     print(f"kept: {found.kept} stages that {found.roots} runs and grids and {found.claims} live claims need")
+    if found.links:
+        print(f"left alone: {', '.join(found.links)}: links; nothing needs what they lead to, remove them by hand")
     if found.young:
         size = size_text(sum(entry.size for entry in found.young))
         print(f"kept: {len(found.young)} entries that nothing needs, younger than {duration(older_than)} ({size})")

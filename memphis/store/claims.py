@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import socket
 import threading
@@ -10,10 +11,14 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
+
+from memphis.errors import MemphisError
 
 HEARTBEAT_S = float(os.environ.get("MEMPHIS_HEARTBEAT_S", "20"))  # seconds between two touches of a claim
 ALIVE = "alive"
+MOST_PIDS = 2**22  # of Linux
 DEAD_AFTER_S = 9 * HEARTBEAT_S  # a claim untouched for this long is dead, by the watcher's own clock
 
 
@@ -33,7 +38,11 @@ class Claim:
         self._released = threading.Event()
 
     def acquire(self, done: Callable[[], bool]) -> bool:
-        """Wait until this process owns the stage (True), or until somebody else finished it (False)."""
+        """Wait until this process owns the stage (True), or until somebody else finished it (False).
+
+        A claim that cannot be read is waited for like that of a silent builder. Raises MemphisError if a claim of a
+        dead builder cannot be removed.
+        """
         watched: tuple[str, int] | None = None
         since = time.monotonic()
         announced = False
@@ -51,7 +60,7 @@ class Claim:
                     self._evict(owner["token"])
                     continue
                 if not announced:
-                    self.on_wait(f"{self.final.name} is being built by {owner['host']}:{owner['pid']}; waiting for it")
+                    self.on_wait(self._announcement(owner))
                     announced = True
                 time.sleep(min(1.0, HEARTBEAT_S / 4))
                 continue
@@ -88,16 +97,8 @@ class Claim:
             self.file.unlink(missing_ok=True)
 
     def owner(self) -> dict[str, Any] | None:
-        """Return the claim's current content; None if there is no claim. An empty file has an owner without a name."""
-        try:
-            text = self.file.read_text()
-            touched = self.file.stat().st_mtime_ns
-        except OSError:
-            return None
-        try:
-            return {**json.loads(text), "touched": touched}
-        except ValueError:
-            return {"token": "", "host": "?", "pid": 0, "started": 0, "touched": touched}
+        """Return the claim's current content; None if there is no claim. `_content` tells of one that says nothing."""
+        return _content(self.file)
 
     @staticmethod
     def gone(owner: dict[str, Any]) -> bool:
@@ -109,12 +110,29 @@ class Claim:
     def _evict(self, token: str) -> None:
         """Remove a dead owner's claim. Renaming lets one rival win; a claim of another owner is put back."""
         tombstone = self.file.with_name(f"{self.final.name}.grave-{self.token}")
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self.file.rename(tombstone)
-            with contextlib.suppress(ValueError, FileExistsError):
-                if json.loads(tombstone.read_text())["token"] != token:
-                    os.link(tombstone, self.file)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise MemphisError(
+                f"{self.file}: claim of {_user(self.file)} that cannot be removed ({error.strerror}), and its "
+                "builder is gone or silent; remove it, or ask its owner to"
+            ) from error
+        found = _content(tombstone)
+        if found is not None and found["token"] != token:
+            with contextlib.suppress(FileExistsError):
+                os.link(tombstone, self.file)
+        with contextlib.suppress(IsADirectoryError):  # `store gc` removes it
             tombstone.unlink()
+
+    def _announcement(self, owner: dict[str, Any]) -> str:
+        if owner["pid"]:
+            return f"{self.final.name} is being built by {owner['host']}:{owner['pid']}; waiting for it"
+        return (
+            f"{self.file}: claim of {_user(self.file)} that cannot be read; it is taken over if nobody touches it for "
+            f"{DEAD_AFTER_S:.0f} s"
+        )
 
     def _inherit(self) -> None:
         for old in sorted(self.final.parent.glob(f"{self.final.name}.part-*")):
@@ -133,6 +151,41 @@ class Claim:
                 if not self.held():
                     return
                 os.utime(self.file)
+
+
+def _content(file: Path) -> dict[str, Any] | None:
+    """Return what a claim says: token, host, pid and started of its builder, and `touched`; None if there is no claim.
+
+    What cannot be read, or is no claim by its type or values, has an owner without a name: token "", host "?", pid 0.
+    """
+    try:
+        stat = file.lstat()
+    except FileNotFoundError:
+        return None
+    unnamed = {"token": "", "host": "?", "pid": 0, "started": 0, "touched": stat.st_mtime_ns}
+    if not S_ISREG(stat.st_mode):  # reading a pipe would wait for its writer
+        return unnamed
+    try:
+        found = json.loads(file.read_bytes())
+        token, host, pid, started = (found[key] for key in ("token", "host", "pid", "started"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return unnamed
+    if not (isinstance(token, str) and isinstance(host, str) and type(pid) is int and 0 < pid < MOST_PIDS):
+        return unnamed
+    return unnamed | {"token": token, "host": host, "pid": pid, "started": started}
+
+
+def _user(file: Path) -> str:
+    """Return the name of the user that a file belongs to, or the number."""
+    try:
+        number = file.lstat().st_uid
+        return f"user {pwd.getpwuid(number).pw_name}"
+    except OSError:
+        return "an unknown user"
+    except KeyError:
+        return f"user {number}"
 
 
 def unsafe(root: Path) -> str | None:

@@ -1,11 +1,13 @@
 """Garbage collection of a store: find what nothing needs any more, and why, and remove it.
 
-Roots are every `stages.json` below `runtime.root` (run directories, frozen grids) and live claims; all that a root
-reads, directly or not, is kept. So is a half-built stage of a root: the same command continues it.
+Roots are every `stages.json` below `runtime.root` (run directories, frozen grids), whatever the directory is called,
+also behind links, and live claims; all that a root reads, directly or not, is kept. So is a half-built stage of a root:
+the same command continues it. Only what the store itself has made is removed.
 """
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import time
@@ -22,11 +24,14 @@ from memphis.store.claims import Claim
 
 HOUR_S = 3600.0  # nothing younger than this is removed: a run that is starting has not written down yet what it needs
 _LEFTOVERS = {
-    ".damaged-": "set aside as damaged",
-    ".old-": "replaced by a newer one",
-    ".grave-": "claim of a dead process",
-    ".trash-": "left by a removal that was interrupted",
+    "damaged": "set aside as damaged",
+    "old": "replaced by a newer one",
+    "grave": "claim of a dead process",
+    "trash": "left by a removal that was interrupted",
 }
+# Names that the store gives: of a stage, of its claim, of the directory where it is built, of what is set aside.
+_NAME = re.compile(r"(?P<stage>[a-z_]+-[0-9a-f]{16})(?P<more>(\.(claim|(part|damaged|old|grave|trash)-[0-9a-f]+))*)")
+_PROBE = re.compile(r"\.probe-[0-9a-f]{8}(\.moved)?")
 
 
 @dataclass(frozen=True)
@@ -48,27 +53,38 @@ class Found:
     kept: int  # stages that a root needs
     roots: int  # files that name stages
     claims: int  # live ones
+    links: list[str]  # names of entries that nothing needs and that are links: they are left alone
 
 
 def look(store: Store, older_than: float = HOUR_S) -> Found:
     """Classify all entries of the store; removes nothing. older_than: seconds.
 
-    Raises MemphisError when a file that names stages, or the record of a stage that is needed, cannot be read: what
-    depends on it would be unknown.
+    Raises MemphisError when a file that names stages, or the record of a stage that is needed, cannot be read, when a
+    link leads nowhere, and when no file names any stage: what is needed would be unknown.
     """
     now = _now(store)
     live = _live(store, now)
-    named, roots = _named(store.root.parent)
+    named, roots = _named(store)
+    if not roots:
+        raise MemphisError(
+            f"{store.root.parent}: there is no run directory or grid in it, so nothing says what its store is needed "
+            "for; name the right --root, or remove the directory `store` by hand"
+        )
     needed = _with_ancestors(store, named | live)
     garbage: list[Entry] = []
     young: list[Entry] = []
+    links: list[str] = []
     for path in sorted(store.root.iterdir()):
-        if (why := _why(store, path, needed, live)) is not None:
-            size, written = _measure(path)
-            age = now - written
-            (garbage if age > older_than else young).append(Entry(path, size, age, why))
+        if (why := _why(store, path, needed, live)) is None:
+            continue
+        if path.is_symlink() and not path.name.endswith(".claim"):
+            links.append(path.name)
+            continue
+        size, written = _measure(path)
+        age = now - written
+        (garbage if age > older_than else young).append(Entry(path, size, age, why))
     kept = sum((store.root / name / "DONE").exists() for name in needed)
-    return Found(garbage, young, kept, roots, len(live))
+    return Found(garbage, young, kept, roots, len(live), links)
 
 
 def remove(store: Store, entries: list[Entry]) -> list[Entry]:
@@ -82,13 +98,13 @@ def remove(store: Store, entries: list[Entry]) -> list[Entry]:
         with contextlib.suppress(FileNotFoundError):  # released or set aside at this moment
             entry.path.rename(trash)
             renamed.append((entry, trash))
-    needed = _with_ancestors(store, _named(store.root.parent)[0] | _live(store, _now(store)))
+    needed = _with_ancestors(store, _named(store)[0] | _live(store, _now(store)))
     removed = []
     for entry, trash in renamed:
         if entry.path.name in needed and not entry.path.exists():
             trash.rename(entry.path)
             continue
-        if trash.is_dir():
+        if trash.is_dir() and not trash.is_symlink():
             shutil.rmtree(trash)
         else:
             trash.unlink()
@@ -113,46 +129,73 @@ def _live(store: Store, now: float) -> set[str]:
 
 def _why(store: Store, path: Path, needed: set[str], live: set[str]) -> str | None:
     """Return why nothing needs `path`; None if something does, or if it is not part of the store."""
-    name = path.name
-    for mark, why in _LEFTOVERS.items():
-        if mark in name:
-            return why
-    if name.startswith(".probe-"):
+    if _PROBE.fullmatch(path.name):
         return "left by a process that was killed"
-    stage, _, token = name.partition(".part-")
-    if token:
+    if not (match := _NAME.fullmatch(path.name)):
+        return None
+    stage, last = match["stage"], match["more"].rpartition(".")[2].partition("-")[0]
+    if last in _LEFTOVERS:
+        return _LEFTOVERS[last]
+    if last == "part":
         if stage in live:
             return None
         if (store.root / stage / "DONE").exists():
             return "left half-built; the stage was finished by another process"
         return None if stage in needed else "half-built, and no run directory or grid needs the stage"
-    if path.suffix == ".claim":
-        return None if path.stem in live else "its process is gone"
-    if not path.is_dir() or "-" not in name or name in needed:
-        return None
-    return "no run directory, grid or live claim needs it"
+    if last == "claim":
+        return None if stage in live else "its process is gone"
+    return "no run directory, grid or live claim needs it" if stage not in needed and _is_stage(path) else None
 
 
-def _named(root: Path) -> tuple[set[str], int]:
-    """Return the stage directories that files `stages.json` below `root` name, and the number of these files."""
+def _is_stage(path: Path) -> bool:
+    """True if the record in `path` says that it is the stage of that name."""
+    with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+        record = read_json(path / "stage.json")
+        return bool(path.name == f"{record['kind']}-{record['key']}")
+    return False
+
+
+def _named(store: Store) -> tuple[set[str], int]:
+    """Return the stage directories that files `stages.json` below the store's parent name, and the number of files."""
     names: set[str] = set()
     count = 0
+    own = store.root.resolve()
+    seen = {store.root.parent.resolve()}
 
     def unreadable(error: OSError) -> None:
         raise MemphisError(f"{error.filename}: {error.strerror}; what is needed there is unknown") from error
 
-    for folder, below, files in os.walk(root, onerror=unreadable):
-        below[:] = [name for name in below if name not in ("wandb", "logs") and Path(folder, name) != root / "store"]
-        if "stages.json" in files:
-            file = Path(folder, "stages.json")
+    def unseen(place: Path) -> bool:
+        """True for a directory that is no stage and was not looked into before, by this name or another."""
+        real = place.resolve()
+        if real in seen or (real.parent == own and _NAME.fullmatch(real.name)):
+            return False
+        seen.add(real)
+        return True
+
+    for folder, below, files in os.walk(store.root.parent, onerror=unreadable, followlinks=True):
+        for place in (Path(folder, name) for name in files):
+            if place.is_symlink() and not place.exists() and not Path(os.path.realpath(place)).is_relative_to(own):
+                raise MemphisError(f"{place}: a link to nowhere, so what is needed there is unknown; mend or remove it")
+        run = "stages.json" in [*below, *files]
+        if run:
+            names |= _stages(Path(folder, "stages.json"))
             count += 1
-            try:
-                names.update(Path(row["dir"]).name for row in read_json(file))
-            except (OSError, ValueError, TypeError, KeyError) as error:
-                raise MemphisError(
-                    f"{file}: cannot be read ({type(error).__name__}), so what it needs is unknown; mend or remove it"
-                ) from error
+        # What W&B and the children of a run write names no stage, and may be many files.
+        below[:] = [name for name in below if not (run and name in ("wandb", "logs")) and unseen(Path(folder, name))]
     return names, count
+
+
+def _stages(file: Path) -> set[str]:
+    """Return the stage directories that a file `stages.json` names. Raises MemphisError if it names none."""
+    try:
+        names = {Path(row["dir"]).name for row in read_json(file)}
+        if names:
+            return names
+        reason = "it names no stage"
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        reason = type(error).__name__
+    raise MemphisError(f"{file}: cannot be read ({reason}), so what it needs is unknown; mend or remove it")
 
 
 def _with_ancestors(store: Store, names: set[str]) -> set[str]:
