@@ -84,6 +84,7 @@ def whole() -> dict[str, Any]:
         "shape": dict.fromkeys(("hidden", "layers", "heads", "intermediate", "vocab_size", "kv_heads"), 8)
     }
     rows = {"kind": "instruct", "path": "a/b", "human": "true", "columns": {role: ["x"] for role in ROLES}}
+    rows["origins"] = ["a"]
     plain["data"]["sources"]["rows"] = rows
     plain["pairs"]["answer"]["types"] = [["a", "number"]]
     return plain
@@ -163,7 +164,7 @@ def test_an_entry_twice_is_refused(key: Key) -> None:
 @pytest.mark.parametrize("key", PATTERNS, ids=str)
 @pytest.mark.parametrize("pattern", ["(", "[a", "*", "(?P<a>x)(?P<a>y)", "a{99999999999999999999}", "(?<=a+)b"])
 def test_what_is_no_regular_expression_is_refused(key: Key, pattern: str) -> None:
-    assert len(PATTERNS) == 2
+    assert len(PATTERNS) == 3
     message = refused(key, pattern)
     assert names(key, message)
     assert "not a regular expression (" in message

@@ -4,6 +4,8 @@ from typing import Any
 
 from memphis.losses import LOSSES
 
+_BRANCHES = ("rate", "bool", "constrained-int")  # of unions of plain types, which pydantic names after the key
+
 
 def line(item: Any) -> str:
     """Format one error of a pydantic ValidationError."""
@@ -14,7 +16,7 @@ def line(item: Any) -> str:
         del path[2:3]
     elif path[:2] == ["rank", "objective"]:  # the loss inside its section, and the branch of that union
         del path[1 : 3 if path[2:3] and path[2] in LOSSES else 2]
-    if path[-2:] == ["lr", "rate"]:  # also a branch
+    if path[-1] in _BRANCHES:
         del path[-1]
     key = ".".join(str(part) for part in path if part != "[key]")
     match item["type"]:

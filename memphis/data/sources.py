@@ -239,7 +239,7 @@ def _clean(
         for index, record in enumerate(table.records)
     }
     if source.config.title_exclude is not None:
-        records = _without_titles(source, source.config.title_exclude, records)
+        records = _without_titles(source.config.title_exclude, records)
         dropped["title"] = total - len(records)
     groups = {i: cleaning.group(_origin(source, fields), source.config.origins) for i, fields in records.items()}
     dropped["origin"] = sum(name is None for name in groups.values())
@@ -316,11 +316,8 @@ def _columns(source: _Source, table: _Table) -> dict[str, str]:
     return chosen
 
 
-def _without_titles(source: _Source, pattern: str, records: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    try:
-        excluded = re.compile(pattern)
-    except re.error as error:
-        raise source.fault(f"{pattern!r} is no regular expression ({error})", "title_exclude") from error
+def _without_titles(pattern: str, records: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    excluded = re.compile(pattern)
     titles = {index: fields.get("title") for index, fields in records.items()}
     return {i: records[i] for i, title in titles.items() if not (isinstance(title, str) and excluded.search(title))}
 

@@ -188,5 +188,5 @@ def test_keys_move_with_origins_and_questions_and_only_then(tmp_path: Path) -> N
     assert none.key == null.key
     assert "origins" not in none.config["sources"]["local"]
     assert len({none.key, some.key, two.key}) == 3
-    with pytest.raises(MemphisError, match=r"data.sources.local.origins: '\(' is no regular expression"):
+    with pytest.raises(MemphisError, match=r"data.sources.local.origins.0='\(': not a regular expression"):
         data_stage(tmp_path, path, f"{origins}=['(']")

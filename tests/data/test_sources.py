@@ -286,8 +286,6 @@ def test_broken_files(tmp_path: Path) -> None:
     pq.write_table(none.empty_table(), tmp_path / "no_rows.parquet")
     assert "no_rows.parquet[train] has no rows" in refused(tmp_path, tmp_path / "no_rows.parquet", LOCAL)
     assert "my/rows.jsonl: no such file" in refused(tmp_path, "my/rows.jsonl@main", LOCAL)
-    place = write_lines(tmp_path / "r.jsonl", reddit(3)[0])
-    assert "'[' is no regular expression" in refused(tmp_path, place, SHIPPED["reddit"], title_exclude="[")
     place = write_lines(tmp_path / "r.jsonl", [GOOD])
     assert "is left (short_rationale 1)" in refused(tmp_path, place, LOCAL, min_rationale_chars=99)
 
