@@ -1,21 +1,23 @@
-"""Tests of the generated answer lines: the generator itself, and the checker on both splits and on other judges' lines."""
+"""Tests of the generated answer lines: the generator itself, and the checker on all splits and on other judges' lines."""
 
 import json
 from collections import Counter
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from memphis.answers.equal import equal, options_of
-from tests.answers import lines, lines_heldout
+from tests.answers import lines, lines_fresh, lines_heldout
 from tests.answers.lines import Line, by_template, dev, templates
+from tests.answers.lines_fresh import fresh
 from tests.answers.lines_heldout import heldout
 
 REWRITTEN = pytest.mark.xfail(strict=False, reason="the checker is being rewritten; remove this with the new one")
-SPLITS = {"dev": dev, "held-out": heldout}
-MODULES = {"dev": lines, "held-out": lines_heldout}
+SPLITS = {"dev": dev, "held-out": heldout, "fresh": fresh}
+MODULES = {"dev": lines, "held-out": lines_heldout, "fresh": lines_fresh}
 
 
 @pytest.fixture(scope="module", params=SPLITS)
@@ -46,9 +48,22 @@ def test_held_out_lines_are_of_other_templates_and_words() -> None:
     share = {k: n / (n + sum(t.kind == k for t in common)) for k, n in Counter(t.kind for t in own).items()}
     assert set(share) == {t.kind for t in common}
     assert min(share.values()) >= 1 / 3
-    words = [{row for rows in m.VOCABULARY.values() for row in rows} for m in MODULES.values()]
-    assert len(words[0] & words[1]) == 0
-    assert not set(lines.STYLES) & set(lines_heldout.STYLES)
+
+
+def test_fresh_lines_share_no_template_with_the_others() -> None:
+    own, others = (
+        templates(lines_fresh.FRESH),
+        templates(lines.COMMON) + templates(lines.DEV) + templates(lines_heldout.HELDOUT),
+    )
+    assert not {(t.prediction, t.gold) for t in own} & {(t.prediction, t.gold) for t in others}
+    assert {t.kind for t in own} == {t.kind for t in others}
+
+
+def test_splits_share_no_words_and_no_styles() -> None:
+    for one, other in combinations(MODULES.values(), 2):
+        words = [{row for rows in module.VOCABULARY.values() for row in rows} for module in (one, other)]
+        assert not words[0] & words[1]
+        assert not set(one.STYLES) & set(other.STYLES)
 
 
 def test_numbers_in_words() -> None:
