@@ -16,6 +16,10 @@ from tests.answers.lines_fresh import fresh
 from tests.answers.lines_heldout import heldout
 
 REWRITTEN = pytest.mark.xfail(strict=False, reason="the checker is being rewritten; remove this with the new one")
+FIRST_LOOK = pytest.mark.xfail(
+    strict=False,
+    reason="first look, nothing tuned: precision 0.9827 (39 of 2,641 wrong lines accepted), recall 0.9231 (185 missed)",
+)
 SPLITS = {"dev": dev, "held-out": heldout, "fresh": fresh}
 MODULES = {"dev": lines, "held-out": lines_heldout, "fresh": lines_fresh}
 
@@ -72,7 +76,11 @@ def test_numbers_in_words() -> None:
     assert lines.words(1_200_005, "and ") == "one million two hundred thousand and five"
 
 
-@REWRITTEN
+@pytest.mark.parametrize(
+    "split",
+    ["dev", pytest.param("held-out", marks=REWRITTEN), pytest.param("fresh", marks=FIRST_LOOK)],
+    indirect=True,
+)
 def test_precision_and_recall_of_the_checker(split: list[Line]) -> None:
     judged = [(line, equal(line.prediction, line.gold, line.options)) for line in split]
     both = sum(verdict and line.equal for line, verdict in judged)
