@@ -2,8 +2,8 @@ r"""Generator of labelled answer lines: kinds x numbers x units x languages, wit
 
 A template is `+ prediction => gold` (the same answer) or `- prediction => gold` (a different one). `<name>` is a drawn
 value: a number (`numbers`) or a word of the split's vocabulary. `⏎` is a new line, `∅` an empty text. This module has
-the split that may be looked at while the checker changes; `lines_heldout.py` has the other one, with templates, words
-and spellings of numbers of its own.
+the split that may be looked at while the checker changes; `lines_heldout.py` has a second one, and `lines_fresh.py` a
+third, with templates and words of their own.
 
 Labels follow the documented policy, not a checker. A unit may be missing or added but not contradict; a sign of
 percent counts as such a unit (25% is 25, and 25% is 0.25 where that is the gold); order matters

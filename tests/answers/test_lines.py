@@ -1,21 +1,27 @@
-"""Tests of the generated answer lines: the generator itself, and the checker on both splits and on other judges' lines."""
+"""Tests of the generated answer lines: the generator itself, and the checker on all splits and on other judges' lines."""
 
 import json
 from collections import Counter
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from memphis.answers.equal import equal, options_of
-from tests.answers import lines, lines_heldout
+from tests.answers import lines, lines_fresh, lines_heldout
 from tests.answers.lines import Line, by_template, dev, templates
+from tests.answers.lines_fresh import fresh
 from tests.answers.lines_heldout import heldout
 
 REWRITTEN = pytest.mark.xfail(strict=False, reason="the checker is being rewritten; remove this with the new one")
-SPLITS = {"dev": dev, "held-out": heldout}
-MODULES = {"dev": lines, "held-out": lines_heldout}
+FIRST_LOOK = pytest.mark.xfail(
+    strict=False,
+    reason="first look, nothing tuned: precision 0.9827 (39 of 2,641 wrong lines accepted), recall 0.9231 (185 missed)",
+)
+SPLITS = {"dev": dev, "held-out": heldout, "fresh": fresh}
+MODULES = {"dev": lines, "held-out": lines_heldout, "fresh": lines_fresh}
 
 
 @pytest.fixture(scope="module", params=SPLITS)
@@ -46,9 +52,22 @@ def test_held_out_lines_are_of_other_templates_and_words() -> None:
     share = {k: n / (n + sum(t.kind == k for t in common)) for k, n in Counter(t.kind for t in own).items()}
     assert set(share) == {t.kind for t in common}
     assert min(share.values()) >= 1 / 3
-    words = [{row for rows in m.VOCABULARY.values() for row in rows} for m in MODULES.values()]
-    assert len(words[0] & words[1]) == 0
-    assert not set(lines.STYLES) & set(lines_heldout.STYLES)
+
+
+def test_fresh_lines_share_no_template_with_the_others() -> None:
+    own, others = (
+        templates(lines_fresh.FRESH),
+        templates(lines.COMMON) + templates(lines.DEV) + templates(lines_heldout.HELDOUT),
+    )
+    assert not {(t.prediction, t.gold) for t in own} & {(t.prediction, t.gold) for t in others}
+    assert {t.kind for t in own} == {t.kind for t in others}
+
+
+def test_splits_share_no_words_and_no_styles() -> None:
+    for one, other in combinations(MODULES.values(), 2):
+        words = [{row for rows in module.VOCABULARY.values() for row in rows} for module in (one, other)]
+        assert not words[0] & words[1]
+        assert not set(one.STYLES) & set(other.STYLES)
 
 
 def test_numbers_in_words() -> None:
@@ -57,7 +76,11 @@ def test_numbers_in_words() -> None:
     assert lines.words(1_200_005, "and ") == "one million two hundred thousand and five"
 
 
-@REWRITTEN
+@pytest.mark.parametrize(
+    "split",
+    ["dev", pytest.param("held-out", marks=REWRITTEN), pytest.param("fresh", marks=FIRST_LOOK)],
+    indirect=True,
+)
 def test_precision_and_recall_of_the_checker(split: list[Line]) -> None:
     judged = [(line, equal(line.prediction, line.gold, line.options)) for line in split]
     both = sum(verdict and line.equal for line, verdict in judged)
