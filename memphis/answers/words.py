@@ -21,11 +21,16 @@ DOUBT = _table(
     "doubt doubtful",
     "doubtfully maybe perhaps possibly might may could rather instead hardly barely nearly almost anything everything",
     "between least most under over above below beneath beyond within exceed exceeds exceeded exceeding",
-    "upto up upward upwards onward onwards downwards too short shy outside upper lower bound bounds",
+    "upto upward upwards onward onwards downwards too short shy outside upper lower bound bounds",
     "unknown undefined undetermined ambiguous disagree disagrees unequal differs differ different",
     "about approximately approx around roughly circa somewhere probably likely estimated estimate guess either",
     "nicht kein keine ne pas oder ou или más mas menos moins mehr weniger cuadrado carré quadrat falsch faux falso",
-    "incorrecto неверно неправильно debt",
+    "incorrecto неверно неправильно debt vs versus overdrawn",
+    "não nao non nem nunca jamais nessun nessuno nada nadie tampoco sans senza sem ohne weder noch nie niemals",
+    "niemand nichts ningún ninguno aucun aucune rien не нет ни или если почти около примерно более менее больше меньше",
+    "quizá quizás vez peut-être vielleicht wahrscheinlich möglicherweise etwa ungefähr mindestens höchstens environ",
+    "presque probablement forse quasi almeno talvez probabilmente provavelmente probablemente aproximadamente casi",
+    "unos unas apenas oltre cerca più piu meno wenn falls sofern",
 )
 # Functions of a number: the text's value is another one.
 FUNCTION = _table(
@@ -36,7 +41,7 @@ FUNCTION = _table(
     "divided dividing divides divisor divisors divisible indivisible factors modulo mod modulus log ln "
     "lg sin cos tan sqrt",
     "subtract subtracted subtracting added adding raised quarter quarters third thirds logarithm negation",
-    "complement fold twofold threefold",
+    "complement fold twofold threefold cot csc exp arcsin arccos arctan sinh cosh tanh derivative",
 )
 _PART = re.compile(
     r"\b(?:square|cube|root|quotient|logarithm|multiple|factor|part|fraction|portion|share|tenth|[a-z]+th)s?\s+of\b"
@@ -50,7 +55,7 @@ SCALE = _table(
     "quadrillions quintillion quintillions thousandfold zillion",
     "hundred hundreds thousand thousands million millions billion billions trillion trillions dozen "
     "dozens lakh lakhs crore",
-    "crores",
+    "crores binary octal hexadecimal hex bc bce",  # another base, or years that count down
 )
 _ORDINAL = re.compile(
     r"(?:half|halve|third|quarter|fourth|fif|six|seven|eigh|nin|ten|eleven|twelf|(?:thir|four|fif|six|seven|eigh|nine)teen"
@@ -62,14 +67,14 @@ GRAMMAR = _table(
     "that which who this",
     "these those it its i he she they we you there here then so because while when where how what all both only just",
     "still also would will should must can each every today tomorrow yesterday tonight later",
-    "again ago away max min maximum minimum tops root roots",
+    "up again ago away max min maximum minimum tops root roots",
 )
 
 # --- sentences -------------------------------------------------------------------------------------------------------
 FILLERS = _table(
     "a an the exactly precisely only just now then still also already simply altogether",
     "all together total in overall finally be been to equal",
-    "rs usd eur inr him her them me us you it",
+    "rs usd eur inr him her them me us you it currently presently actually indeed really truly with at on",
 )
 OPENINGS = FILLERS | _table(
     "so thus hence therefore thereby accordingly consequently finally lastly overall altogether answer answers final",
@@ -79,7 +84,8 @@ OPENINGS = FILLERS | _table(
     "he she it they you",
     "there here this that these which who my our his her their your its my and ok okay well yes now think believe",
     "know see conclude concluded correct right ans sol as for required desired needed",
-    "calculation calculations calculate computed together",
+    "calculation calculations calculate computed together year mean means meaning imply implies follow follows",
+    "show shows",
 )
 # Verbs (and signs) that link a subject, whatever its words, with its value.
 LINKS = _table(
@@ -95,7 +101,9 @@ LINKS = _table(
     "came yields stands",
     "rode ride rides swam swim swims flew fly flies threw throw throws gained gain gains knows know owe owes owed",
     "should must will would can says said tells told thinks",
-    "es son est sont ist sind é são è sono = :",
+    "reste restent quedan queda sobran sobra hay tiene tienen ont bleiben bleibt hat haben gibt kostet kosten wiegt",
+    "restano rimangono resta restam tem têm ha hanno custa cuesta cuestan coûte coûtent fait font mide осталось",
+    "end ends ended wound es son est sont ist sind é são è sono = :",
 ) | _verbs(
     "earn save use need want walk work travel weigh contain remain receive collect cook bake plant "
     "charge score own sell"
@@ -109,12 +117,26 @@ _QUANTITY_OF = re.compile(  # `a total of 20`; `the average of 20` is another nu
     r"\ban?\s+(?:[a-z]+\s+)?(?:total|sum|amount|number|value|price|cost|area|volume|length|width|height|distance|speed|age"
     r"|score|profit|rate|weight|result|average|mean|ratio|count|answer|duration|perimeter)\s+of\b"
 )
+_IL_Y_A = re.compile(r"\b(?:il|elle|on)\s+(?:y\s+)?a\b")  # not the English article
+_UP = re.compile(r"\bup\s+(?:to|until|from)\b")  # `fill up` is no bound
+_WITH_UP = re.compile(
+    r"\b(adds?|sums?)\s+up\s+to\b|\b((?:pick|use|save)(?:s|d|ed)?|gives?|gave|ends?|ended|wound)\s+up\b(?!\s+(?:to|until|from)\b)"
+)
+_SIGN_LAST = re.compile(r"[-+]\s*[(\[{|$£€]*\s*$")  # the sign of `-(-5)`
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 
 # Chinese: words that change the value, and what may stand before it.
 _CHINESE_DOUBT = re.compile(
     "[不没非负未无或除但若]|超过|至少|至多|最多|最少|大于|小于|多于|少于|高于|低于|以上|以下|以内|左右|以外|大约|接近|将近|几乎|"
+    "可能|也许|大概|或许|恐怕|估计|似乎|好像|仿佛|差不多|[猜吗呢哪欠亏缺]|如果|假如|假设|要是|即使|是否|难道|零下|"
     "[一]?半|分之|倍的|平方根|立方根|的平方|的立方|倒数|相反|整除|倍数|约数|因数|错|多[个只元]|余[个只元]|[多余几]$|^[多余几]"
+)
+_KOREAN_DOUBT = re.compile(
+    "아니|않|없|못|이상|이하|미만|초과|정도|쯤|가량|남짓|또는|혹은|말고|제외|까지|부터|보다|절반"
+)
+_HIRAGANA = re.compile("[ぁ-ゖ]")
+_HARMLESS_HIRAGANA = re.compile(  # what may follow a number; other hiragana may negate or bound it
+    "です|でした|である|だ$|になります|となります|あります|います|残ります|[のがはにを]|[つこ](?![ぁ-ゖ])"
 )
 _CHINESE_LEAD = re.compile(
     r"(?:[一-鿿]{0,16}?(?:一共有|共有|一共是|总共有|总共是|一共|总共|共计|合计|共|等于|答案是|答案为|答案|结果是|结果为|"
@@ -141,6 +163,8 @@ def words_of(text: str) -> list[str]:
 def doubtful(text: str) -> bool:
     """True if a word of doubt, a negation, a bound or an alternative stands in the text."""
     lowered = text.lower()
+    if _UP.search(_WITH_UP.sub(" ", lowered)):
+        return True
     return "n't" in lowered or "n’t" in lowered or any(word in DOUBT for word in _WORD.findall(lowered))
 
 
@@ -159,9 +183,13 @@ def changes(text: str) -> bool:
 
 def harmless_tail(text: str) -> bool:
     """True if nothing after a number changes it: no doubt, function, scale, ordinal, `and`, or second number word."""
-    if _CHINESE_DOUBT.search(text) or changes(text):
+    if _CHINESE_DOUBT.search(text) or _KOREAN_DOUBT.search(text) or changes(text):
+        return False
+    if _HIRAGANA.search(_HARMLESS_HIRAGANA.sub("", text)):
         return False
     words = words_of(text)
+    if words[:1] == ["up"]:
+        return False
     return len(words) <= 16 and not any(word == "and" or states_no_value(word) for word in words)
 
 
@@ -175,13 +203,17 @@ def harmless_lead(text: str) -> bool:
         return True
     if not text.isascii() and (match := _CHINESE_LEAD.fullmatch(text)):
         return not _CHINESE_DOUBT.search(match[0])
-    if changes(text):
+    if changes(text) or _SIGN_LAST.search(text):
         return False
-    words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[:=]|[^\w\s]", _QUANTITY_OF.sub(" a ", text.lower()))
+    lowered = _IL_Y_A.sub(" hat ", _WITH_UP.sub(r"\1\2", _QUANTITY_OF.sub(" a ", text.lower())))
+    words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[:=]|[^\w\s]", lowered)
     words = [word for word in words if word not in (",", ".", ";", "(", '"', "'", "*", "-", "!")]
     words = [re.sub(r"(?:['’](?:s|re|ve|ll|d|m))$", "", word) for word in words]
     if len(words) > 16 or any(not word[0].isalpha() and word not in ":=" for word in words):
         return False
+    said = words.index("that") if "that" in words else 0  # We can see that …
+    if all(word in OPENINGS or word in LINKS for word in words[:said]):
+        words = words[said:]
     links = [i for i, word in enumerate(words) if word in LINKS]
     if not links:
         return all(word in OPENINGS for word in words)
