@@ -25,7 +25,21 @@ _ARITHMETIC_SIGN = re.compile(
 _ARITHMETIC = re.compile(r"(?:[^\W_]|[\s.,:;+\-*/×÷·()\[\]%$£€¥₹^{}|!'√°]|\\frac|\\sqrt|\\left|\\right|\\log|\\binom)+")
 _MULTIPLICATION_X = re.compile(r"(?<=[0-9)%}])\s*x\s*(?=[0-9($])|(?<=[\w)])\s+x\s+(?=[$£€]?[0-9(])")
 _LETTER = re.compile(r"(?<![^\W\d_'’])(?![aAI]\s+[^\W\d_]{2})([^\W\d_])(?![^\W\d_'’])")  # no article, no pronoun
-_PRODUCT = re.compile(r"[a-z]{2}|[b-df-hj-np-tv-xz]{3}|abc|xyz")  # of variables; all other runs of letters are names
+_PRODUCT = re.compile(r"[a-zα-ω]{2}|[b-df-hj-np-tv-xz]{3}|abc|xyz")  # of variables; all other runs of letters are names
+_FACTOR = re.compile(
+    r"(?<![^\W\d_])[a-zα-ω]{2,3}(?=\s*[*/^+·×])|(?:(?<=[0-9])|(?<=[*/^+·×])\s*)[a-zα-ω]{2,3}(?![^\W\d_])"
+)
+_CONDITION = re.compile(
+    r".*\b(?:assum\w*|suppos\w*|let(?!['’]))\b|(?:(?:so|then|now|and),?\s+)?(?:when|for|until|till|since|given|where|at)\b",
+    re.I,
+)
+_HAPPENS = re.compile(
+    r"\b(?:[a-z]+ed|born|place|began|arrives?|departs?|opens?|closes?|begins?|leaves?)\s+(?:in|on|at)\s+(?:the\s+year\s+)?",
+    re.I,
+)
+_MOMENT = re.compile(
+    r"[12][0-9]{3}(?![0-9.,%])|[0-9]{1,2}:[0-9]{2}|[0-9]{1,2}\s?[ap]\.?m|[A-Za-z]{3,9}\.?\s[0-9]|[0-9]{1,2}\s[A-Z]"
+)
 _PRIME = re.compile(r"(?<![^\W\d_])[^\W\d_]['’]")
 _FREE_SUM = re.compile(r"(?:.*[\s:])?[a-zA-Z](?:\s*[-+*/·×]\s*[a-zA-Z])+")
 _SMALL_SET = re.compile(  # the two movies
@@ -93,10 +107,15 @@ def stated(cleaned: str) -> str:
     if calculation and not doubtful(text) and _pure(calculation[1], calculation[2]):
         return calculation[2]
     match = _VALUE.search(text)
-    if match is None or not match.start() or not harmless_lead(text[: match.start()]):
+    if match is None or not match.start():
         return ""
-    start = text[match.start() :].strip(" \"'")
-    if _TENS.match(start) and _OF_LIFE.fullmatch(text[: match.start()]):
+    lead, start = text[: match.start()], text[match.start() :].strip(" \"'")
+    happens = _HAPPENS.search(lead)
+    if happens and happens.end() == len(lead) and _MOMENT.match(start) and not changes(lead):
+        return start  # it took place in 1905
+    if not harmless_lead(lead):
+        return ""
+    if _TENS.match(start) and _OF_LIFE.fullmatch(lead):
         return ""  # in her 20s
     before = text[match.start() - 1]
     return before + start if before in "([{" and "," in start else start.rstrip(")")
@@ -148,17 +167,24 @@ def _pure(side: str, right: str) -> bool:
         return True
     side = _MULTIPLICATION_X.sub("*", side)
     if not re.search("[0-9]", side) and not _NUMBER_WORD.search(side):
-        lead, _, last = side.replace(":", " ").rpartition(" ")
+        before, _, last = side.replace(":", " ").rpartition(" ")
         letters = _ONE_LETTER.findall(side)
-        if _PRIME.search(side) or _PRODUCT.fullmatch(last) or (letters and re.search(r"(?:^|\s)-", side)):
+        if (
+            _PRIME.search(side)
+            or _CONDITION.match(side)
+            or _PRODUCT.fullmatch(last)
+            or (letters and re.search(r"(?:^|\s)-", side))
+        ):
             return False
         if not _IS_A_NAME.fullmatch(side) or changes(side) or len(side.split()) > 12:
             return False
-        return not letters or (len(letters) == 1 and _NAME.fullmatch(last) is not None and not changes(lead))
+        return not letters or (len(set(letters)) == 1 and _NAME.fullmatch(last) is not None and not changes(before))
     same = quantity(side)
     if same is not None and (value := quantity(right)) is not None and same_quantity(same, value):
         return True  # 532 = 532.0
     if of_another(side) or not _ARITHMETIC.fullmatch(side) or not _ARITHMETIC_SIGN.search(side):
+        return False
+    if any(_PRODUCT.fullmatch(run.strip()) and not known_unit(run.strip()) for run in _FACTOR.findall(side)):
         return False
     units = set(re.findall(r"[^\W\d_]+", right))
     letters = _LETTER.findall(side)
