@@ -42,6 +42,7 @@ _ANSWER_IS = re.compile(
 )
 _QUOTED = re.compile(r"(?P<q>[\"'`])(?P<a>[^\"'`]+)(?P=q)|[«「『](?P<b>[^«»「」『』]+)[»」』]")
 _BRACKETS = re.compile(r"\\?[()\[\]{}<>](?:\s*\\?[()\[\]{}<>])*")
+_ABOUT = re.compile(r"(?:^|(?<=\s))~(?=[$£€]?[0-9])")  # ~20, where TeX would have a space
 _PLAIN_SET = re.compile(r"(?:^|(?<=[\s$=∈]))\{([^{}\\]*,[^{}\\]*)\}(?=$|[\s$.])")  # {1, 2}, which TeX would group
 _RELATIONS = (("<=", "≤"), (">=", "≥"), ("=<", "≤"), ("!=", "≠"))
 _REPEATING = re.compile(r"([0-9]+\.[0-9]*)\\(?:overline|bar|dot)\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
@@ -104,6 +105,7 @@ def clean(text: str) -> str:
     if _BRACKETS.fullmatch(brackets):  # closing brackets of a sequence, not TeX
         return " ".join(brackets.replace("\\", "").split())
     line = _PLAIN_SET.sub(r"\\{\1\\}", _CALCULATOR.sub("", line))
+    line = _ABOUT.sub("≈", line)
     line = _drop_dollars(_TEXTBACKSLASH.sub(_backslash, line)).replace("~", " ")
     if any(mark in line for mark in "\\{}^_"):
         line = _tex(line)

@@ -40,6 +40,8 @@ _HAPPENS = re.compile(
 _MOMENT = re.compile(
     r"[12][0-9]{3}(?![0-9.,%])|[0-9]{1,2}:[0-9]{2}|[0-9]{1,2}\s?[ap]\.?m|[A-Za-z]{3,9}\.?\s[0-9]|[0-9]{1,2}\s[A-Z]"
 )
+_APART = re.compile(r"\b(?:before|after|since|until|till|by)\b", re.I)  # an hour after it opened at 7:30
+_NTH_PART = re.compile(r"[0-9]+(?:st|nd|rd|th)\b")
 _PRIME = re.compile(r"(?<![^\W\d_])[^\W\d_]['’]")
 _FREE_SUM = re.compile(r"(?:.*[\s:])?[a-zA-Z](?:\s*[-+*/·×]\s*[a-zA-Z])+")
 _SMALL_SET = re.compile(  # the two movies
@@ -111,14 +113,22 @@ def stated(cleaned: str) -> str:
         return ""
     lead, start = text[: match.start()], text[match.start() :].strip(" \"'")
     happens = _HAPPENS.search(lead)
-    if happens and happens.end() == len(lead) and _MOMENT.match(start) and not changes(lead):
+    if (
+        happens
+        and happens.end() == len(lead)
+        and _MOMENT.match(start)
+        and not changes(lead)
+        and not _APART.search(lead)
+    ):
         return start  # it took place in 1905
     if not harmless_lead(lead):
         return ""
+    if _NTH_PART.match(start) and re.search(r"\ban?\s*$", lead, re.I):
+        return ""  # a 20th
     if _TENS.match(start) and _OF_LIFE.fullmatch(lead):
         return ""  # in her 20s
     before = text[match.start() - 1]
-    return before + start if before in "([{" and "," in start else start.rstrip(")")
+    return before + start if before in "([{" and "," in start else start.rstrip(")]")
 
 
 @lru_cache(maxsize=1 << 16)

@@ -26,6 +26,7 @@ DOUBT = _table(
     "about approximately approx around roughly circa somewhere probably likely estimated estimate guess either",
     "nicht kein keine ne pas oder ou или más mas menos moins mehr weniger cuadrado carré quadrat falsch faux falso",
     "incorrecto неверно неправильно debt vs versus overdrawn seem seems seemed appear appears appeared",
+    "assume assumes assuming suppose supposing imagine pretend angenommen supongamos supposons among",
     "não nao non nem nunca jamais nessun nessuno nada nadie tampoco sans senza sem ohne weder noch nie niemals",
     "niemand nichts ningún ninguno aucun aucune rien не нет ни или если почти около примерно более менее больше меньше",
     "quizá quizás vez peut-être vielleicht wahrscheinlich möglicherweise etwa ungefähr mindestens höchstens environ",
@@ -47,6 +48,7 @@ _PART = re.compile(
     r"\b(?:square|cube|root|quotient|logarithm|multiple|factor|part|fraction|portion|share|third|fourth|fifth|sixth|seventh|eighth|ninth"
     r"|tenth|[a-z]+t(?:een|ie)th|hundredth|thousandth)s?\s+of\b"
     r"|\btimes\s+(?:the|of|that|this|his|her|its|their|it|another)\b|\b(?:raised to|to the power)\b"
+    r"|\bits\s+(?:square|cube|double)\b"
 )
 # Words for sizes of numbers that are not computed with: `5 gross` is no number here.
 SCALE = _table(
@@ -69,7 +71,7 @@ GRAMMAR = _table(
     "that which who this",
     "these those it its i he she they we you there here then so because while when where how what all both only just",
     "still also would will should must can each every today tomorrow yesterday tonight later",
-    "up some again ago away max min maximum minimum tops root roots",
+    "th ths remainder up some again ago away max min maximum minimum tops root roots",
 )
 
 # --- sentences -------------------------------------------------------------------------------------------------------
@@ -127,6 +129,11 @@ _WITH_UP = re.compile(
     r"\b(adds?|sums?)\s+up\s+to\b|\b((?:pick|use|save)(?:s|d|ed)?|gives?|gave|ends?|ended|wound)\s+up\b(?!\s+(?:to|until|from)\b)"
     r"(?:\s+with\b)?|\b(?:left|leaves?|leaving)(?:\s+(?:him|her|them|us|me|you))?\s+with\b"
 )
+# A question that lacks its mark: `Is it 20`.
+_AUXILIARY = _table("is are was were do does did has have had would should could can will must shall let")
+_QUESTION = _table("how what why where whose")
+_PRONOUNS = _table("it i he she they we you there this that him her them us me")
+_TO_WHAT = re.compile(r"(?<!equal )\b(?:to|of|than|by|from|per)\s*:")  # `perpendicular to: 20`
 _COMPOUND = re.compile(r"-\s?(?:odd|some|something|ish|plus|fold)\b", re.I)  # 20-odd
 _SIGN_LAST = re.compile(r"[-+]\s*[(\[{|$£€]*\s*$")  # the sign of `-(-5)`
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -196,7 +203,9 @@ def harmless_tail(text: str) -> bool:
     words = words_of(text)
     if words[:1] in (["up"], ["some"]) or _COMPOUND.match(text):
         return False
-    return len(words) <= 16 and not any(word == "and" or states_no_value(word) for word in words)
+    return len(words) <= 16 and not any(
+        word in ("and", "remainder", "factor") or states_no_value(word) for word in words
+    )
 
 
 def harmless_lead(text: str) -> bool:
@@ -213,9 +222,13 @@ def harmless_lead(text: str) -> bool:
         return False
     lowered = _IL_Y_A.sub(" hat ", _WITH_UP.sub(" gets ", _QUANTITY_OF.sub(" a ", text.lower())))
     words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|[:=]|[^\w\s]", lowered)
-    words = [word for word in words if word not in (",", ".", ";", "(", '"', "'", "*", "-", "!")]
+    words = [word for word in words if word not in (",", ".", ";", "(", "[", '"', "'", "*", "-", "!")]
     words = [re.sub(r"(?:['’](?:s|re|ve|ll|d|m))$", "", word) for word in words]
     if len(words) > 16 or any(not word[0].isalpha() and word not in ":=" for word in words):
+        return False
+    if _TO_WHAT.search(lowered) or (words and words[0] in _QUESTION):
+        return False
+    if words and words[0] in _AUXILIARY and any(w not in FILLERS | LINKS or w in _PRONOUNS for w in words[1:]):
         return False
     said = words.index("that") if "that" in words else 0  # We can see that …
     if all(word in OPENINGS or word in LINKS or word in _SAY for word in words[:said]):
