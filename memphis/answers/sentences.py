@@ -113,14 +113,8 @@ def stated(cleaned: str) -> str:
         return ""
     lead, start = text[: match.start()], text[match.start() :].strip(" \"'")
     happens = _HAPPENS.search(lead)
-    if (
-        happens
-        and happens.end() == len(lead)
-        and _MOMENT.match(start)
-        and not changes(lead)
-        and not _APART.search(lead)
-    ):
-        return start  # it took place in 1905
+    if happens and happens.end() == len(lead) and _MOMENT.match(start) and not changes(lead):
+        return "" if _APART.search(lead) else start  # it took place in 1905
     if not harmless_lead(lead):
         return ""
     if _NTH_PART.match(start) and re.search(r"\ban?\s*$", lead, re.I):

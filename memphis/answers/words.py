@@ -79,6 +79,7 @@ FILLERS = _table(
     "a an the exactly precisely only just now then still also already simply altogether",
     "all together total in overall finally be been to equal",
     "rs usd eur inr him her them me us you it currently presently actually indeed really truly at on de",
+    "another additional",
 )
 OPENINGS = FILLERS | _table(
     "so thus hence therefore thereby accordingly consequently finally lastly overall altogether answer answers final",
@@ -102,6 +103,7 @@ LINKS = _table(
     "lose loses held hold holds wrote write writes drew draw draws built build builds sent send sends brought bring",
     "brings caught catch catches picked lay lays laid do does did totals totaled totalled amounts comes "
     "came yields stands",
+    "taught teaches chose chooses hit hits cut cuts put puts fed feeds dug digs sang sings hid hides shot stole",
     "rode ride rides swam swim swims flew fly flies threw throw throws gained gain gains knows know owe owes owed",
     "should must will would can says said tells told thinks",
     "reste restent quedan queda sobran sobra hay tiene tienen ont bleiben bleibt hat haben gibt kostet kosten wiegt",
@@ -117,6 +119,14 @@ LINKS = _table(
     " return obtain deriv derive contribut contribute borrow bring add pack pick wash paint clean carry carri invest"
     " result last attend hatch giv tak mak us sav bak scor charg measur requir produc reciev consum consume purchas"
     " purchase stay train climb complet complete pass watch order show catch ship study sleep live cover gather"
+)
+# Regular verbs link too, unless the number was not what came of it.
+_REGULAR_PAST = re.compile(r"[a-z]{2,}ed")
+_NOT_DONE = _table(
+    "expected wanted hoped planned intended guessed claimed predicted refused denied missed failed wished rejected",
+    "assumed supposed ignored believed doubted imagined pretended attempted aimed tried targeted rounded reduced",
+    "increased decreased compared related limited capped promised offered demanded requested desired proposed",
+    "suggested numbered labeled labelled based exceed scaled shifted cancelled canceled",
 )
 _QUANTITY_OF = re.compile(  # `a total of 20`; `the average of 20` is another number
     r"\ban?\s+(?:[a-z]+\s+)?(?:total|sum|amount|number|value|price|cost|area|volume|length|width|height|distance|speed|age"
@@ -208,6 +218,10 @@ def harmless_tail(text: str) -> bool:
     )
 
 
+def _links(word: str) -> bool:
+    return word in LINKS or (_REGULAR_PAST.fullmatch(word) is not None and word not in _NOT_DONE)
+
+
 def harmless_lead(text: str) -> bool:
     """True if the words before a number say that it is the value.
 
@@ -233,7 +247,7 @@ def harmless_lead(text: str) -> bool:
     said = words.index("that") if "that" in words else 0  # We can see that …
     if all(word in OPENINGS or word in LINKS or word in _SAY for word in words[:said]):
         words = words[said:]
-    links = [i for i, word in enumerate(words) if word in LINKS]
+    links = [i for i, word in enumerate(words) if _links(word)]
     if not links:
         return all(word in OPENINGS for word in words)
-    return all(word in FILLERS or word in LINKS for word in words[links[-1] + 1 :])
+    return all(word in FILLERS or _links(word) for word in words[links[-1] + 1 :])
