@@ -25,6 +25,7 @@ _INLINE_STYLES = [(re.compile(rf"(?<![\w(\[]){style}[ \t]*"), least) for style, 
 _PURE_LETTER = re.compile(r"\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|([A-Za-z])\s*[).:]?")
 _NAMING = (
     r"(?:(?:so|thus|hence|therefore|clearly|because of this|因此|所以|故|综上),?\s*)?"
+    r"(?:(?:本|此|这道?|该)小?题的?)?"
     r"(?:(?:i|we)\s+(?:think|believe)\s+(?:that\s+)?)?"
     r"(?:(?P<named>(?:(?:the|my)\s+)?(?:(?:final|correct|right|best)\s+)*(?:answer|option|choice|alternative|letter)\s*"
     r"(?:(?:is|would be|must be|should be)\b\s*:?|:|=)?\s*(?:option\s+|choice\s+|letter\s+)?"

@@ -17,7 +17,17 @@ _SUBSCRIPT = re.compile("[₀-₉]+")
 _VULGAR_FRACTION = re.compile("[¼-¾⅐-⅞]")
 _LEADING_DASH = re.compile(r"^\s*[‒–—]")
 _LOOK_ALIKES = str.maketrans(
-    {"\u2212": "-", "\u2044": "/", "\u2215": "/", "º": "°", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
+    {
+        "\u2212": "-",
+        "\u2044": "/",
+        "\u2215": "/",
+        "\u2236": ":",
+        "º": "°",
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+    }
 )
 _CALCULATOR = re.compile(r"<<[^<>]*>>")
 _EMPHASIS = re.compile(r"(?<![\w)}\\])(\*{1,3}|_{1,3}|`+)(?=\S)(.+?)(?<=\S)\1(?![\w({])")
@@ -32,6 +42,8 @@ _ANSWER_IS = re.compile(
 )
 _QUOTED = re.compile(r"(?P<q>[\"'`])(?P<a>[^\"'`]+)(?P=q)|[«「『](?P<b>[^«»「」『』]+)[»」』]")
 _BRACKETS = re.compile(r"\\?[()\[\]{}<>](?:\s*\\?[()\[\]{}<>])*")
+_ABOUT = re.compile(r"(?:^|(?<=\s))~(?=[$£€]?[0-9])")  # ~20, where TeX would have a space
+_PLAIN_SET = re.compile(r"(?:^|(?<=[\s$=∈]))\{([^{}\\]*,[^{}\\]*)\}(?=$|[\s$.])")  # {1, 2}, which TeX would group
 _RELATIONS = (("<=", "≤"), (">=", "≥"), ("=<", "≤"), ("!=", "≠"))
 _REPEATING = re.compile(r"([0-9]+\.[0-9]*)\\(?:overline|bar|dot)\s*(?:\{\s*([0-9]+)\s*\}|([0-9]))")
 _OVERLINED = re.compile(r"([0-9]+\.[0-9]*?)((?:[0-9][\u0304\u0305\u0307])+)")
@@ -55,7 +67,8 @@ _SYMBOLS = {
     r"\infty": "∞", r"\le": "≤", r"\leq": "≤", r"\leqslant": "≤", r"\ge": "≥", r"\geq": "≥", r"\geqslant": "≥",
     r"\ne": "≠", r"\neq": "≠", r"\lt": "<", r"\gt": ">", r"\textless": "<", r"\textgreater": ">", r"\ell": " l ",
     r"\cup": "∪", r"\cap": "∩", r"\textquotesingle": "'", r"\textdollar": "$", r"\dots": "...", r"\ldots": "...",
-    r"\cdots": "...", r"\percent": "%", r"\textunderscore": "_",
+    r"\pounds": "£", r"\textsterling": "£", r"\euro": "€", r"\texteuro": "€", r"\yen": "¥", r"\textyen": "¥",
+    r"\in": "∈", r"\cdots": "...", r"\percent": "%", r"\textunderscore": "_",
 }  # fmt: skip
 _ROOT = re.compile(r"√\s*(?:([0-9]+)|\(([^()]*)\))|\bsqrt\s*(?:\(([^()]*)\))")
 _PI = re.compile(r"(?<=[0-9)}])\s?[*·×]?\s?\bpi\b|(?<=[0-9)}])\s?[*·×]\s?π|(?<=[0-9])pi\b")
@@ -91,7 +104,8 @@ def clean(text: str) -> str:
     brackets = (line[header.end() :] if header else line).strip("\"'` ").rstrip(".")
     if _BRACKETS.fullmatch(brackets):  # closing brackets of a sequence, not TeX
         return " ".join(brackets.replace("\\", "").split())
-    line = _CALCULATOR.sub("", line)
+    line = _PLAIN_SET.sub(r"\\{\1\\}", _CALCULATOR.sub("", line))
+    line = _ABOUT.sub("≈", line)
     line = _drop_dollars(_TEXTBACKSLASH.sub(_backslash, line)).replace("~", " ")
     if any(mark in line for mark in "\\{}^_"):
         line = _tex(line)

@@ -23,6 +23,7 @@ from memphis.answers.expressions import formulas, same_multiple
 from memphis.answers.lists import same_date, same_duration, same_list, same_range, same_relation, same_set
 from memphis.answers.quantities import quantity, same_quantity
 from memphis.answers.sentences import assignment, quantity_in_text, stated
+from memphis.answers.words import harmless_lead
 from memphis.errors import MemphisError
 
 __all__ = ["KINDS", "MODES", "RULES", "Verdict", "equal", "judge", "kind_of", "options_of", "verdict"]
@@ -70,6 +71,13 @@ _LABEL_FIRST = re.compile(r"[\[(\"'“*_]*([^\W\d_]+)[\])\"'”*_]*(?:\s*[,.:;!�
 _LABEL_AGAIN = re.compile(r"(?:(?:and|or|but)\s+)?(?:also\s+)?([^\W\d_]+)(?:[,.:;!?)\]].*)?", re.I | re.S)
 _CLOCK = r"[0-9]{1,2}(?::[0-9]{2}){0,2}\s*[ap]\.?\s?m\.?"
 _CLOCK_OR_RATIO = re.compile(rf"{_CLOCK}|[0-9]+(?:\.[0-9]+)?(?:\s*:\s*[0-9]+(?:\.[0-9]+)?)+", re.I)
+_RATIO_IN_WORDS = re.compile(r"(?<=[0-9])\s*(?:(?:is\s+)?to|zu|比)\s*(?=[0-9])", re.I)
+_SAYS = re.compile(r"\b(?:is|are|get|have|becomes|:)\s+", re.I)
+_LABEL_SENTENCE = re.compile(
+    r"(?:the|this|that)\s+(?:premise|text|sentence|passage|statement|context)\s+(entails|contradicts)\s+"
+    r"(?:the|this|that)\s+(?:hypothesis|statement|sentence|claim|conclusion)",
+    re.I,
+)
 _HOUR = re.compile(r"[0-9]{1,2}\s*[ap]\.?\s?m\.?", re.I)
 _ARTICLE = re.compile(r"(?:the|an?)\s+(?=[^\W\d_]{2})", re.I)
 _ORDINAL = re.compile(r"(?<=[0-9])(?:st|nd|rd|th)\b", re.I)
@@ -173,6 +181,8 @@ def _judge(
 
 def _same_value(prediction: str, gold: str, kind: str | None, solve: Solve | None, fallback: bool = True) -> Verdict:
     """Decide by the first rule with a verdict, then by a sentence or algebra if that finds the answers different."""
+    if (members := _values_of_a_place(prediction, gold)) is not None:
+        prediction, gold = members
     decided = _by_layers(prediction, gold, kind)
     if decided.equal:
         return decided
@@ -233,6 +243,8 @@ def _same_label(prediction: str, gold: str) -> bool | None:
     label = _LABELS.get(gold.lower())
     if label is None:
         return None
+    if sentence := _LABEL_SENTENCE.fullmatch(prediction):
+        return _LABELS[sentence[1].lower()] == label
     match = _LABEL_FIRST.fullmatch(without_lead(prediction))
     if match is None or _LABELS.get(match[1].lower()) != label:
         return False
@@ -245,6 +257,8 @@ def _same_time(prediction: str, gold: str) -> bool | None:
         return None
     if _HOUR.fullmatch(prediction) and quantity(gold) is not None:
         return None  # "7 pm" for the bare number 7
+    if re.fullmatch(r"[0-9.:\s]+", gold):
+        prediction = _RATIO_IN_WORDS.sub(":", prediction)
     return _spelled_time(prediction) == _spelled_time(gold)
 
 
@@ -270,6 +284,16 @@ def _values(prediction: str, gold: str) -> tuple[str, str] | None:
     return (other if name else prediction), value
 
 
+def _values_of_a_place(prediction: str, gold: str) -> tuple[str, str] | None:
+    """Return both texts without the name of `x ∈ [1, 2]` and `(x, y) = (1, 2)`; None if there is none to leave out."""
+    (other_name, other), (name, value) = assignment(prediction), assignment(gold)
+    if any(found and found[:1] in "([\\" for found in (other, value)) and (
+        not name or not other_name or name == other_name
+    ):
+        return (other, value) if name or other_name else None
+    return None
+
+
 def _stated_number(prediction: str, gold: str) -> bool:
     """True if a sentence states the gold answer, which is a number without a unit."""
     values = _values(prediction, gold)
@@ -283,6 +307,11 @@ def _stated_number(prediction: str, gold: str) -> bool:
 def _same_sentence(prediction: str, gold: str, kind: str | None) -> bool:
     if kind in (None, "number", "math") and _stated_number(prediction, gold):
         return True
+    if "=" in gold and any(
+        text_key(prediction[said.end() :]) == text_key(gold) and harmless_lead(prediction[: said.end()])
+        for said in _SAYS.finditer(prediction.partition("=")[0])
+    ):
+        return True  # the equation of the line is y = 2x + 1
     start = stated(prediction)
     name, value = assignment(gold)
     return start not in ("", prediction) and not (name and "=" in prediction) and _by_layers(start, value, kind).equal

@@ -14,7 +14,11 @@ _SIDES = re.compile(r"([^<>≤≥≠]+)([<>≤≥≠])([^<>≤≥≠]+)")
 _TURNED = str.maketrans("<>≤≥≠", "><≥≤≠")
 _RANGE = re.compile(r"(?:from\s+)?([0-9][0-9.,]*)\s*(?:-|–|—|to|~)\s*([0-9].*)", re.I)
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_MONTH = r"(?P<month>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_MONTH = (  # no other word: 20 marbles
+    r"(?P<month>jan(?=uary|\b)|feb(?=ruary|\b)|mar(?=ch|\b)|apr(?=il|\b)|may(?=\b)|jun(?=e|\b)|jul(?=y|\b)|aug(?=ust|\b)"
+    r"|sep(?=t|\b)|oct(?=ober|\b)|nov(?=ember|\b)|dec(?=ember|\b))"
+    r"(?:uary|ruary|ch|il|e|y|ust|t|tember|ober|ember)?\b\.?"
+)
 _DATES = [
     re.compile(pattern, re.I)
     for pattern in (

@@ -66,7 +66,7 @@ _DENOMINATORS |= {  # twenty-fifths
 }
 _LOW = "|".join(sorted(_DENOMINATORS, key=len, reverse=True))
 _DENOMINATOR = re.compile(rf"[ -](?P<low>{_LOW})\b")
-_AND_PART = re.compile(rf" (?:and|&) (?P<top>an?|[0-9]{{1,3}}|{_ONES})[ -](?P<low>{_LOW})\b")
+_AND_PART = re.compile(rf" (?:and|&) (?P<top>an?|[0-9]{{1,3}}|{_SMALL})[ -](?P<low>{_LOW})\b")
 _CARDINAL = re.compile(rf"{_SCALED}(?:,? (?:and )?{_SCALED}(?![ -](?:{_LOW})\b))*(?!\w)", re.A)
 _LONE_PART = re.compile(r"(?:an? )?(?P<low>half|quarter|third|fourth|fifth|tenth)\b")
 _OF_ONE = re.compile(r"(?: of)? an?(?= [^\W\d_])")  # `half an hour`, `a quarter of a mile`, `half a dozen`
@@ -80,11 +80,15 @@ _CHINESE_PART = re.compile(f"({_CHINESE.pattern})分之({_CHINESE.pattern})")
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Value without a sign. decimals: digits after the point; None for fractions, powers, words. end: where it ends."""
+    """Value without a sign. decimals: digits after the point; None for fractions, powers, words. end: where it ends.
+
+    mantissa: the factor of a power of ten; None for other numbers.
+    """
 
     value: Fraction
     decimals: int | None
     end: int
+    mantissa: Fraction | None = None
 
 
 def number_at(text: str, start: int = 0) -> Number | None:
@@ -92,7 +96,11 @@ def number_at(text: str, start: int = 0) -> Number | None:
     match = DIGITS.match(text, start)
     if match:
         read = _digits(match)
-        found = None if read is None else Number(*read, match.end())
+        found = (
+            None
+            if read is None
+            else Number(*read, match.end(), _decimal(match["mantissa"]) if match["mantissa"] else None)
+        )
     else:
         found = _words(text.lower(), start)
     return found and _with_part(found, text.lower())
@@ -104,9 +112,7 @@ def _digits(match: re.Match[str]) -> tuple[Fraction, int | None] | None:
     if match["top"]:
         return _fraction(match["whole"], match["top"], match["low"])
     if match["mantissa"]:
-        mantissa = _decimal(match["mantissa"])
-        # 35 x 10^10 is a product, not a number in scientific notation: two options of one real question differ in that.
-        return (mantissa * Fraction(10) ** int(match["power"]), None) if 1 <= mantissa < 10 else None
+        return _decimal(match["mantissa"]) * Fraction(10) ** int(match["power"]), None
     if match["pure_power"]:
         return Fraction(10) ** int(match["pure_power"]), None
     if match["e_mantissa"]:
@@ -157,7 +163,7 @@ def _words(lowered: str, start: int) -> Number | None:
 def _with_part(found: Number, lowered: str) -> Number:
     """Add a fraction in words: `2 and a half`, and `3 quarters`, which is no 3."""
     if part := _AND_PART.match(lowered, found.end):
-        top = int(part["top"]) if part["top"].isdigit() else _VALUES.get(part["top"], 1)
+        top = int(part["top"]) if part["top"].isdigit() else int(_cardinal(part["top"]) or 1)
         low = _DENOMINATORS[part["low"]]
         if found.value.denominator == 1 and top < low:
             return Number(found.value + Fraction(top, low), None, part.end())

@@ -34,7 +34,8 @@ _MONEY = {
     spelling: name
     for name, spellings in {
         "dollar": "us$ $ usd dollar", "cent": "cent ¢", "pound": "£ gbp", "euro": "€ eur euro", "pence": "pence",
-        "yuan": "¥ yuan cny rmb 元 元钱 块钱 人民币", "rupee": "₹ rs inr rupee", "yen": "yen jpy 円", "won": "₩ 원",
+        "¥": "¥", "yuan": "yuan cny rmb 元 元钱 块钱 人民币", "rupee": "₹ rs inr rupee", "yen": "yen jpy 円",
+        "won": "₩ 원",
         "ruble": "₽ ruble", "peso": "₱ peso", "canadian dollar": "c$ ca$ cad", "australian dollar": "a$ au$ aud",
         "franc": "chf", "美元": "美元", "欧元": "欧元",
     }.items()
@@ -56,10 +57,19 @@ _KNOWN_UNITS = {
         "newton": "newton", "joule": "joule",
         "watt": "watt", "volt": "volt", "hertz": "hz hertz", "kw": "kw kilowatt", "acre": "acre",
         "hectare": "ha hectare",
-        "am": "am a.m", "pm": "pm p.m",
+        "am": "am a.m", "pm": "pm p.m", "kb": "kb kilobyte", "mb": "mb megabyte", "gb": "gb gigabyte",
+        "tb": "tb terabyte",
+        "kwh": "kwh kilowatt-hour", "pa": "pa pascal", "kpa": "kpa kilopascal", "kcal": "kcal kilocalorie",
+        "cal": "cal calorie",
+        "tbsp": "tbsp tablespoon", "tsp": "tsp teaspoon", "qt": "qt quart", "db": "db decibel",
+        "nm": "nm nanometre nanometer",
+        "μm": "μm micrometre micrometer micron", "cl": "cl centilitre centiliter", "dl": "dl decilitre deciliter",
+        "khz": "khz kilohertz", "mhz": "mhz megahertz", "ghz": "ghz gigahertz", "ms": "ms millisecond",
+        "knot": "knot kn", "ly": "ly light-year", "mol": "mol mole", "rpm": "rpm",
     }.items()
     for spelling in spellings.split()
 }  # fmt: skip
+_DECADE = re.compile(r"(?:1[0-9]|20)[0-9]{2}['’]?s\b", re.A)  # 1990s, not as many seconds
 _LENGTHS = frozenset(("m", "cm", "mm", "km", "mile", "ft", "inch", "yd", "dm", "unit"))
 _UNIT_WORD = re.compile(r"(°?[^\W\d_]+(?:['-][^\W\d_]+)*|[ap]\.m|°)\.?(?:\^\{([23])\}|([23]))?\.?")
 _PLURAL = re.compile(r"(?<=x|z)es$|(?<=ch|sh|ss)es$|(?<!s)s$")
@@ -81,6 +91,7 @@ class Quantity:
     percent: bool = False
     money: str = ""  # canonical name of the currency
     unit: str = ""  # canonical unit phrase
+    mantissa: Fraction | None = None  # factor of a power of ten
 
     @property
     def bare(self) -> bool:
@@ -106,7 +117,7 @@ def amount_at(cleaned: str) -> tuple[Quantity, int, bool] | None:
     sign = _SIGN.match(cleaned)
     assert sign is not None  # every part of it is optional
     number = number_at(cleaned, sign.end())
-    if number is None or (sign["sign"] and sign["inner_sign"]):
+    if number is None or (sign["sign"] and sign["inner_sign"]) or _DECADE.match(cleaned, sign.end()):
         return None
     value, decimals = number.value, number.decimals
     if (sign["sign"] or sign["inner_sign"] or "+") != "+":
@@ -122,11 +133,11 @@ def amount_at(cleaned: str) -> tuple[Quantity, int, bool] | None:
         value, decimals, end = value * _BIG_MONEY[big[1].lower()], None, big.end()
     if after["money"]:
         named = _currency(after["money"])
-        if money and money != named:  # $20 USD
+        if money and not _same_currency(money, named):
             return None
         money = named
     adjoined = end == number.end and not cleaned[end : end + 1].isspace()
-    return Quantity(value, decimals, bool(after["percent"]), money), end, adjoined
+    return Quantity(value, decimals, bool(after["percent"]), money, mantissa=number.mantissa), end, adjoined
 
 
 def _currency(written: str) -> str:
@@ -134,10 +145,16 @@ def _currency(written: str) -> str:
     return _MONEY.get(name) or _MONEY.get(name.removesuffix("s"), name)
 
 
+def _same_currency(a: str, b: str) -> bool:
+    return a == b or {a, b} in ({"¥", "yuan"}, {"¥", "yen"})
+
+
 def same_quantity(a: Quantity, b: Quantity) -> bool:
     """True for exactly equal values with compatible units. Symmetric; no tolerance, but see _rounded()."""
     if _contradict(a, b):
         return False
+    if a.mantissa is not None and b.mantissa is not None and a.mantissa != b.mantissa:
+        return False  # 35 x 10^10 and 3.5 x 10^11: two options of one real question differ in that
     if a.value == b.value:
         return True
     if a.percent != b.percent:
@@ -213,10 +230,12 @@ def _contradict(a: Quantity, b: Quantity) -> bool:
     """True if both name a unit or currency, and different ones: $10 and 10 cents, 2 hours and 2 minutes, $3 and 3 %."""
     if a.bare or b.bare:
         return False
-    if a.money and b.money and a.money != b.money:
+    if a.money and b.money and not _same_currency(a.money, b.money):
         return True
     if a.unit and b.unit:
         return not _same_unit(a.unit, b.unit)
+    if a.money and b.money:
+        return False
     named = {a.money, a.unit} & {b.money, b.unit} - {""}
     return not named and not (a.percent and b.percent)
 
