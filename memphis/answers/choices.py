@@ -16,9 +16,10 @@ _STYLES = (
     (r"(?P<letter>[A-Z])\.(?=\S)", 3),
     (r"(?P<letter>[A-Z])\s+[-–—](?=\s)", 3),
 )
+_LINE_ONLY = r"(?P<letter>[a-z])\.(?=\s|$)"  # within a line it may end a sentence
 _LINE_STYLES = [
     re.compile(rf"\s*(?:[-*•]\s+)?(?P<bold>\*\*)?{style}(?(bold)(?:\*\*)?)[ \t]*(?P<text>.*?)(?(bold)(?:\*\*)?)\s*")
-    for style, _ in _STYLES
+    for style in (*(style for style, _ in _STYLES), _LINE_ONLY)
 ]
 _INLINE_STYLES = [(re.compile(rf"(?<![\w(\[]){style}[ \t]*"), least) for style, least in _STYLES]
 
@@ -62,9 +63,9 @@ _LAST_LETTER_WITHOUT_OPTIONS = 7  # H
 def options_of(prompt: str) -> list[str] | None:
     """Return the texts of a prompt's options, in order; None without at least A and B.
 
-    Options are lines `A) …`, `(A) …`, `[A] …`, `A. …`, `A: …`, `A、…`, also behind a dash or in bold, of one style and
-    with nothing but blank lines between them. If there are several such blocks, the last one counts. Without any, they
-    may stand in one line: `(A) 12 (B) 15`.
+    Options are lines `A) …`, `(A) …`, `[A] …`, `A. …`, `a. …`, `A: …`, `A、…`, also behind a dash or in bold, of
+    one style and with nothing but blank lines between them. If there are several such blocks, the last one counts.
+    Without any, they may stand in one line: `(A) 12 (B) 15`.
     """
     found: list[str] | None = None
     block: list[str] = []
