@@ -1,13 +1,14 @@
 """Describe the end of one run in words: a table, what changed, where the time went, what it cost, what to try next."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.report.results import columns_of, own_stages, total
 from experiments.report.tables import markdown_table
+from memphis import REPOSITORY
+from memphis.config.keys import shell
 from memphis.formatting import aligned, duration, rounded, score_text
 from memphis.pipeline import KINDS
 from memphis.store import read_json
@@ -88,9 +89,29 @@ def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
 
 
 def next_command(run: Mapping[str, Any]) -> str:
-    """Return this run's command with another SLERP factor; the full recipe when no merge made its last model."""
-    if not any(KINDS[stage["kind"]].merges and stage["built"] for stage in own_stages(run["method"], run["stages"])):
-        return "python train.py"
-    unwanted = re.compile(r"-|\+sweep=|slerp\.t=|.*(\*\*\*|,)")  # of older runs: flags, sweeps; masked secrets
-    kept = [item for item in run["command"] if not unwanted.match(item)]
-    return shlex.join(["python", "train.py", *kept, f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"])
+    """Return this run's command with one word changed, as a line for a shell; "" where no change would tell more.
+
+    Another SLERP factor where a merge made the last model; all of a run that ended early; else another seed, if
+    anything was trained; all items of an evaluation that was limited.
+    """
+    built = [KINDS[stage["kind"]] for stage in own_stages(run["method"], run["stages"]) if stage["built"]]
+    if any(kind.merges for kind in built):
+        gone, new = "slerp.t", [f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"]
+    elif any(word.lstrip("+").startswith("until=") for word in run["command"]):
+        gone, new = "until", []
+    elif any(kind.steps for kind in built):
+        gone, new = "seed", [f"seed={run['seed'] + 1}"]
+    elif run["config"].get("eval.limit") is not None:
+        gone, new = "eval.limit", ["eval.limit=null"]
+    else:
+        return ""
+    # Of older runs: flags, sweeps; and masked secrets. A comma inside brackets or quotes is no sweep.
+    unwanted = re.compile(r"-|\+sweep=|.*\*\*\*|[^=]*=[^\[\"'({]*,")
+    kept = [word for word in run["command"] if not unwanted.match(word)]
+    kept = [word for word in kept if word.lstrip("+").partition("=")[0] != gone]
+    return " ".join(map(shell, ["python", script(), *kept, *new]))
+
+
+def script() -> str:
+    """Return train.py as it is called from the current directory."""
+    return "train.py" if Path.cwd() == REPOSITORY else str(REPOSITORY / "train.py")

@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, m
 from pydantic.dataclasses import dataclass
 
 from memphis.losses import CrossEntropy, Objective, RankLoss
-from memphis.ranges import RULES, Count, Length, Positive, Rate, Ratio, Weight
+from memphis.ranges import RULES, Count, Length, Place, Positive, Rate, Ratio, Weight
 from memphis.shape import Shape
 
 
@@ -59,7 +59,7 @@ class TrainedModel(ModelDtype):
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Model(TrainedModel):
-    path: str | None = None  # hub id or directory; null = build the tiny model of `base`
+    path: Place | None = None  # hub id or directory; null = build the tiny model of `base`
     revision: str | None = None  # commit, tag or branch on the hub
     parameters: int | None = None  # for `plan` only: number of weights of a model that is not on this disk yet
     base: TinyBase | None = None
@@ -107,7 +107,7 @@ class SourceRows:
 class Source(SourceRows):
     """A data set: on the hub, in the cache, or a local .jsonl, .json or .parquet file or directory."""
 
-    path: str
+    path: Place
     revision: str | None = None
 
     @property
@@ -131,7 +131,7 @@ class Data(Tokens):
     max_drop_frac: Ratio = 0.05  # more bad rows than this in a source is an error
     min_rationale_chars: Annotated[int, Field(ge=1)] = 1
     seed: Count = 0
-    path: str | None = None  # of data=local; its source's path refers to it
+    path: Place | None = None  # of data=local; its source's path refers to it
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -202,7 +202,7 @@ class SftTraining(Training):
 class Sft(SftTraining):
     optim: GuardedOptim = GuardedOptim(lr=1e-5)
     # a checkpoint to use in place of this stage; `base` = skip the stage
-    from_: Annotated[Annotated[str, Field(min_length=1)] | None, Field(alias="from")] = None
+    from_: Annotated[Place | None, Field(alias="from")] = None
     continued: bool = False  # the control: in place of self-teaching, SFT goes on for as many steps and tokens
 
     @property
@@ -314,7 +314,7 @@ class Questions:
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Eval(Questions):
     at: Literal["final", "every"] = "final"
-    data_dir: str | None = None  # local mirror of the benchmarks; null = hub or cache
+    data_dir: Place | None = None  # local mirror of the benchmarks; null = hub or cache
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -329,7 +329,7 @@ class Tracking:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Runtime:
-    root: str = "${oc.env:MEMPHIS_RUNS,runs}"  # of store and run directories; relative = below the repository
+    root: Place = "${oc.env:MEMPHIS_RUNS,runs}"  # of store and run directories; relative = below the repository
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_devices: Positive = 1  # that train and sample; evaluation uses one. On a CPU a device is a process
     # CPU threads of a process, shared among its devices: they change rounding, and so results. null = all cores
