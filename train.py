@@ -131,6 +131,10 @@ if __name__ == "__main__":
         sys.exit(f"error: {fault}")
     except (HydraException, OmegaConfBaseException) as fault:
         sys.exit(f"error: {words.explained(fault)}")
+    except OSError as fault:
+        if not {"-m", "--multirun"} & set(sys.argv):
+            raise
+        sys.exit(f"error: {fault.filename}: {fault.strerror}; {disk.CURE}")  # Hydra writes there before the first run
     finally:
         if ENDED:
             print(*filter(None, [arms(ENDED), report.compare(RUNS)]), sep="\n")

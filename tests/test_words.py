@@ -14,6 +14,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
+from experiments.report.text import next_command
 from memphis import REPOSITORY, config
 from memphis.config.keys import is_key, nearest, quoted
 from memphis.config.words import check
@@ -191,6 +192,36 @@ def test_through_a_link_from_elsewhere(tmp_path: Path) -> None:
     done = subprocess.run(line, cwd=tmp_path / "here", env=env, capture_output=True, text=True, check=False)
     assert "2 of 2 runs finished" in done.stdout, done.stderr
     assert not list((tmp_path / "here").iterdir())
+
+
+def test_a_root_that_cannot_be_made_is_one_line_also_for_several_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for flags in ([], ["-m"]):
+        done = planned(tmp_path, *flags, f"runtime.root={tmp_path}/file/runs", "until=data")
+        (line,) = done.stderr.splitlines()
+        assert re.search(r"^error: .*file.*: Not a directory; set runtime.root \(or MEMPHIS_RUNS\)", line)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "changed"),
+    [
+        ("merge", ["+exp=small", "name=own", "slerp.t=0.5", "eval=none"], "slerp.t=0.9"),
+        ("sft", ["data=local", 'data.path="it\'s, mine.jsonl"', "eval=none", "seed=3"], "seed=4"),
+        ("sft", ["method=sft_only", "until=sft"], "method=sft_only"),
+    ],
+)
+def test_what_is_tried_next_can_be_pasted(tmp_path: Path, kind: str, words: list[str], changed: str) -> None:
+    (tmp_path / "it's, mine.jsonl").write_text('{"prompt": "1 + 1?", "rationale": "It is 2.", "answer": "2"}\n' * 4)
+    stages = [{"name": kind, "kind": kind, "built": True, "iteration": 1}]
+    run = {"method": "memphis", "stages": stages, "command": words, "config": {"slerp.t": 0.5}, "seed": 3}
+    line = next_command(run)
+    assert line.endswith(changed)
+    kept = [word for word in words if not word.startswith(("slerp.t=", "seed=", "until="))]
+    _, script, *read = in_bash(line)
+    assert [word for word in read if word != changed or word in kept] == kept
+    assert script == "train.py"
+    done = planned(tmp_path, *read, "plan=true")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_plan_that_is_ended_leaves_no_directory(tmp_path: Path) -> None:
