@@ -23,7 +23,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import report
@@ -88,7 +88,11 @@ ENDED, RUNS = [], []  # multirun: (overrides, outcome) of each run; directories 
 
 @hydra.main(version_base="1.3", config_path=str(runs.REPOSITORY / "conf"), config_name="config")
 def main(composed: DictConfig) -> None:
-    overrides = list(HydraConfig.get().overrides.task)
+    task = HydraConfig.get().overrides.task
+    try:
+        overrides = list(task)
+    except OmegaConfBaseException:  # a `${…}` that refers to nothing: `from_hydra` names its key
+        overrides = list(map(str, OmegaConf.to_container(task, resolve=False)))
     several = HydraConfig.get().mode == RunMode.MULTIRUN
     outcome = "finished"
     try:

@@ -19,12 +19,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from memphis.config.checks import contradictions, ignored
 from memphis.config.faults import joined, line
+from memphis.config.keys import quoted
 from memphis.config.sections import Config, Model, Rank, Runtime, Sft, Source, TinyTask
 from memphis.devices import computes_bfloat16
 from memphis.dotted import flatten, lookup
 from memphis.errors import MemphisError
 from memphis.losses import KNOBS, LOSSES
 from memphis.paths import runs_root
+from memphis.privacy import masked
 
 __all__ = ["Config", "Model", "Rank", "Runtime", "Sft", "Source", "TinyTask"]
 
@@ -84,7 +86,10 @@ def from_hydra(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     try:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise MemphisError(f"{getattr(error, 'full_key', None) or 'config'}: {str(error).splitlines()[0]}") from error
+        key, reason = getattr(error, "full_key", None) or "config", str(error).splitlines()[0]
+        word = _texts(overrides).get(key, "")
+        text = f"; for the text itself type {masked(quoted(word))}" if "${" in word else ""
+        raise MemphisError(f"{key}: {reason}{text}") from error
     return from_dict(cast(dict[str, Any], plain), overrides)
 
 

@@ -36,6 +36,8 @@ def check(words: Sequence[str], *, several: bool, grid: bool = False, ours: bool
     parsed: list[Override] = []
     for place, word in enumerate(words):
         fault = _unknown(word, words[place - 1] if place else "") if ours else None
+        if not word.isascii() and re.search("[\ud800-\udfff]", word):  # bytes, which neither JSON nor Hydra holds
+            fault = f"{_shown(word)}: not UTF-8; rename the file, or make a link to it"
         if fault is None:
             try:
                 parsed += OverridesParser.create().parse_overrides([word])
@@ -44,6 +46,8 @@ def check(words: Sequence[str], *, several: bool, grid: bool = False, ours: bool
             else:
                 fault = _misplaced(parsed[-1], words) if ours else None
         faults += [fault] if fault else []
+        if fault and words[place + 1 : place + 2] == ["="]:  # `slerp.t = 0.5` is one fault
+            break
     several = several or any(item.key_or_group == "hydra.mode" and "MULTIRUN" in str(item.value()) for item in parsed)
     sweeps = [item for item in parsed if item.key_or_group == "sweep"]
     if not faults and not several:
@@ -82,7 +86,7 @@ def explained(error: Exception) -> str:
 
 
 def _shown(word: Any) -> str:
-    return printable(str(masked(str(word))), one_line=True)
+    return printable(str(masked(str(word))), one_line=True) or "''"
 
 
 def _name(word: str) -> str:
