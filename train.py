@@ -12,18 +12,23 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036  before any import that would fail less clearly
     sys.exit(f"error: Python {sys.version_info[0]}.{sys.version_info[1]} is too old; memphis needs 3.11 or newer")
 
+import os
 import traceback
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # works from any directory
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments import report
 from memphis import config, runs
+from memphis.config import words
 from memphis.engine import launch, plan
 from memphis.engine.cost import start_of
 from memphis.errors import STOPPED, MemphisError, NotLoadable, Stopped
@@ -81,13 +86,16 @@ config.register()
 ENDED, RUNS = [], []  # multirun: (overrides, outcome) of each run; directories of the runs that started
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(runs.REPOSITORY / "conf"), config_name="config")
 def main(composed: DictConfig) -> None:
-    overrides = list(HydraConfig.get().overrides.task)
+    task = HydraConfig.get().overrides.task
+    try:
+        overrides = list(task)
+    except OmegaConfBaseException:  # a `${…}` that refers to nothing: `from_hydra` names its key
+        overrides = list(map(str, OmegaConf.to_container(task, resolve=False)))
     several = HydraConfig.get().mode == RunMode.MULTIRUN
     outcome = "finished"
     try:
-        config.refuse_sweep(overrides, list(HydraConfig.get().sweeper.params or ()) if several else None)
         print(train(composed, overrides))
     except Stopped as stop:
         print(stop)
@@ -107,9 +115,30 @@ def main(composed: DictConfig) -> None:
         ENDED.append((overrides, outcome))
 
 
+def check_words() -> None:
+    """Refuse words of the command line that Hydra would stop at or misread. Prints notes on a sweep's axes."""
+    flags, others = get_args_parser().parse_known_args()
+    if others:
+        raise MemphisError(words.stray(others[0], sys.argv[1:]))
+    if not (flags.shell_completion or flags.hydra_help):
+        ours = not (flags.config_path or flags.config_dir)
+        for note in words.check(flags.overrides, several=flags.multirun, ours=ours):
+            print(note)
+
+
 if __name__ == "__main__":
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors and prints none
     try:
+        check_words()
         main()
+    except MemphisError as fault:
+        sys.exit(f"error: {fault}")
+    except (HydraException, OmegaConfBaseException) as fault:
+        sys.exit(f"error: {words.explained(fault)}")
+    except OSError as fault:
+        if not {"-m", "--multirun"} & set(sys.argv):
+            raise
+        sys.exit(f"error: {fault.filename}: {fault.strerror}; {disk.CURE}")  # Hydra writes there before the first run
     finally:
         if ENDED:
             print(*filter(None, [arms(ENDED), report.compare(RUNS)]), sep="\n")

@@ -15,6 +15,7 @@ from memphis.config import Config, Source, forms, to_dict
 from memphis.config.sections import ROW_FILES, Rank, Sft
 from memphis.dotted import lookup
 from memphis.errors import MemphisError
+from memphis.paths import expanded
 from memphis.store import Stage, derived_seed, file_identity
 
 # All of the config that a kind reads. "-x" leaves x out, "-x=v" where its value is like v (null, or a pattern), "x?k=v"
@@ -89,7 +90,9 @@ def _sources(cfg: Config) -> list[External]:
 def _checkpoint(cfg: Config) -> list[External]:
     """Return the model to start from, unless it is built."""
     path, revision = cfg.model.path, cfg.model.revision
-    return [] if path is None or cfg.model.base is not None else [External("model", "model.path", path, revision)]
+    if path is None or cfg.model.base is not None:
+        return []
+    return [External("model", "sft.from" if path == cfg.sft.from_ else "model.path", path, revision)]
 
 
 def _benchmarks(cfg: Config) -> list[External]:
@@ -346,6 +349,7 @@ class Pipeline:
     def _add(self, stage: Stage, external: Sequence[External]) -> Stage:
         for item in external:
             stage.external[item.role], stage.places[item.role] = _identity(item, self._cache)
+            stage.typed[item.role] = item.key
         return self._chain.setdefault((stage.name, stage.key), stage)
 
     def stages(self, result: Stage) -> list[Stage]:
@@ -407,12 +411,15 @@ def _leave_out(found: dict[str, Any], path: list[str], like: str) -> None:
 
 def _identity(item: External, cache: Path) -> tuple[str, str]:
     """Return (what enters the key, location): `repo@revision` on the hub, sha256 of the files for a local path."""
-    local, path = Path(item.path).expanduser(), item.path
-    if local.is_file() and not item.rows:
-        raise MemphisError(f"{item.key}={path!r}: a file, and a directory is needed; try {str(local.parent)!r}")
-    if local.exists():
-        return file_identity(local, cache), str(local.absolute())
-    if path.startswith((".", "/", "~")) or path.count("/") != 1 or path.endswith(ROW_FILES):
+    local, path = expanded(item.path), item.path
+    try:
+        if local.is_file() and not item.rows:
+            raise MemphisError(f"{item.key}={path!r}: a file, and a directory is needed; try {str(local.parent)!r}")
+        if local.exists():
+            return file_identity(local, cache), str(local.absolute())
+    except OSError as error:  # a directory that must not be entered, a name too long
+        raise MemphisError(f"{item.key}={path!r}: {(error.strerror or str(error)).lower()}") from error
+    if path.startswith((".", "/", "~", "$")) or path.count("/") != 1 or path.endswith(ROW_FILES):
         raise MemphisError(f"{item.key}={path!r}: no such file or directory, and not a hub id (owner/name)")
     return (f"{path}@{item.revision or 'main'}",) * 2
 

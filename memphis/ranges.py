@@ -4,6 +4,7 @@ Every number has a least and a largest value: what is beyond can only fail, hang
 anything is built.
 """
 
+import os
 import re
 from typing import Annotated
 
@@ -37,4 +38,13 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
+def _of_a_length(place: str) -> str:
+    """Return a path that a file system can have: 255 bytes for a part, 4,096 for the whole."""
+    whole = os.fsencode(place)
+    if len(whole) > 4096 or max(map(len, whole.split(b"/"))) > 255:
+        raise PydanticCustomError("path_length", "A path has at most 4,096 bytes, each part at most 255")
+    return place
+
+
 Regex = Annotated[Text, AfterValidator(_compiles), Field(json_schema_extra={"format": "regex"})]
+Place = Annotated[Text, AfterValidator(_of_a_length)]  # a path, a hub id or what stands for one

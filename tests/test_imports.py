@@ -18,6 +18,7 @@ LAYERS = {
     "memphis.formatting": 0,
     "memphis.hooks": 0,
     "memphis.jsonl": 0,
+    "memphis.paths": 0,
     "memphis.privacy": 0,
     "memphis.processes": 0,
     "memphis.ranges": 0,

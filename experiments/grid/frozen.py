@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from memphis import config
-from memphis.config import Config
+from memphis.config import Config, words
 from memphis.engine.cost import start_of
 from memphis.engine.plan import last_model
 from memphis.errors import MemphisError
@@ -77,10 +77,10 @@ def enumerate_runs(overrides: list[str]) -> tuple[list[SweepRun], list[str]]:
 
     Raises MemphisError that lists every fault of every run.
     """
+    notes = words.check(overrides, several=True, grid=True)
     config.register()
     GlobalHydra.instance().clear()
     runs: dict[str, SweepRun] = {}
-    notes: list[str] = []
     faults: dict[str, list[str]] = {}
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         composer = _Composer()
@@ -88,17 +88,17 @@ def enumerate_runs(overrides: list[str]) -> tuple[list[SweepRun], list[str]]:
             typed = composer.split(overrides)
         except (HydraException, OmegaConfBaseException) as error:
             raise MemphisError(_message(error)) from error
-        for words in typed:
-            kept = [word for word in words if word.lstrip("+").partition("=")[0] != "sweep"]
+        for arm in typed:
+            kept = [word for word in arm if word.lstrip("+").partition("=")[0] != "sweep"]
             try:
-                cfg = start_of(config.from_hydra(composer.compose(words), words), words)
+                cfg = start_of(config.from_hydra(composer.compose(arm), arm), arm)
                 if cfg.tracking.group is None:  # as `train.py -m` groups the runs of a sweep: by the name of its file
-                    files = [word.partition("=")[2] for word in words if word not in kept]
+                    files = [word.partition("=")[2] for word in arm if word not in kept]
                     cfg = replace(cfg, tracking=replace(cfg.tracking, group="+".join(files) or None))
                 run = SweepRun(kept, cfg)
                 run.stages  # noqa: B018  names the faults of paths
             except (HydraException, OmegaConfBaseException, MemphisError) as error:
-                faults.setdefault(_message(error), []).append(shlex.join(map(str, masked(words))))
+                faults.setdefault(_message(error), []).append(shlex.join(map(str, masked(arm))))
             else:
                 known = runs.setdefault(run.identity, run)
                 if known is not run:

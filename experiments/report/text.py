@@ -1,13 +1,14 @@
 """Describe the end of one run in words: a table, what changed, where the time went, what it cost, what to try next."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.report.results import columns_of, own_stages, total
 from experiments.report.tables import markdown_table
+from memphis import REPOSITORY
+from memphis.config.keys import shell
 from memphis.formatting import aligned, duration, rounded, rows_by_human, score_text
 from memphis.pipeline import KINDS
 from memphis.store import read_json
@@ -98,17 +99,32 @@ def cost_line(method: str, stages: Sequence[dict[str, Any]]) -> str:
 
 
 def next_command(run: Mapping[str, Any]) -> str:
-    """Return this run's command with another SLERP factor; where no merge made its last model, the full recipe: of the
-    laptop task, or on the run's own model and rows."""
-    merged = any(KINDS[stage["kind"]].merges and stage["built"] for stage in own_stages(run["method"], run["stages"]))
-    own = any(
-        value is True for key, value in run["config"].items() if re.fullmatch(r"data\.sources\..+\.questions", key)
-    )
-    if not merged and not own:
-        return "python train.py"
-    unwanted = r"-|\+sweep=|slerp\.t=|.*\*\*\*|[^\[{]*,"  # of older runs: flags, sweeps; masked secrets
-    turned = f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"
-    if not merged:  # knobs of another method would be refused
-        unwanted, turned = rf"{unwanted}|method=|until=|rank\.|slerp\.|sft\.continued=", "method=memphis"
-    kept = [item for item in run["command"] if not re.match(unwanted, item)]
-    return shlex.join(["python", "train.py", *kept, turned])
+    """Return this run's command with one word changed, as a line for a shell; "" where no change would tell more.
+
+    Another SLERP factor where a merge made the last model; all of a run that ended early; else, if anything was
+    trained, the recipe on one's own rows, or another seed; all items of an evaluation that was limited.
+    """
+    built = [KINDS[stage["kind"]] for stage in own_stages(run["method"], run["stages"]) if stage["built"]]
+    own = [value is True for key, value in run["config"].items() if re.fullmatch(r"data\.sources\..+\.questions", key)]
+    if any(kind.merges for kind in built):
+        gone, new = r"slerp\.t", [f"slerp.t={0.9 if run['config']['slerp.t'] == 0.5 else 0.5}"]
+    elif any(word.lstrip("+").startswith("until=") for word in run["command"]):
+        gone, new = "until", []
+    elif any(own) and any(kind.steps for kind in built):  # knobs of another method would be refused
+        gone, new = r"method|rank\..*|slerp\..*|sft\.continued", ["method=memphis"]
+    elif any(kind.steps for kind in built):
+        gone, new = "seed", [f"seed={run['seed'] + 1}"]
+    elif run["config"].get("eval.limit") is not None:
+        gone, new = r"eval\.limit", ["eval.limit=null"]
+    else:
+        return ""
+    # Of older runs: flags, sweeps; and masked secrets. A comma inside brackets or quotes is no sweep.
+    unwanted = re.compile(r"-|\+sweep=|.*\*\*\*|[^=]*=[^\[\"'({]*,")
+    kept = [word for word in run["command"] if not unwanted.match(word)]
+    kept = [word for word in kept if not re.fullmatch(gone, word.lstrip("+").partition("=")[0])]
+    return " ".join(map(shell, ["python", script(), *kept, *new]))
+
+
+def script() -> str:
+    """Return train.py as it is called from the current directory."""
+    return "train.py" if Path.cwd() == REPOSITORY else str(REPOSITORY / "train.py")

@@ -6,10 +6,11 @@ or files, and asks the machine for one thing, what `model.dtype=auto` means here
 """
 
 import json
-import shlex
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
+from textwrap import fill
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,11 +19,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from memphis.config.checks import contradictions, ignored
 from memphis.config.faults import joined, line
+from memphis.config.keys import quoted
 from memphis.config.sections import Config, Model, Pairs, Rank, Runtime, Sft, Source, TinyTask
 from memphis.devices import computes_bfloat16
 from memphis.dotted import flatten, lookup
 from memphis.errors import MemphisError
 from memphis.losses import KNOBS, LOSSES
+from memphis.paths import runs_root
 from memphis.privacy import masked
 
 __all__ = ["Config", "Model", "Rank", "Runtime", "Sft", "Source", "TinyTask"]
@@ -38,7 +41,8 @@ FREE = ("runtime", "tracking", "name", "plan", "until", "seed", "exp", "sweep")
 def register() -> None:
     """Register `schema`, the first entry of conf/config.yaml's defaults list: every key with its default.
 
-    It has the knobs of all losses, so that each can be overridden; `from_hydra` keeps those of the chosen one.
+    It has the knobs of all losses, so that each can be overridden; `from_hydra` keeps those of the chosen one. And
+    what conf/config.yaml itself asks for: the directory of a multirun, the keys that `--help` lists.
     """
     from hydra.core.config_store import ConfigStore  # imported here: child processes do not need it
 
@@ -49,6 +53,27 @@ def register() -> None:
     node = OmegaConf.create(plain)
     OmegaConf.set_struct(node.data.sources, False)  # the user chooses the sources and their kinds
     ConfigStore.instance().store(name="schema", node=node)
+    OmegaConf.register_new_resolver("memphis.root", lambda root: str(runs_root(root)), replace=True)
+    OmegaConf.register_new_resolver("memphis.keys", _help, replace=True)
+
+
+def _help(*, _root_: DictConfig) -> str:
+    """Return the keys with their values as YAML; those without effect beside the others stand by name at the end."""
+    plain = cast(
+        dict[str, Any],
+        OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])),
+    )
+    flat = flatten(plain)
+    idle = sorted(key for key in flat if ignored(plain, [key]))
+    shown = OmegaConf.create()
+    for key in flat:
+        if key not in idle:
+            OmegaConf.update(shown, key, flat[key])
+    text = OmegaConf.to_yaml(shown)
+    if idle:
+        names = f"Without effect beside these values, used by other methods: {', '.join(idle)}"
+        text += f"\n{fill(names, 120, subsequent_indent='  ', break_on_hyphens=False)}\n"
+    return text.replace("$", "$$")  # Hydra fills in what follows a single one
 
 
 def from_hydra(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
@@ -61,7 +86,10 @@ def from_hydra(composed: DictConfig, overrides: Sequence[str] = ()) -> Config:
     try:
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise MemphisError(f"{getattr(error, 'full_key', None) or 'config'}: {str(error).splitlines()[0]}") from error
+        key, reason = getattr(error, "full_key", None) or "config", str(error).splitlines()[0]
+        word = _texts(overrides).get(key, "")
+        text = f"; for the text itself type {masked(quoted(word))}" if "${" in word else ""
+        raise MemphisError(f"{key}: {reason}{text}") from error
     return from_dict(cast(dict[str, Any], plain), overrides)
 
 
@@ -71,7 +99,7 @@ def from_dict(plain: dict[str, Any], overrides: Sequence[str] = ()) -> Config:
         plain = _with_dtype(today(plain))
         config = _ADAPTER.validate_json(json.dumps(plain))
     except ValidationError as error:
-        raise MemphisError(joined([line(item) for item in error.errors()])) from None
+        raise MemphisError(joined([line(item, _texts(overrides)) for item in error.errors()])) from None
     start = config.sft.from_ if config.model.base is None and not config.sft.skipped else None
     if config.model.path is None and start is not None:  # the checkpoint is the model to start from, too
         config = replace(config, model=replace(config.model, path=start))
@@ -92,6 +120,30 @@ def to_dict(config: Config) -> dict[str, Any]:
     return plain
 
 
+def fits(key: str, value: Any) -> bool:
+    """True if the value by itself is one that the key can have."""
+    plain = to_dict(Config(name="memphis"))
+    *path, last = key.split(".")
+    place = plain
+    for part in path:
+        place[part] = place.get(part) or ({"kind": "cot"} if place is plain["data"]["sources"] else {})
+        place = place[part]
+        if not isinstance(place, dict):
+            return False
+    place[last] = value
+    try:
+        _ADAPTER.validate_json(json.dumps(today(plain)))
+    except ValidationError as error:
+        return not any(re.match(rf"{re.escape(key)}[=:.]", line(item)) for item in error.errors())
+    return True
+
+
+def _texts(overrides: Sequence[str]) -> dict[str, str]:
+    """Return key -> word as it was typed, of words whose value could be the key's as text."""
+    words = {word.lstrip("+").partition("=")[0]: word for word in overrides}
+    return {key: word for key, word in words.items() if fits(key, word.partition("=")[2])}
+
+
 def for_stages(config: Config) -> dict[str, Any]:
     """Return the settings that a stage's process gets beside the configs of its stages; they enter no key.
 
@@ -99,22 +151,6 @@ def for_stages(config: Config) -> dict[str, Any]:
     """
     allowed = [name for name in ("sft", "rank") if getattr(config, name).optim.allow_large_steps]
     return {key: getattr(config.runtime, key) for key in FOR_STAGES} | {"allow_large_steps": allowed}
-
-
-def refuse_sweep(overrides: Sequence[str], params: Collection[str] | None = None) -> None:
-    """Raise MemphisError for a file of sweep/ that Hydra would ignore, running the defaults instead.
-
-    params: keys that the file sweeps, in a multirun; None: there is no -m.
-    """
-    keys = {item.partition("=")[0] for item in overrides}
-    for item in overrides:
-        if item.lstrip("+").startswith("sweep=") and not (params and keys.issuperset(params)):
-            if params is None:
-                typed = shlex.join(map(str, masked(list(overrides))))
-                cure = f"this is several runs, for which -m is needed; type: python train.py -m {typed}"
-            else:
-                cure = "one file at a time; `python -m experiments.grid` takes several"
-            raise MemphisError(f"{item}: {cure}")
 
 
 def slug(overrides: Sequence[str]) -> str:

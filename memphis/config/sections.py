@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, m
 from pydantic.dataclasses import dataclass
 
 from memphis.losses import CrossEntropy, Objective, RankLoss
-from memphis.ranges import RULES, Few, Length, Positive, Rate, Ratio, Regex, Rows, Seed, Size, Text, Weight
+from memphis.ranges import RULES, Few, Length, Place, Positive, Rate, Ratio, Regex, Rows, Seed, Size, Text, Weight
 from memphis.shape import Shape
 
 
@@ -59,7 +59,7 @@ class TrainedModel(ModelDtype):
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Model(TrainedModel):
-    path: Text | None = None  # hub id or directory; null = build the tiny model of `base`
+    path: Place | None = None  # hub id or directory; null = build the tiny model of `base`
     revision: Text | None = None  # commit, tag or branch on the hub
     parameters: Annotated[int, Field(gt=0, le=10**15)] | None = (
         None  # for `plan` only: number of weights of a model that is not on this disk yet
@@ -123,7 +123,7 @@ class SourceRows:
 class Source(SourceRows):
     """A data set: on the hub, in the cache, or a local file (ROW_FILES) or directory."""
 
-    path: Text
+    path: Place
     revision: Text | None = None
 
     @property
@@ -147,7 +147,7 @@ class Data(Tokens):
     max_drop_frac: Ratio = 0.05  # more bad rows than this in a source is an error
     min_rationale_chars: Size = 1
     seed: Seed = 0
-    path: Text | None = None  # of data=local; its source's path refers to it
+    path: Place | None = None  # of data=local; its source's path refers to it
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -218,7 +218,7 @@ class SftTraining(Training):
 class Sft(SftTraining):
     optim: GuardedOptim = GuardedOptim(lr=1e-5)
     # a checkpoint to use in place of this stage; `base` = skip the stage
-    from_: Annotated[Text | None, Field(alias="from")] = None
+    from_: Annotated[Place | None, Field(alias="from")] = None
     continued: bool = False  # the control: in place of self-teaching, SFT goes on for as many steps and tokens
 
     @property
@@ -340,7 +340,7 @@ class Questions:
 class Eval(Questions):
     at: Literal["final", "every"] = "final"
     limit_between: Positive | None = None  # `limit` for models between the first and the last
-    data_dir: Text | None = None  # local mirror of the benchmarks; null = hub or cache
+    data_dir: Place | None = None  # local mirror of the benchmarks; null = hub or cache
 
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
@@ -355,7 +355,7 @@ class Tracking:
 
 @dataclass(config=RULES, frozen=True, kw_only=True)
 class Runtime:
-    root: Text = "${oc.env:MEMPHIS_RUNS,runs}"  # of store and run directories; relative = below the repository
+    root: Place = "${oc.env:MEMPHIS_RUNS,runs}"  # of store and run directories; relative = below the repository
     device: Literal["auto", "cpu", "cuda"] = "auto"
     num_devices: Few = 1  # that train and sample; evaluation uses one. On a CPU a device is a process
     # CPU threads of a process, shared among its devices: they change rounding, and so results. null = all cores

@@ -13,6 +13,7 @@ from huggingface_hub import constants
 from memphis.config import Config
 from memphis.config.sections import TinyBase
 from memphis.errors import MemphisError
+from memphis.paths import expanded
 from memphis.pipeline import is_base
 from memphis.shape import Shape, from_config
 from memphis.store import Stage, Store, read_json
@@ -46,7 +47,7 @@ def checkpoint_of(cfg: Config, stages: Sequence[Stage], store: Store) -> Path | 
     hub = cached(path, "models")
     named = hub / "refs" / revision
     commit = named.read_text().strip() if path and named.is_file() else revision
-    places = [Path(path).expanduser(), *built, hub / "snapshots" / commit]
+    places = [expanded(path), *built, hub / "snapshots" / commit]
     return next((place for place in places if (place / "config.json").is_file()), None)
 
 

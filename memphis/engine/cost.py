@@ -28,6 +28,7 @@ from memphis.errors import MemphisError
 from memphis.formatting import size_text
 from memphis.jsonl import read_rows
 from memphis.losses import ALONE
+from memphis.paths import expanded
 from memphis.pipeline import BUDGET, KINDS, is_base, trains
 from memphis.shape import Shape
 from memphis.store import Stage, Store, read_json
@@ -417,7 +418,7 @@ class Costs:
 
 def check_architecture(cfg: Config, stages: Sequence[Stage], store: Store) -> None:
     """Refuse `sft.from` of a model that is not the run's base model. Raises MemphisError with both shapes."""
-    place = Path(cfg.sft.from_ or "").expanduser()
+    place = expanded(cfg.sft.from_ or "")
     if cfg.sft.from_ is None or cfg.sft.skipped or not place.is_dir():
         return
     mine, theirs = shape_of(cfg, stages, store), read_shape(place)
@@ -434,7 +435,7 @@ def check_architecture(cfg: Config, stages: Sequence[Stage], store: Store) -> No
 def start_of(cfg: Config, overrides: Sequence[str]) -> Config:
     """Return the config with the checkpoint in directory `sft.from` as the model to start from, where the built model
     has another architecture and no other was typed: `sft.from=X` alone is enough for any model."""
-    place, base = Path(cfg.sft.from_ or "").expanduser(), cfg.model.base
+    place, base = expanded(cfg.sft.from_ or ""), cfg.model.base
     typed = any(item.lstrip("+~").startswith(("model=", "model.")) for item in overrides)
     if typed or base is None or cfg.sft.skipped or cfg.sft.from_ is None or not (place / "config.json").is_file():
         return cfg
@@ -471,4 +472,4 @@ def _characters(value: Any) -> int:
 
 def _missing(path: str, kind: str) -> bool:
     """True if `path` is neither a local file or directory nor cached from the hub. kind: `models` or `datasets`."""
-    return not Path(path).expanduser().exists() and not any((cached(path, kind) / "snapshots").glob("*"))
+    return not expanded(path).exists() and not any((cached(path, kind) / "snapshots").glob("*"))

@@ -177,11 +177,12 @@ def _run_job(job: list[Stage], cfg: Config, store: Store, log: Path, followers: 
             if status is not None:
                 break
             time.sleep(POLL_S)
-    where = active.name if active else job[0].name
+    stage = active or job[0]
+    where = stage.name
     if status == STOPPED or (stop_requested() and status != 0):
         raise Stopped(f"stopped in {where}; the same command continues")
     if status != 0:
-        reason = _reason(status, log, store.root.parent)
+        reason = stage.in_typed_keys(_reason(status, log, store.root.parent))
         message = f"stage {where} failed: {reason}; log: {log}; the same command continues"
         raise NotLoadable(message, reason) if status == NOT_LOADABLE else MemphisError(message)
 

@@ -19,7 +19,7 @@ from memphis.devices import gpus
 from memphis.engine.checkpoint import cached
 from memphis.errors import MemphisError
 from memphis.pipeline import KINDS, is_base
-from memphis.processes import child_environment
+from memphis.processes import child_environment, on_polite_signals
 from memphis.store import Stage, Store, read_json, write_json
 from memphis.training.verdict import Verdict, choose
 
@@ -75,7 +75,8 @@ def examine(cfg: Config, stages: Sequence[Stage], needed: Sequence[Stage], store
     sources = [spec for stage in needed if KINDS[stage.kind].leaves == "rows" for spec in _local_sources(stage)]
     if not models and not sources:
         return NOTHING
-    with tempfile.TemporaryDirectory(prefix="memphis-plan-") as name:
+    # Any signal that ends this process leaves the block first.
+    with on_polite_signals(_interrupt), tempfile.TemporaryDirectory(prefix="memphis-plan-") as name:
         folder = Path(name)
         bases = [stage for stage in stages if is_base(stage)]
         places = [folder / stage.key for stage in bases if stage.key in models]
@@ -94,7 +95,15 @@ def examine(cfg: Config, stages: Sequence[Stage], needed: Sequence[Stage], store
         if done.returncode != 0:
             last = next(iter(done.stderr.strip().splitlines()[-1:]), f"its process ended with {done.returncode}")
             raise MemphisError(f"plan=true: the files of model.path and data.sources could not be examined: {last}")
-        return TypeAdapter(Preview).validate_python(read_json(folder / "found.json"))
+        found = TypeAdapter(Preview).validate_python(read_json(folder / "found.json"))
+    for key, verdict in found.verdicts.items():
+        if isinstance(verdict, str):
+            found.verdicts[key] = models[key].in_typed_keys(verdict)
+    return found
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def lines(stages: Sequence[Stage], store: Store, found: Preview) -> list[str]:

@@ -22,6 +22,7 @@ from memphis.config import FREE, Config, slug, to_dict, today
 from memphis.engine.history import history
 from memphis.errors import MemphisError
 from memphis.jsonl import write_rows
+from memphis.paths import expanded, runs_root
 from memphis.pipeline import KINDS, evaluated
 from memphis.privacy import masked
 from memphis.store import Stage, Store, flatten, installed, read_json, write_json, write_text
@@ -30,7 +31,7 @@ from memphis.store.disk import explain
 
 def root_of(cfg: Config) -> Path:
     """Return `runtime.root`; a relative one is below the repository, so a command finds the same runs from anywhere."""
-    return REPOSITORY / Path(cfg.runtime.root).expanduser()
+    return runs_root(cfg.runtime.root)
 
 
 def directory(cfg: Config, overrides: list[str], store: Store) -> Path:
@@ -148,8 +149,8 @@ class Run:
         """
         if not any(KINDS[stage.kind].steps for stage in self.stages):
             path = self.cfg.model.path or ""
-            for spelling in (path, Path(path).expanduser().absolute()):  # a published table shows no local path
-                reason = reason.removeprefix(f"model.path={spelling}: ")
+            for spelling in (path, expanded(path).absolute()):  # a published table shows no local path
+                reason = reason.removeprefix(f"model.path={spelling}: ").removeprefix(f"sft.from={spelling}: ")
             records = {suite: {"suite": suite, "not_loadable": reason} for suite in self.cfg.eval.names}
             hub = path if any("@" in stage.external.get("model", "") for stage in self.stages) else None
             write_json(self.path / "record.json", {"model": hub or Path(path).name, "hub": hub, "records": records})

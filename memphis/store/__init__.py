@@ -36,10 +36,11 @@ SCRATCH = ("checkpoint", "shards")  # sub-directories from which a half-built st
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A pure function with its arguments. `name`, `iteration` and `places` do not enter the key.
+    """A pure function with its arguments. `name`, `iteration`, `places` and `typed` do not enter the key.
 
     config: exactly what the kind reads. inputs: role -> stage. seed: derived seed where the kind draws, else None.
-    external: identity of what lies outside the store (`repo@commit`, sha256 of local files); places: where to find it.
+    external: identity of what lies outside the store (`repo@commit`, sha256 of local files); places: where to find it;
+    typed: the config key that names it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Stage:
     seed: int | None = None
     external: dict[str, str] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    typed: dict[str, str] = field(default_factory=dict)
     iteration: int = 0
 
     @cached_property
@@ -76,6 +78,10 @@ class Stage:
     @property
     def directory(self) -> str:
         return f"{self.kind}-{self.key}"
+
+    def in_typed_keys(self, text: str) -> str:
+        """Return an error of a checkpoint with the key that the user typed for it, which the process cannot know."""
+        return text.replace("model.path=", f"{self.typed.get('model', 'model.path')}=", 1)
 
     def spec(self) -> dict[str, Any]:
         """Return the spec for a child process: identity, key, name, and the directories of its inputs."""

@@ -19,6 +19,7 @@ from experiments.grid import frozen as sweeps
 from experiments.grid.frozen import SweepRun
 from experiments.grid.graph import Graph
 from memphis import config
+from memphis.config.words import check
 from memphis.errors import MemphisError
 from memphis.runs import REPOSITORY
 from memphis.store import Stage, finish
@@ -313,11 +314,11 @@ def test_the_same_run_twice_is_run_once(tmp_path: Path) -> None:
 
 
 def test_several_files_of_sweeps_are_for_the_grid_alone() -> None:
-    config.refuse_sweep(["+sweep=a", "slerp.t=1"], ["slerp.t"])
-    with pytest.raises(
-        MemphisError, match=r"\+sweep=a: one file at a time; `python -m experiments.grid` takes several"
-    ):
-        config.refuse_sweep(["+sweep=a"], ["slerp.t"])
+    one = r"\+sweep=.*: one file at a time; `python -m experiments.grid` takes several"
+    for typed in (["+sweep=slerp_factor,rank_weight"], ["+sweep=slerp_factor", "+sweep=rank_weight"]):
+        with pytest.raises(MemphisError, match=one):
+            check(typed, several=True)
+    assert check(["+sweep=slerp_factor,rank_weight"], several=True, grid=True) == []
 
 
 def test_runs_of_a_grid_are_in_the_group_of_their_sweep(tmp_path: Path) -> None:

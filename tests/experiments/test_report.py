@@ -273,7 +273,8 @@ def test_a_run_without_evaluation(run_dir):
         if name != "data":
             shutil.rmtree(paths[name])
     text = finish(run_dir)
-    assert "\ntry next  python train.py\n" in text
+    assert "try next" not in text  # there is nothing that another seed or factor would change
+    assert "Worth trying next" not in (run_dir / "results.md").read_text()
     assert "tokens trained on: none; generated to learn from: 0" in text
     assert not (run_dir / "accuracy.svg").exists()
     assert "No evaluation was asked for." in (run_dir / "results.md").read_text()
@@ -284,7 +285,12 @@ def test_next_command_turns_another_way(run_dir):
     command = ["-m", "+exp=memphis_cot", "+sweep=slerp_factor", "seed=0,1,2", "slerp.t=0.5"]
     run |= {"command": command, "config": {"slerp.t": 0.5}}
     assert next_command(run) == "python train.py +exp=memphis_cot slerp.t=0.9"
-    assert next_command(run | {"method": "sft_continued"}) == "python train.py"
+    own = run | {"command": ["data=local", "data.path=a,b.jsonl", "seed=0", "eval.tasks=[piqa,arc_easy]"]}
+    assert next_command(own | {"method": "sft_continued"}) == (
+        "python train.py data=local 'eval.tasks=[piqa,arc_easy]' seed=1"
+    )
+    until = {"method": "sft_continued", "command": ["data=local", "until=sft", 'data.path="a,b.jsonl"']}
+    assert next_command(run | until) == "python train.py data=local 'data.path=\"a,b.jsonl\"'"
 
 
 def test_a_run_without_a_merge_is_followed_by_the_recipe_on_its_own_rows(run_dir):
