@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import report
 from memphis import config, runs
-from memphis.config import words
+from memphis.config import keys, words
 from memphis.engine import launch, plan
 from memphis.engine.cost import start_of
 from memphis.errors import STOPPED, MemphisError, NotLoadable, Stopped
@@ -37,6 +37,8 @@ from memphis.runs import export
 from memphis.runs.console import Console, arms
 from memphis.store import Store, disk
 from memphis.tracking import Tracker
+
+keys.CONF = Path(__file__).resolve().parent / "conf"
 
 
 def train(composed: DictConfig, overrides: list[str]) -> str:
@@ -86,7 +88,7 @@ config.register()
 ENDED, RUNS = [], []  # multirun: (overrides, outcome) of each run; directories of the runs that started
 
 
-@hydra.main(version_base="1.3", config_path=str(runs.REPOSITORY / "conf"), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(keys.CONF), config_name="config")
 def main(composed: DictConfig) -> None:
     task = HydraConfig.get().overrides.task
     try:

@@ -14,7 +14,7 @@ from memphis import REPOSITORY
 from memphis.config.sections import Config
 from memphis.formatting import printable
 
-CONF = REPOSITORY / "conf"
+CONF = REPOSITORY / "conf"  # train.py sets it to the one beside itself, which is what Hydra composes
 # Last parts of keys -> names that other trainers have for them.
 _ELSEWHERE = {"lr": "learning_rate", "decay": "weight_decay", "global_batch_size": "batch_size"}
 

@@ -14,9 +14,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
-from memphis.config import fits
+from memphis.config import fits, keys
 from memphis.config.faults import joined, unknown
-from memphis.config.keys import CONF, groups, is_key, nearest, options, quoted
+from memphis.config.keys import groups, is_key, nearest, options, quoted
 from memphis.dotted import flatten
 from memphis.errors import MemphisError
 from memphis.formatting import printable
@@ -191,7 +191,7 @@ def _notes(parsed: Sequence[Override], sweeps: Sequence[Override]) -> list[str]:
 
 def _axes_of(name: str) -> dict[str, Override]:
     """Return the axes of a file of conf/sweep by their keys; {} if there is none."""
-    file = CONF / "sweep" / f"{name}.yaml"
+    file = keys.CONF / "sweep" / f"{name}.yaml"
     params: Any = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") if file.exists() else None
     words = [f"{key}={value}" for key, value in (params or {}).items()]
     return {
@@ -216,7 +216,7 @@ def _beside(key: str, axis: Override, item: Override) -> str | None:
 
 def _sets(group: str, option: Any, key: str) -> bool:
     """True if that file of conf/ sets the key, itself or in a file that it takes in."""
-    file = CONF / group / f"{option}.yaml"
+    file = keys.CONF / group / f"{option}.yaml"
     if not file.exists():
         return False
     text = file.read_text(encoding="utf-8")

@@ -297,9 +297,11 @@ def test_a_run_without_a_merge_is_followed_by_the_recipe_on_its_own_rows(run_dir
     config = {"slerp.t": 0.99, "data.sources.local.questions": True}
     run = {**read_run(run_dir), "method": "sft_continued", "config": config}
     columns = "data.sources.local.columns={prompt: [a], answer: [b]}"
-    own = ["+exp=mine", "method=dpo", columns, "rank.beta=0.3", "until=sft", "seed=0,1"]
+    own = ["+exp=mine", "method=dpo", columns, "rank.beta=0.3", "seed=0,1"]
     assert next_command(run | {"command": own}) == f"python train.py +exp=mine '{columns}' method=memphis"
-    assert next_command(run | {"command": own, "config": {"slerp.t": 0.99}}) == "python train.py"
+    cut = f"python train.py +exp=mine method=dpo '{columns}' rank.beta=0.3"
+    assert next_command(run | {"command": [*own, "until=sft"]}) == cut
+    assert next_command(run | {"command": own, "config": {"slerp.t": 0.99}}) == f"{cut} seed=1"
 
 
 def test_a_frozen_run_is_named_by_what_was_typed_for_it(run_dir):
