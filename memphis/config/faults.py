@@ -22,7 +22,7 @@ def line(item: Any, typed: Mapping[str, str] | None = None) -> str:
         del path[2:3]
     elif path[:2] == ["rank", "objective"]:  # the loss inside its section, and the branch of that union
         del path[1 : 3 if path[2:3] and path[2] in LOSSES else 2]
-    if path[-1] in _BRANCHES:
+    if path and path[-1] in _BRANCHES:
         del path[-1]
     key = ".".join(str(part) for part in path if part != "[key]")
     match item["type"]:

@@ -83,7 +83,7 @@ def _bytes(char: str) -> str:
 def _general(name: str) -> tuple[str, str]:
     """Return `name` with `*` for the name of a source, and that name."""
     parts = name.split(".")
-    if parts[0] != "data" or len(parts) < (3 if parts[1:2] == ["sources"] else 4):
+    if not name.startswith("data.") or len(parts) < (3 if parts[1:2] == ["sources"] else 4):
         return name, ""
     return ".".join([*parts[:2], "*", *parts[3:]]), parts[2]
 
