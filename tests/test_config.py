@@ -1,6 +1,7 @@
 """Tests of the config: each key is checked, each shipped composition composes, the card's numbers match one by one."""
 
 import itertools
+import json
 import shutil
 from pathlib import Path
 
@@ -408,3 +409,12 @@ def test_threads_are_fixed_for_each_scale(monkeypatch: pytest.MonkeyPatch) -> No
     assert compose_config("runtime=laptop", "seed=12").runtime.threads == 3
     assert compose_config("runtime.threads=5", "seed=12").runtime.threads == 5
     assert compose_config("runtime.threads=null", "seed=12").runtime.threads is None
+
+
+def test_configs_of_an_earlier_version_are_read_and_ask_for_nothing() -> None:
+    """Check that run directories and frozen grids of version 0.1.0 can go on: each new key has its default there."""
+    earlier = json.loads((Path(__file__).parent / "golden" / "configs-earlier.json").read_text(encoding="utf-8"))
+    assert len(earlier) == 4
+    for words, plain in earlier.items():
+        now = flatten(config.to_dict(config.from_dict(plain)))
+        assert flatten(config.today(plain)) == now, words

@@ -173,8 +173,10 @@ def today(plain: dict[str, Any]) -> dict[str, Any]:
     if isinstance(model, dict):
         kept = {key: value for key, value in model.items() if (key, value) != ("attention", "rows")}
         found["model"] = {"packing": Model().packing, **kept}
-    if isinstance(plain.get("pairs"), dict):
-        found["pairs"] = {"check": Pairs().check, **plain["pairs"]}
+    if isinstance(pairs := plain.get("pairs"), dict):
+        found["pairs"] = {"check": Pairs().check, **pairs}
+        if isinstance(answer := pairs.get("answer"), dict):
+            found["pairs"]["answer"] = {"fallback": Pairs().answer.fallback, **answer}
     if isinstance(plain.get("runtime"), dict):
         found["runtime"] = {"threads": Runtime().threads, **plain["runtime"]}
     if isinstance(evaluation := plain.get("eval"), dict):
@@ -183,7 +185,7 @@ def today(plain: dict[str, Any]) -> dict[str, Any]:
         read = {n: s for n, s in sources.items() if isinstance(s, dict) and s.get("kind") != "tiny"}
         found["data"] = {
             **data,
-            "sources": sources | {n: {"heldout": None, "origins": None, **s} for n, s in read.items()},
+            "sources": sources | {n: {"config": None, "heldout": None, "origins": None, **s} for n, s in read.items()},
         }
     added = {key: getattr(Sft().optim, key) for key in ("eps", "beta_decay", "allow_large_steps")}
     for name in ("sft", "rank"):
