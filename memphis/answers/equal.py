@@ -26,7 +26,7 @@ from memphis.answers.sentences import assignment, quantity_in_text, stated
 from memphis.answers.words import harmless_lead
 from memphis.errors import MemphisError
 
-__all__ = ["KINDS", "MODES", "RULES", "Verdict", "equal", "judge", "kind_of", "options_of", "verdict"]
+__all__ = ["KINDS", "MODES", "RULES", "Verdict", "equal", "kind_of", "options_of", "verdict"]
 
 MODES = ("normalized", "exact", "numeric")
 KINDS = ("number", "math", "choice", "bool", "label", "text")
@@ -92,21 +92,7 @@ def equal(prediction: str, gold: str, options: Sequence[str] | None = None) -> b
 
     options: texts of the answer options, see options_of(); they let a letter and its text stand for each other.
     """
-    return judge(prediction, gold, options=options)
-
-
-def judge(
-    prediction: str,
-    gold: str,
-    *,
-    options: Sequence[str] | None = None,
-    mode: str = "normalized",
-    kind: str | None = None,
-    solve: Solve | None = None,
-    fallback: bool = True,
-) -> bool:
-    """Compare two answers as equal() does, with all settings: those of verdict()."""
-    return verdict(prediction, gold, options=options, mode=mode, kind=kind, solve=solve, fallback=fallback).equal
+    return verdict(prediction, gold, options=options).equal
 
 
 def verdict(

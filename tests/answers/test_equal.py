@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from memphis.answers.__main__ import grade
-from memphis.answers.equal import equal, judge, kind_of, options_of, verdict
+from memphis.answers.equal import equal, kind_of, options_of, verdict
 from memphis.errors import MemphisError
 from tests import made_up
+from tests.answers.judging import judge
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 METRES = ["100 m", "150 m", "200 m"]

@@ -3,8 +3,8 @@
 import pytest
 
 from memphis.answers.clean import clean
-from memphis.answers.equal import judge
 from memphis.answers.expressions import formulas, is_formula
+from tests.answers.judging import judge
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memphis.answers.equal import judge, options_of
+from memphis.answers.equal import options_of
 from memphis.engine.launch import check_packages
 from memphis.engine.plan import make_plan
 from memphis.errors import MemphisError
@@ -15,6 +15,7 @@ from memphis.jsonl import read_rows
 from memphis.recipe import recipe
 from memphis.stages.symbolic import Algebra
 from memphis.store import Store
+from tests.answers.judging import judge
 from tests.composing import compose_config
 from tests.hub import lines
 from tests.stages.test_pairs import KNOBS, run, said, sample
