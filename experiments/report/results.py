@@ -171,13 +171,13 @@ def _judged(row: dict[str, Any], cycle: dict[str, Any]) -> dict[str, Any]:
 
 
 def _false(row: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Return source -> role -> share of texts with a false equation; source "" is all of them."""
+    """Return source -> role -> share of texts with a false equation; source "" is all of them, and the last."""
     found: dict[str, dict[str, float]] = {}
     for key, share in row.items():
         if key.startswith("pairs/") and key.endswith("_false_frac"):
             source, _, name = key.removeprefix("pairs/").rpartition("/")
             found.setdefault(source, {})[name.removesuffix("_false_frac")] = share
-    return found
+    return dict(sorted(found.items(), key=lambda item: (not item[0], item[0])))
 
 
 def _curves(rows: Sequence[dict[str, Any]], stages: Sequence[dict[str, Any]]) -> dict[str, list[list[float]]]:
